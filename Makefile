@@ -1,0 +1,77 @@
+# HubRoute: `make run` and `make test` set up everything they need. Wants Python 3.11+ and make, nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+UV_VERSION := 0.13.9
+RUN_READY := $(VENV)/.ready-run
+DEV_READY := $(VENV)/.ready-dev
+COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url $(if $(UPGRADE),--upgrade)
+
+.PHONY: help run test check bench lock surface clean
+
+help:
+	@echo "make run     start the hub on 127.0.0.1:20128 (ARGS='--port 8080' is passed on)"
+	@echo "make test    run all tests (ARGS='tests/hub -x' is passed on)"
+	@echo "make check   format, lint, types, import rules, house rules"
+	@echo "make bench   measure CPU per request against a bare server"
+	@echo "make surface write tests/golden/surface.json anew after a meant change of the public surface"
+	@echo "make lock    write the lock files anew (UPGRADE=1 takes newer versions)"
+	@echo "make clean   remove the virtual environment and caches; a hub's data is not touched"
+
+run: $(RUN_READY)
+	@$(BIN)/hubroute serve $(ARGS)
+
+test: $(DEV_READY)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
+
+check: $(DEV_READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/test_house.py
+
+bench: $(DEV_READY)
+	@$(BIN)/python -m bench $(ARGS)
+
+surface: $(DEV_READY)
+	@$(BIN)/python -m tests.surface
+
+lock: $(UV)
+	@printf 'uv==%s\n' $(UV_VERSION) | $(COMPILE) - -o requirements-uv.lock
+	@$(COMPILE) pyproject.toml -o requirements.lock
+	@$(COMPILE) pyproject.toml --group dev -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find hub agents skills transports tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv comes from the index by hash like everything else; it resolves in a second what takes pip minutes (D19).
+$(UV): requirements-uv.lock
+	@for name in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
+		"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { found=$$name; break; }; \
+	done; \
+	if [ -z "$$found" ]; then echo "error: no Python 3.11 or newer found; install one, or name it with PYTHON=/path/to/python" >&2; exit 1; fi; \
+	echo "setting up $(VENV) with $$($$found -V)"; \
+	"$$found" -m venv $(VENV) || { echo "error: $$found cannot make virtual environments; on Debian install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@touch $@
+
+$(RUN_READY): $(UV) requirements.lock hub/launcher.py
+	@$(call install,requirements.lock)
+	@$(command)
+	@touch $@
+
+$(DEV_READY): $(UV) requirements-dev.lock hub/launcher.py
+	@$(call install,requirements-dev.lock)
+	@$(command)
+	@touch $@
+
+# A pip mirror that is set up on this machine is uv's too, unless uv has its own.
+install = index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}}"; \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	$(UV) pip install -q --python $(BIN)/python --compile-bytecode --require-hashes -r $(1)
+
+# The command of a checkout; an installed wheel brings its own.
+command = printf '\#!/bin/sh\nexec "%s/$(BIN)/python" -P "%s/hub/launcher.py" "$$@"\n' "$(CURDIR)" "$(CURDIR)" > $(BIN)/hubroute && chmod 755 $(BIN)/hubroute

@@ -1,0 +1,74 @@
+"""The agent card, in the forms of A2A 1.0 and 0.3, made from the skills of the registry.
+
+A card says what is so (capability truthfulness): streaming yes, push notifications no, an extended card yes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agents.message import INPUT_MODES, OUTPUT_MODES
+from hub.agent_view import AGENT_DESCRIPTION, AGENT_NAME, introductions
+from hub.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hub.records import Caller
+    from hub.registry import Skills
+    from hub.skill import Skill
+
+_BEARER = "A key of this hub; `hubroute keys create NAME` makes one."
+
+
+def visible(skills: Skills, caller: Caller) -> list[Skill]:
+    """The agent skills that a caller's key may use."""
+    return [made for made in skills.by_a2a.values() if made.scopes <= caller.scopes]
+
+
+def card_v1(base: str, skills: Iterable[Skill]) -> dict[str, Any]:
+    """The A2A 1.0 card (AgentCard of the specification, and nothing else). 1.0 interfaces come first."""
+    return {
+        "name": AGENT_NAME,
+        "description": AGENT_DESCRIPTION,
+        "supportedInterfaces": [
+            {"url": f"{base}/a2a", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"},
+            {"url": f"{base}/a2a/rest", "protocolBinding": "HTTP+JSON", "protocolVersion": "1.0"},
+            {"url": f"{base}/a2a", "protocolBinding": "JSONRPC", "protocolVersion": "0.3"},
+        ],
+        "provider": {"organization": AGENT_NAME, "url": base},
+        "version": VERSION,
+        "capabilities": {"streaming": True, "pushNotifications": False, "extendedAgentCard": True},
+        "securitySchemes": {"bearer": {"httpAuthSecurityScheme": {"scheme": "Bearer", "description": _BEARER}}},
+        "securityRequirements": [{"schemes": {"bearer": {"list": []}}}],
+        "defaultInputModes": list(INPUT_MODES),
+        "defaultOutputModes": list(OUTPUT_MODES),
+        "skills": _skills(skills),
+    }
+
+
+def card_v03(base: str, skills: Iterable[Skill]) -> dict[str, Any]:
+    """The A2A 0.3 card, with the fields that the seed's clients read (``authentication``)."""
+    return {
+        "protocolVersion": "0.3.0",
+        "name": AGENT_NAME,
+        "description": AGENT_DESCRIPTION,
+        "url": f"{base}/a2a",
+        "preferredTransport": "JSONRPC",
+        "additionalInterfaces": [{"url": f"{base}/a2a", "transport": "JSONRPC"}],
+        "provider": {"organization": AGENT_NAME, "url": base},
+        "version": VERSION,
+        "capabilities": {"streaming": True, "pushNotifications": False, "stateTransitionHistory": False},
+        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": _BEARER}},
+        "security": [{"bearer": []}],
+        "supportsAuthenticatedExtendedCard": True,
+        "defaultInputModes": list(INPUT_MODES),
+        "defaultOutputModes": list(OUTPUT_MODES),
+        "skills": _skills(skills),
+        "authentication": {"schemes": ["bearer"], "apiKeyHeader": "Authorization"},
+    }
+
+
+def _skills(skills: Iterable[Skill]) -> list[dict[str, Any]]:
+    modes = {"inputModes": list(INPUT_MODES), "outputModes": list(OUTPUT_MODES)}
+    return [{**one, **modes} for one in introductions(skills)]

@@ -1,0 +1,213 @@
+"""``python -m bench``: CPU per request of each hot path, as a ratio to the bare app of the same run.
+
+Rounds are interleaved and the lowest of each case counts, so that other work on the machine cancels
+out. Budgets are those of the performance reference; a missed one is marked, never hidden.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.load import Request, cost, cpu_ns, rss_mib
+from bench.servers import EVENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHAT = json.dumps(
+    {
+        "model": "bench/bench-1",
+        "messages": [
+            {"role": "system", "content": "You are a careful assistant. " * 12},
+            {"role": "user", "content": "Tell me about the quick brown fox. " * 16},
+        ],
+        "temperature": 0.2,
+    }
+).encode()
+STREAM = CHAT[:-1] + b', "stream": true}'
+CALL = json.dumps(
+    {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "omniroute_check_quota", "arguments": {}}}
+).encode()
+SEND = json.dumps(
+    {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "SendMessage",
+        "params": {
+            "message": {
+                "messageId": "bench",
+                "role": "ROLE_USER",
+                "parts": [{"text": "quota?"}],
+                "metadata": {"skill": "quota-management"},
+            }
+        },
+    }
+)
+
+
+@dataclass
+class Case:
+    """One row: the lowest of its rounds in microseconds, ``per`` units a request, against a ratio budget."""
+
+    name: str
+    total: int
+    connections: int
+    per: int = 1
+    ratio_limit: float | None = None
+    lowest: float = float("inf")
+
+
+def free_port() -> int:
+    """A port nobody uses now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a server listens. Raises RuntimeError when it ended instead."""
+    for _ in range(600):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+            return
+        if process.poll() is not None:
+            raise RuntimeError(f"a server ended with {process.returncode}")
+        time.sleep(0.05)
+    raise RuntimeError("a server did not listen within 30 s")
+
+
+@contextlib.contextmanager
+def server(*arguments: str, port: int, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a Python module as a server process for a while."""
+    process = subprocess.Popen([sys.executable, "-m", *arguments], env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(port, process)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def hub_env(folder: str, port: int) -> dict[str, str]:
+    """Settings of a hub for measuring."""
+    return {"HUBROUTE_DATA_DIR": folder, "HUBROUTE_PORT": str(port), "HUBROUTE_LOG_LEVEL": "error"}
+
+
+def command(env: dict[str, str], *arguments: str) -> dict[str, str]:
+    """Run a hub command and return its JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hub", *arguments, "--json"], env={**os.environ, **env}, capture_output=True, check=True, text=True
+    )
+    return json.loads(done.stdout)
+
+
+def cold_start(env: dict[str, str], port: int, key: str) -> float:
+    """CPU seconds of a hub process from its start to its first answered chat request."""
+    request = Request("/v1/chat/completions", CHAT, (("authorization", f"Bearer {key}"),))
+    with server("hub", "serve", port=port, env=env) as hub:
+        cost(hub.pid, port, request, total=1, connections=1)
+        return cpu_ns(hub.pid) / 1e9
+
+
+def measure(rounds: int, scale: float) -> list[str]:
+    """Run all cases and return the printed lines."""
+    ports = {name: free_port() for name in ("bare", "upstream", "hub")}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        env = hub_env(folder, ports["hub"])
+        key = command(env, "keys", "create", "bench", "--scopes", "*")["key"]
+        command(
+            env, "providers", "add", "openai-compatible", "--name", "bench", "--api-key", "sk-bench-000000", "--allow-private",
+            "--base-url", f"http://127.0.0.1:{ports['upstream']}/v1", "--data", "prefix=bench", "--model", "bench-1",
+        )  # fmt: skip
+        bare = stack.enter_context(server("bench.servers", "bare", str(ports["bare"]), port=ports["bare"]))
+        stack.enter_context(server("bench.servers", "upstream", str(ports["upstream"]), port=ports["upstream"]))
+        starts = [cold_start(env, ports["hub"], key) for _ in range(rounds)]
+        hub = stack.enter_context(server("hub", "serve", port=ports["hub"], env=env))
+        bearer = ("authorization", f"Bearer {key}")
+        cases = {
+            "bare": (bare.pid, ports["bare"], Request("/", CHAT), Case("bare raw ASGI", 4000, 32)),
+            "chat": (
+                hub.pid, ports["hub"], Request("/v1/chat/completions", CHAT, (bearer,)),
+                Case("chat, non-streaming", 4000, 32, ratio_limit=3.5),
+            ),
+            "sse": (
+                hub.pid, ports["hub"], Request("/v1/chat/completions", STREAM, (bearer,)),
+                Case("chat, lone SSE event", 24, 6, per=EVENTS, ratio_limit=1.3),
+            ),
+        }  # fmt: skip
+        _rounds(cases, rounds, scale)
+        memory = rss_mib(hub.pid)
+        slow = {
+            "mcp": (
+                hub.pid, ports["hub"],
+                Request("/api/mcp/stream", *_mcp_call(), (bearer, ("accept", "application/json, text/event-stream"), *_MCP_HEADERS)),
+                Case("MCP tools/call", 300, 8),
+            ),
+            "a2a": (hub.pid, ports["hub"], Request("/a2a", SEND.encode(), (bearer, ("a2a-version", "1.0"))), Case("A2A SendMessage", 300, 8)),
+        }  # fmt: skip
+        slow["bare"] = cases["bare"]
+        _rounds(slow, rounds, scale)
+        del slow["bare"]
+        return _lines([case for *_, case in (*cases.values(), *slow.values())], min(starts), memory)
+
+
+_VERSION = "2026-07-28"
+_MCP_HEADERS = (("mcp-protocol-version", _VERSION), ("mcp-method", "tools/call"), ("mcp-name", "omniroute_check_quota"))
+
+
+def _mcp_call() -> tuple[bytes]:
+    message = json.loads(CALL)
+    message["params"]["_meta"] = {
+        "io.modelcontextprotocol/protocolVersion": _VERSION,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    return (json.dumps(message).encode(),)
+
+
+def _rounds(cases: dict[str, tuple[int, int, Request, Case]], rounds: int, scale: float) -> None:
+    for pid, port, request, case in cases.values():
+        cost(pid, port, request, total=max(4, case.connections), connections=case.connections)
+    for _ in range(rounds):
+        for pid, port, request, case in cases.values():
+            total = max(case.connections, round(case.total * scale))
+            case.lowest = min(case.lowest, cost(pid, port, request, total=total, connections=case.connections) / case.per)
+
+
+def _lines(cases: list[Case], start: float, memory: float) -> list[str]:
+    unit = cases[0].lowest
+    lines = [f"{'case':28}{'CPU us':>10}{'ratio':>8}{'aim':>8}"]
+    for case in cases:
+        ratio = case.lowest / unit
+        aim = f"{case.ratio_limit:.1f}" if case.ratio_limit else "-"
+        missed = "  over" if case.ratio_limit and ratio > case.ratio_limit else ""
+        lines.append(f"{case.name:28}{case.lowest:10.1f}{ratio:8.2f}{aim:>8}{missed}")
+    lines.append(f"{'cold start to first chat':28}{start:9.3f}s{'':8}{'0.7 s':>8}{'  over' if start > 0.7 else ''}")
+    lines.append(f"{'RSS under chat load':28}{memory:7.1f}MiB{'':8}{'90 MiB':>8}{'  over' if memory > 90 else ''}")
+    return lines
+
+
+def main() -> None:
+    """Print the table; ``--json FILE`` also keeps it."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds, the lowest counts")
+    parser.add_argument("--scale", type=float, default=1.0, help="fraction of the requests, for a quick look")
+    parser.add_argument("--out", type=Path, help="file to write the table to")
+    options = parser.parse_args()
+    lines = measure(options.rounds, options.scale)
+    print("\n".join(lines))
+    if options.out:
+        options.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What the hub is measured against: a bare raw ASGI app, and an upstream that answers at once."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import httptools
+import uvloop
+
+ANSWER = (
+    b'{"id":"chatcmpl-bench","object":"chat.completion","created":1700000000,"model":"bench-1","choices":[{"index":0,'
+    b'"message":{"role":"assistant","content":"' + b"The quick brown fox jumps over the lazy dog. " * 10 + b'"},'
+    b'"finish_reason":"stop"}],"usage":{"prompt_tokens":180,"completion_tokens":100,"total_tokens":280}}'
+)
+EVENT = (
+    b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1700000000,"model":"bench-1","choices":[{"index":0,'
+    b'"delta":{"content":"' + b"word " * 30 + b'"},"finish_reason":null}]}\n\n'
+)
+LAST = (
+    b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1700000000,"model":"bench-1","choices":[{"index":0,'
+    b'"delta":{},"finish_reason":"stop"}]}\n\n'
+    b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1700000000,"model":"bench-1","choices":[],'
+    b'"usage":{"prompt_tokens":180,"completion_tokens":100,"total_tokens":280}}\n\ndata: [DONE]\n\n'
+)
+EVENTS = 100
+PACE = 0.005
+
+
+async def bare(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """The yardstick: reads the body, answers 700 bytes of JSON."""
+    if scope["type"] != "http":
+        return
+    while (await receive()).get("more_body"):
+        pass
+    head = [(b"content-type", b"application/json"), (b"content-length", str(len(ANSWER)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    await send({"type": "http.response.body", "body": ANSWER})
+
+
+class Upstream(asyncio.Protocol):
+    """A provider that costs next to nothing: one write for an answer, one for each event of a stream."""
+
+    def __init__(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)
+        self.body = bytearray()
+        self.transport: Any = None
+        self.left = 0
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.left = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        stream = b'"stream":true' in self.body or b'"stream": true' in self.body
+        self.body.clear()
+        if not stream:
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER)
+            self.transport.write(head + ANSWER)
+            return
+        self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        self.left = EVENTS
+        asyncio.get_running_loop().call_later(PACE, self.tick)
+
+    def tick(self) -> None:
+        if self.left <= 0:
+            return
+        self.left -= 1
+        data = EVENT if self.left else LAST
+        chunk = b"%x\r\n%b\r\n" % (len(data), data)
+        self.transport.write(chunk if self.left else chunk + b"0\r\n\r\n")
+        if self.left:
+            asyncio.get_running_loop().call_later(PACE, self.tick)
+
+
+async def _upstream(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port)
+    await server.serve_forever()
+
+
+def main() -> None:
+    """``python -m bench.servers bare|upstream PORT``."""
+    kind, port = sys.argv[1], int(sys.argv[2])
+    if kind == "upstream":
+        uvloop.run(_upstream(port))
+        return
+    import uvicorn
+
+    uvicorn.run(
+        bare, host="127.0.0.1", port=port, loop="uvloop", http="httptools", access_log=False, proxy_headers=False, log_level="error"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""The record of one request: its attempts, what they consumed, and the rows they leave behind.
+
+A :class:`Run` is begun for each request and ends exactly once: settled with usage, failed, or
+cancelled. Whatever happens, one usage row and one decision record are written (D17, D21, REL-06).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from hub.chat import Usage
+from hub.errors import HubError, UpstreamFailed
+from hub.outbound.base import LOCAL_FAULTS, OutboundError
+from hub.providers.base import Failure, FailureKind, Watcher
+from hub.records import Attempt, Decision, TestStatus, UsageRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hub.clock import Clock
+    from hub.context import Context
+    from hub.engine import ChatAsk
+    from hub.outbound.base import Incoming
+    from hub.plan import Plan
+    from hub.prices import Priced, Prices
+    from hub.records import Connection
+    from hub.routing.cooldown import Cooldowns
+    from hub.routing.strategy import Option
+    from hub.secret import Secret
+
+#: Failures that end a connection's use until a person acts (routing.md 3.3).
+_ENDS = {FailureKind.AUTH: TestStatus.EXPIRED, FailureKind.CREDIT: TestStatus.CREDITS_EXHAUSTED}
+#: Failures that put a connection on cooldown; True marks those a retry may survive.
+_COOLS = {
+    FailureKind.RATE: False,
+    FailureKind.QUOTA: False,
+    FailureKind.PERMISSION: False,
+    FailureKind.CAPACITY: True,
+    FailureKind.SERVER: True,
+    FailureKind.NETWORK: True,
+}
+
+
+def mask(body: bytes, secret: Secret) -> bytes:
+    """A provider's body without our credential, should it echo it (SEC-25)."""
+    value = secret.reveal().encode()
+    return body.replace(value, b"[masked]") if len(value) >= 8 else body
+
+
+class Ledger:
+    """Where runs leave their rows. ``connected`` gives a connection's current record for its marks."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        prices: Prices,
+        cooldowns: Cooldowns,
+        add_usage: Callable[[UsageRow], None],
+        add_decision: Callable[[Decision], None],
+        mark: Callable[..., None],
+    ) -> None:
+        self.clock = clock
+        self.prices = prices
+        self.cooldowns = cooldowns
+        self.add_usage = add_usage
+        self.add_decision = add_decision
+        self.mark = mark
+
+    def begin(self, ask: ChatAsk, ctx: Context) -> Run:
+        """Start the record of a request."""
+        return Run(self, ask, ctx)
+
+
+class Run:
+    """One request under way. Methods are called in the order of a request's life; the last one wins nothing twice."""
+
+    __slots__ = (
+        "_began", "_bytes", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_option", "_priced",
+        "_prompt", "_row", "_started", "_stream", "_watcher", "usage",
+    )  # fmt: skip
+
+    def __init__(self, ledger: Ledger, ask: ChatAsk, ctx: Context) -> None:
+        clock = ledger.clock
+        self._ledger = ledger
+        self._began = clock.monotonic()
+        self._started = self._began
+        self._first: float | None = None
+        self._bytes = 0
+        self._stream = ask.stream
+        self._incoming: Incoming | None = None
+        self._watcher: Watcher | None = None
+        self._priced: Priced | None = None
+        self._prompt: Callable[[], int] | None = None
+        self._current: Attempt | None = None
+        self._option: Option | None = None
+        self._done = False
+        self.usage: Usage | None = None
+        caller = ctx.caller
+        at = clock.now_ms()
+        self._row = UsageRow(
+            request_id=ctx.request_id, at=at, door=ctx.door, skill="chat", key_id=caller.key_id, key_name=caller.name, provider="",
+            model="", requested_model=ask.model, connection_id="", usage=Usage(), cost=0.0, price_source="none", status=200,
+            outcome="ok", latency_ms=0, stream=ask.stream,
+        )  # fmt: skip
+        self._decision = Decision(
+            request_id=ctx.request_id, at=at, key_id=caller.key_id, requested_model=ask.model, resolution="", strategy=ask.strategy
+        )
+
+    def planned(self, plan: Plan) -> None:
+        """The candidates and their order are known."""
+        decision = self._decision
+        decision.resolution = plan.resolution.why
+        decision.candidates = plan.candidates
+        decision.order = plan.order
+
+    def attempt(self, option: Option) -> Attempt:
+        """An upstream call begins."""
+        clock = self._ledger.clock
+        self._started = clock.monotonic()
+        self._bytes = 0
+        self.usage = self._watcher = None
+        self._option = option
+        self._current = Attempt(provider=option.provider, model=option.model, connection_id=option.connection.id, started_at=clock.now_ms())
+        self._decision.attempts.append(self._current)
+        row = self._row
+        row.provider, row.model, row.connection_id = option.provider, option.model, option.connection.id
+        return self._current
+
+    def refused(self, attempt: Attempt, failure: Failure, *, fault: OutboundError | None = None) -> None:
+        """An attempt failed before the client saw anything of it."""
+        attempt.latency_ms = self._since(self._started)
+        attempt.status = None if fault is not None else failure.status
+        attempt.kind = failure.kind.value
+        attempt.message = failure.message[:200]
+        if self._option is not None and (fault is None or fault.fault not in LOCAL_FAULTS):
+            self._punish(self._option.connection, failure)
+
+    def provider_failed(self, failure: Failure) -> None:
+        """The provider reported an error inside a stream that the client is already reading."""
+        if self._current is not None and self._option is not None:
+            self._current.kind = failure.kind.value
+            self._current.message = failure.message[:200]
+            self._punish(self._option.connection, failure)
+        self._row.outcome = "error"
+        self._row.error_code = failure.code or failure.kind.value
+
+    def streaming(self, incoming: Incoming) -> None:
+        """A stream is open; it is closed with the run."""
+        self._incoming = incoming
+
+    def watch(self, watcher: Watcher) -> Watcher:
+        """Usage of a passed-through stream is read from its watcher."""
+        self._watcher = watcher
+        return watcher
+
+    def meter(self, priced: Priced | None, prompt_tokens: Callable[[], int]) -> None:
+        """How to price a stream whose usage is known only at its end, or never."""
+        self._priced = priced
+        self._prompt = prompt_tokens
+
+    def first_byte(self) -> None:
+        """The first useful bytes of the answer arrived."""
+        if self._first is None:
+            self._first = self._ledger.clock.monotonic()
+
+    def passed(self, size: int) -> None:
+        """Bytes of the answer arrived."""
+        self._bytes += size
+
+    def elapsed(self) -> float:
+        """Seconds since the request began."""
+        return self._ledger.clock.monotonic() - self._began
+
+    def settle(self, usage: Usage, priced: Priced | None) -> UsageRow:
+        """The answer is complete: price it and write the rows."""
+        row = self._row
+        row.usage = usage
+        if priced is None:
+            row.cost, row.price_source = None, "unknown"
+        else:
+            row.cost, row.price_source = self._ledger.prices.cost(priced.price, usage), priced.source
+        if row.outcome == "ok":
+            self._succeeded()
+        self._write()
+        return row
+
+    def finished(self) -> UsageRow:
+        """A stream reached its end; settle it."""
+        return self.settle(self._consumed(complete=True), self._priced)
+
+    def failed(self, error: BaseException) -> None:
+        """The request ended with an error, or its caller went away. What was consumed is billed (D22)."""
+        if self._done:
+            return
+        row = self._row
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            row.outcome, row.status, row.error_code = "cancelled", 499, "cancelled"
+        else:
+            row.outcome = "error"
+            row.status = error.status if isinstance(error, HubError) else 500
+            row.error_code = error.code if isinstance(error, HubError) else "internal_server_error"
+            if self._bytes and isinstance(error, UpstreamFailed):
+                self.provider_failed(Failure(FailureKind.SERVER, error.status, error.message, code=error.code))
+        if self._bytes:
+            self.settle(self._consumed(complete=False), self._priced)
+        else:
+            self._write()
+
+    async def close(self) -> None:
+        """Let go of the upstream connection; a body that is not complete is dropped at once."""
+        if self._incoming is not None:
+            await self._incoming.close()
+
+    def _consumed(self, *, complete: bool) -> Usage:
+        usage = (self._watcher.usage if self._watcher else None) or self.usage
+        if usage is not None:
+            # Cut short, a provider's first word on usage counts hardly any output yet.
+            generated = max(usage.output, self._bytes // 40)
+            return usage if complete else msgspec.structs.replace(usage, output=generated, estimated=True)
+        prompt = self._prompt() if self._prompt else 0
+        # Without a word from the provider, SSE framing is roughly nine tenths of the bytes.
+        return Usage(input=prompt, output=self._bytes // 40, estimated=True)
+
+    def _since(self, moment: float) -> int:
+        return round((self._ledger.clock.monotonic() - moment) * 1000)
+
+    def _punish(self, connection: Connection, failure: Failure) -> None:
+        ledger = self._ledger
+        now_ms = ledger.clock.now_ms()
+        message = f"{failure.status}: {failure.message}"[:100]
+        if failure.kind in _ENDS:
+            ledger.mark(connection.id, test_status=_ENDS[failure.kind], last_error=message, last_error_at=now_ms)
+        elif failure.kind in _COOLS:
+            now = ledger.clock.monotonic()
+            state = ledger.cooldowns.fail(connection.id, now, reason=message, soft=_COOLS[failure.kind], hint=failure.retry_after)
+            ledger.mark(
+                connection.id,
+                test_status=TestStatus.UNAVAILABLE,
+                last_error=message,
+                last_error_at=now_ms,
+                cooldown_until=now_ms + round((state.until - now) * 1000),
+                backoff_level=state.level,
+            )
+
+    def _succeeded(self) -> None:
+        if self._current is not None:
+            self._current.status = 200
+        if self._option is None:
+            return
+        connection = self._option.connection
+        if self._ledger.cooldowns.clear(connection.id) or connection.test_status is TestStatus.UNAVAILABLE:
+            self._ledger.mark(
+                connection.id, test_status=TestStatus.ACTIVE, last_error="", last_error_at=None, cooldown_until=None, backoff_level=0
+            )
+
+    def _write(self) -> None:
+        self._done = True
+        row, decision = self._row, self._decision
+        row.latency_ms = self._since(self._began)
+        row.fallbacks = max(0, len(decision.attempts) - 1)
+        if self._first is not None:
+            row.ttft_ms = round((self._first - self._began) * 1000)
+        if self._current is not None and not self._current.latency_ms:
+            self._current.latency_ms = self._since(self._started)
+        decision.outcome = row.outcome
+        decision.provider, decision.model = row.provider, row.model
+        decision.cost, decision.latency_ms = row.cost, row.latency_ms
+        self._ledger.add_usage(row)
+        self._ledger.add_decision(decision)

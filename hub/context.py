@@ -1,0 +1,37 @@
+"""The context of one call: who calls, through which door, until when, and what the call may use (D11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from hub.call import Hub
+    from hub.records import Caller
+
+    Progress = Callable[[float, float | None, str], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Context:
+    """Made by a door for each call and handed to the skill.
+
+    ``request_id`` is echoed to the client and names the call in usage, decision and audit rows.
+    ``deadline`` is on ``hub.clock.monotonic()``; ``session`` is the client's session id, where it sent
+    one. ``report`` shows progress to clients that asked for it: ``await ctx.report(done, total, words)``.
+    """
+
+    hub: Hub
+    caller: Caller
+    request_id: str
+    door: str
+    deadline: float | None = None
+    session: str = ""
+    report: Progress | None = None
+
+    async def progress(self, done: float, total: float | None = None, words: str = "") -> None:
+        """Report progress when somebody listens."""
+        if self.report is not None:
+            await self.report(done, total, words)

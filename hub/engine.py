@@ -1,0 +1,330 @@
+"""The chat engine: plan, try targets in order, read usage, price it, and record what happened and why.
+
+The one place where routing, providers, outbound and the store meet. A request comes as the client's
+bytes (:class:`ChatAsk`); where the chosen target speaks the client's dialect they pass through (D20),
+else they are decoded once and translated. Before the first byte of an answer any failure moves on to
+the next target; after it, the stream ends with an error event of the client's dialect (REL-01).
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from hub.attempts import Run, mask
+from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
+from hub.errors import BadRequest, BudgetExceeded, UpstreamFailed, UpstreamRejected, UpstreamTimeout
+from hub.flow import Patience, Refused, pass_through, translate
+from hub.outbound.base import OutboundError, Timeouts
+from hub.providers.base import Failure, FailureKind, LocalAdapter, RawChat
+from hub.tokens import estimate_prompt
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+
+    from hub.attempts import Ledger
+    from hub.context import Context
+    from hub.outbound.base import Incoming
+    from hub.outbound.client import Outbound
+    from hub.plan import Plan, Planner
+    from hub.prices import Prices
+    from hub.providers.base import Adapter, Prepared, Target
+    from hub.quota import Quotas
+    from hub.records import UsageRow
+    from hub.settings import Settings
+    from hub.targets import Targets
+
+
+class ChatAsk:
+    """One chat request: the client's bytes with a decoder for them, or a request in the internal model.
+
+    ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent.
+    """
+
+    __slots__ = ("_decode", "_request", "budget", "connection", "model", "needs", "raw", "strategy", "stream")
+
+    def __init__(
+        self,
+        raw: RawChat | None = None,
+        *,
+        decode: Callable[[bytes], ChatRequest] | None = None,
+        request: ChatRequest | None = None,
+        budget: float | None = None,
+        connection: str = "",
+        strategy: str = "priority",
+        needs: frozenset[str] = frozenset(),
+    ) -> None:
+        self.raw = raw
+        self._decode = decode
+        self._request = request
+        self.budget = budget
+        self.connection = connection
+        self.strategy = strategy
+        self.needs = needs
+        whole = raw or request
+        if whole is None:
+            raise TypeError("ChatAsk needs raw or request")
+        self.model: str = whole.model
+        self.stream: bool = whole.stream
+
+    def request(self) -> ChatRequest:
+        """The request in the internal model, decoded on first use. Raises BadRequest naming the field at fault."""
+        if self._request is None:
+            if self.raw is None or self._decode is None:
+                raise TypeError("ChatAsk has no decoder")
+            self._request = self._decode(self.raw.body)
+        return self._request
+
+    def prompt_tokens(self) -> int:
+        """A rough count of the prompt, where the provider does not say."""
+        try:
+            return estimate_prompt(self.request())
+        except BadRequest:
+            # Bytes that pass through need not be what our decoder takes; a provider took them.
+            return max(1, len(self.raw.body) // 4) if self.raw else 1
+
+
+class ChatReply:
+    """A whole answer. ``body`` holds the provider's bytes where they pass through, else ``response`` the decoded answer."""
+
+    __slots__ = ("body", "cost", "dropped", "response", "row", "usage")
+
+    def __init__(self, *, body: bytes | None, response: ChatResponse | None, usage: Usage, row: UsageRow, dropped: list[str]) -> None:
+        self.body = body
+        self.response = response
+        self.usage = usage
+        self.row = row
+        self.cost = row.cost
+        self.dropped = dropped
+
+
+class StreamHead:
+    """First item of a stream: where it comes from, and whether ``bytes`` or lists of events follow."""
+
+    __slots__ = ("dropped", "lossless", "model", "provider")
+
+    def __init__(self, *, provider: str, model: str, lossless: bool, dropped: list[str]) -> None:
+        self.provider = provider
+        self.model = model
+        self.lossless = lossless
+        self.dropped = dropped
+
+
+class StreamTail:
+    """Last item of a stream that reached its end: the usage row it left."""
+
+    __slots__ = ("row",)
+
+    def __init__(self, row: UsageRow) -> None:
+        self.row = row
+
+
+StreamItem = StreamHead | bytes | list[ChatEvent] | StreamTail
+
+
+class _Opened:
+    """A target that answered with a success status; the body is still to be read."""
+
+    __slots__ = ("adapter", "incoming", "lossless", "prepared", "target")
+
+    def __init__(self, adapter: Adapter, target: Target, incoming: Incoming, prepared: Prepared, lossless: bool) -> None:
+        self.adapter = adapter
+        self.target = target
+        self.incoming = incoming
+        self.prepared = prepared
+        self.lossless = lossless
+
+
+class ChatEngine:
+    """Runs chats. One per process; holds no state of a request."""
+
+    def __init__(
+        self,
+        *,
+        planner: Planner,
+        targets: Targets,
+        adapters: Mapping[str, Adapter],
+        outbound: Outbound,
+        prices: Prices,
+        ledger: Ledger,
+        quotas: Quotas,
+        settings: Settings,
+    ) -> None:
+        self.planner = planner
+        self._targets = targets
+        self._adapters = adapters
+        self._local = {name: adapter for name, adapter in adapters.items() if isinstance(adapter, LocalAdapter)}
+        self._outbound = outbound
+        self._prices = prices
+        self._ledger = ledger
+        self._quotas = quotas
+        self._timeouts = Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout)
+        self._attempts = settings.attempt_limit
+        self._seconds = settings.request_seconds
+
+    async def complete(self, ask: ChatAsk, ctx: Context) -> ChatReply:
+        """Answer a request as a whole. Raises HubError; usage and decision are recorded either way."""
+        run = self._ledger.begin(ask, ctx)
+        try:
+            plan = await self._plan(ask, ctx, run)
+            return await self._first_success(plan, ask, run, self._whole)
+        except BaseException as error:
+            run.failed(error)
+            raise
+
+    async def stream(self, ask: ChatAsk, ctx: Context) -> AsyncGenerator[StreamItem]:
+        """Answer as a stream: a StreamHead, then bytes or lists of events, then a StreamTail.
+
+        Raises HubError before the head. After it, a failure is the last event (a Failed event, or for a
+        stream of bytes an UpstreamFailed raised to the door, which writes its dialect's error event).
+        """
+        run = self._ledger.begin(ask, ctx)
+        try:
+            plan = await self._plan(ask, ctx, run)
+            async with aclosing(await self._first_success(plan, ask, run, self._flowing)) as flow:
+                async for item in flow:
+                    yield item
+        except BaseException as error:
+            run.failed(error)
+            raise
+        finally:
+            await run.close()
+
+    async def _plan(self, ask: ChatAsk, ctx: Context, run: Run) -> Plan:
+        plan = self.planner.plan(ask.model, ctx.caller, strategy=ask.strategy, connection_id=ask.connection, needs=ask.needs)
+        run.planned(plan)
+        if ask.budget is not None:
+            await self._within(ask.budget, ask, plan)
+        return plan
+
+    async def _within(self, budget: float, ask: ChatAsk, plan: Plan) -> None:
+        """Refuse, before anything is spent, a call whose upper bound passes its budget (D22)."""
+        option = plan.options[0]
+        priced = await self._prices.lookup(option.provider, option.model)
+        target = self._targets.get(option.connection, option.model)
+        ceiling = ask.request().max_tokens or (target.model_row.max_output if target.model_row else None) or 4096
+        bound = self._prices.estimate(priced.price, ask.prompt_tokens(), ceiling) if priced else None
+        if bound is None:
+            raise BudgetExceeded(
+                f"the price of {option.model} is unknown, so a budget cannot be kept; leave the budget out", field="budget"
+            )
+        if bound > budget:
+            raise BudgetExceeded(
+                f"this call may cost up to ${bound:.6f}, over its budget of ${budget:.6f}; lower max_tokens or raise the budget",
+                field="budget",
+                data={"estimated": bound, "budget": budget},
+            )
+
+    async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, finish: Callable[..., Any]) -> Any:
+        """Try the plan's options until one answers; raise the last real upstream error when none does."""
+        last: UpstreamFailed | None = None
+        for number, option in enumerate(plan.options[: self._attempts]):
+            if number and run.elapsed() > self._seconds:
+                break
+            attempt = run.attempt(option)
+            try:
+                target = self._targets.get(option.connection, option.model)
+                opened = await self._open(ask, target)
+                result = await finish(opened, ask, run)
+            except Refused as refused:
+                last = refused.error
+                run.refused(attempt, refused.failure)
+                if refused.failure.kind in _FINAL:
+                    break
+            except OutboundError as error:
+                last = _upstream_error(error)
+                run.refused(attempt, Failure(FailureKind.NETWORK, error.status, error.message, code=error.fault.value), fault=error)
+            except UpstreamFailed as error:
+                last = error
+                run.refused(attempt, Failure(FailureKind.SERVER, error.status, error.message, code=error.code))
+            else:
+                return result
+        raise last or UpstreamTimeout(f"no provider answered within {self._seconds:.0f} s; raise HUBROUTE_REQUEST_SECONDS or try again")
+
+    async def _open(self, ask: ChatAsk, target: Target) -> _Opened:
+        adapter = self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]
+        lossless = ask.raw is not None and ask.raw.dialect == adapter.dialect
+        prepared = adapter.splice(ask.raw, target) if lossless and ask.raw else adapter.prepare(ask.request(), target)
+        outgoing = prepared.outgoing
+        outgoing.timeouts = self._timeouts
+        local = self._local.get(adapter.name)
+        incoming = await (local.answer(outgoing) if local is not None else self._outbound.send(outgoing))
+        self._quotas.observe(target.connection_id, incoming.headers, self._ledger.clock.now_ms())
+        if incoming.status >= 300:
+            raise await self._refusal(adapter, target, incoming)
+        return _Opened(adapter, target, incoming, prepared, lossless)
+
+    async def _refusal(self, adapter: Adapter, target: Target, incoming: Incoming) -> Refused:
+        body = mask(await incoming.read(), target.secret)
+        failure = adapter.classify(incoming.status, incoming.headers, body)
+        content_type = next((value.decode("latin-1") for name, value in incoming.headers if name == b"content-type"), "")
+        error = _rejected(failure, target, body, content_type)
+        return Refused(failure, error)
+
+    async def _whole(self, opened: _Opened, ask: ChatAsk, run: Run) -> ChatReply:
+        """Read a whole answer, and settle it."""
+        body = await opened.incoming.read()
+        run.first_byte()
+        adapter, target = opened.adapter, opened.target
+        response: ChatResponse | None = None
+        if opened.lossless:
+            usage = adapter.usage_of(body)
+        else:
+            response = adapter.parse(body, target)
+            usage = response.usage
+        if usage is None:
+            usage = Usage(input=ask.prompt_tokens(), output=max(1, len(body) // 4), estimated=True)
+        row = run.settle(usage, await self._prices.lookup(target.provider.id, target.model))
+        return ChatReply(body=body if opened.lossless else None, response=response, usage=usage, row=row, dropped=opened.prepared.dropped)
+
+    async def _flowing(self, opened: _Opened, ask: ChatAsk, run: Run) -> AsyncIterator[StreamItem]:
+        """Wait for the first thing worth sending, so that a stream that fails at once still falls back."""
+        run.streaming(opened.incoming)
+        patience = Patience(self._ledger.clock, self._timeouts)
+        if opened.lossless and ask.raw:
+            flow: AsyncIterator[Any] = pass_through(opened.incoming, run.watch(opened.adapter.watcher(ask.raw)), run, patience)
+        else:
+            flow = translate(opened.incoming, opened.adapter.decoder(opened.target), run, patience)
+        try:
+            first = await anext(flow, None)
+        except BaseException:
+            await opened.incoming.close()
+            raise
+        priced = await self._prices.lookup(opened.target.provider.id, opened.target.model)
+        return self._emit(opened, ask, run, first, flow, priced)
+
+    async def _emit(
+        self, opened: _Opened, ask: ChatAsk, run: Run, first: bytes | list[ChatEvent] | None, flow: AsyncIterator[Any], priced: Any
+    ) -> AsyncIterator[StreamItem]:
+        target = opened.target
+        run.meter(priced, ask.prompt_tokens)
+        yield StreamHead(provider=target.provider.id, model=target.model, lossless=opened.lossless, dropped=opened.prepared.dropped)
+        try:
+            if first is not None:
+                yield first
+            async for item in flow:
+                yield item
+        except OutboundError as error:
+            raise _upstream_error(error) from error
+        yield StreamTail(run.finished())
+
+
+#: Failures that no other target can mend: the request itself is at fault.
+_FINAL = frozenset({FailureKind.CALLER, FailureKind.CONTEXT})
+
+
+def _rejected(failure: Failure, target: Target, body: bytes, content_type: str) -> UpstreamFailed:
+    words = f"{target.provider.name} answered {failure.status}: {failure.message}"
+    return UpstreamRejected(
+        words,
+        upstream_status=failure.status,
+        body=body,
+        content_type=content_type,
+        code=failure.code or None,
+        retry_after=failure.retry_after,
+    )
+
+
+def _upstream_error(error: OutboundError) -> UpstreamFailed:
+    kind = UpstreamTimeout if error.status == 504 else UpstreamFailed
+    return kind(error.message, code=error.fault.value)

@@ -1,0 +1,142 @@
+"""The interface of the outbound module: one request out, one answer in, and exactly what failed and when.
+
+Two engines stand behind it: :mod:`hub.outbound.http1` (our keep-alive HTTP/1.1 pool, the hot one) and
+:mod:`hub.outbound.breadth` (httpx: proxies, SOCKS, HTTP/2). :class:`hub.outbound.client.Outbound` picks
+by target. Both check and pin the address before they connect (:mod:`hub.outbound.address`, SEC-10 to 15).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from hub.errors import HubError, Shape
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. ``first_byte`` runs from the request's last byte to the answer's head, ``idle`` between body reads."""
+
+    connect: float = 30.0
+    first_byte: float = 600.0
+    idle: float = 600.0
+    write: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what an upstream may send (SEC B8): head and whole-body bytes, decompression included."""
+
+    head: int = 64 * 1024
+    body: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request goes: ``scheme`` http or https, lower-case ``host`` (IDNA), ``port``."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """One request. ``target`` is path and query as sent; ``headers`` lack Host and Content-Length (the engine adds them).
+
+    ``private`` allows private and loopback addresses for this request (a connection's own switch, SEC-15);
+    ``proxy`` is a proxy URL of the connection, ``http2`` asks for the breadth engine.
+    """
+
+    origin: Origin
+    method: str
+    target: str
+    headers: Headers
+    body: bytes = b""
+    private: bool = False
+    proxy: str | None = None
+    http2: bool = False
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: Limits = field(default_factory=Limits)
+
+
+class Incoming(Protocol):
+    """An answer whose head has arrived. Either :meth:`read` it, or iterate it, then :meth:`close` it.
+
+    Header names are lower-case. Iterating yields non-empty body pieces as they arrive, content decoded
+    when the upstream compressed it. A failure after the head raises an OutboundError with ``started`` True.
+    """
+
+    status: int
+    headers: Headers
+
+    async def read(self) -> bytes:
+        """The whole body, at most ``limits.body`` bytes, and close."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def close(self) -> None:
+        """Give the connection back if the body is complete, else drop it at once. May be called twice."""
+        ...
+
+
+class Engine(Protocol):
+    """One way to send a request. Raises OutboundError; on cancellation the connection is dropped at once."""
+
+    async def send(self, request: Outgoing) -> Incoming: ...
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class Fault(StrEnum):
+    """What went wrong on the way to or from an upstream."""
+
+    ADDRESS_REFUSED = "address_refused"  # the address check said no; nothing was sent
+    NAME_UNKNOWN = "name_unknown"  # DNS has no answer
+    CONNECT_FAILED = "connect_failed"
+    CONNECT_TIMEOUT = "connect_timeout"
+    TLS_FAILED = "tls_failed"
+    WRITE_FAILED = "write_failed"  # connection lost or stuck while the request was sent
+    FIRST_BYTE_TIMEOUT = "first_byte_timeout"
+    CLOSED_BEFORE_ANSWER = "closed_before_answer"
+    MALFORMED_ANSWER = "malformed_answer"
+    IDLE_TIMEOUT = "idle_timeout"
+    TRUNCATED = "truncated"  # the body ended before its framing said so
+    TOO_LARGE = "too_large"
+    BAD_ENCODING = "bad_encoding"  # content-encoding unknown or corrupt
+    PROXY_FAILED = "proxy_failed"
+    POOL_BUSY = "pool_busy"  # every connection this hub may open to the origin is in use
+
+
+#: Faults that are this hub's or the operator's doing; they say nothing about the provider's health.
+LOCAL_FAULTS = frozenset({Fault.ADDRESS_REFUSED, Fault.PROXY_FAILED, Fault.POOL_BUSY})
+TIMEOUTS = frozenset({Fault.CONNECT_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT, Fault.IDLE_TIMEOUT})
+
+
+class OutboundError(HubError):
+    """A request could not be completed. ``started`` says whether the answer's head had arrived.
+
+    ``reached`` is False while no byte of the request can have been processed by the upstream.
+    """
+
+    shape = Shape(502, "server_error", "bad_gateway", -32010, "api_error")
+
+    def __init__(self, fault: Fault, message: str, *, started: bool = False, reached: bool = False) -> None:
+        super().__init__(message, code=fault.value)
+        self.fault = fault
+        self.started = started
+        self.reached = reached
+
+    @property
+    def status(self) -> int:
+        """504 for timeouts, 502 for all other faults."""
+        return 504 if self.fault in TIMEOUTS else 502

@@ -1,0 +1,84 @@
+"""The way out: the one object through which the hub reaches the world (D13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+from hub.outbound.address import AddressGuard
+from hub.outbound.dial import tls_context
+from hub.outbound.http1 import Http1
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    import httpx
+
+    from hub.outbound.address import Resolver
+    from hub.outbound.base import Incoming, Outgoing
+    from hub.outbound.breadth import Breadth
+    from hub.outbound.http1 import Ages, PoolStats
+
+
+class OutboundStats(TypedDict):
+    """Pools of the hot engine, and whether the breadth engine is loaded."""
+
+    pools: list[PoolStats]
+    breadth: bool
+
+
+class Outbound:
+    """Picks the engine of a request: HTTP/1.1 pools, or httpx's where a proxy or HTTP/2 is asked for.
+
+    One per process, made anywhere, used within one event loop. ``max_per_origin`` bounds the requests
+    in flight to one origin; more wait in order. ``resolver``, ``tls`` and ``ages`` are for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_private: bool = False,
+        max_per_origin: int = 512,
+        resolver: Resolver | None = None,
+        tls: Callable[[], ssl.SSLContext] = tls_context,
+        ages: Ages | None = None,
+    ) -> None:
+        self.guard = AddressGuard(allow_private, resolver=resolver)
+        self._limit = max_per_origin
+        self._tls = tls
+        self._http1 = Http1(self.guard, max_per_origin=max_per_origin, tls=tls, ages=ages)
+        self._breadth: Breadth | None = None
+
+    def send(self, request: Outgoing) -> Coroutine[Any, Any, Incoming]:
+        """``await`` it for the answer's head. Read the answer or close it, on every path.
+
+        Raises OutboundError, BadRequest for a header or target that must not be sent, NotConfigured where
+        an optional package is missing. Cancellation closes the connection at once.
+        """
+        if request.proxy is None and not request.http2:
+            return self._http1.send(request)
+        return self._wide().send(request)
+
+    async def aclose(self) -> None:
+        """Close every connection; requests under way fail."""
+        await self._http1.aclose()
+        if self._breadth is not None:
+            await self._breadth.aclose()
+
+    def stats(self) -> OutboundStats:
+        """Connections by origin, for metrics and the dashboard."""
+        return OutboundStats(pools=self._http1.stats(), breadth=self._breadth is not None)
+
+    def transport(self, private: bool = False) -> httpx.AsyncBaseTransport:
+        """This object as an httpx transport; ``private`` allows private addresses for all that it sends."""
+        from hub.outbound.httpx_transport import HubTransport  # noqa: PLC0415 - deferred: httpx is off the cold-start path
+
+        return HubTransport(self.send, private=private)
+
+    def _wide(self) -> Breadth:
+        if self._breadth is None:
+            from hub.outbound.breadth import Breadth  # noqa: PLC0415 - deferred: httpcore is off the cold-start path
+
+            self._breadth = Breadth(self.guard, tls=self._tls, max_per_origin=self._limit)
+        return self._breadth

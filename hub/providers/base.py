@@ -1,0 +1,169 @@
+"""The interface of a provider adapter: one wire format, both ways.
+
+The engine (:mod:`hub.engine`) asks the adapter of a target to ``prepare`` a request, sends it, and has
+the answer parsed. Where the client speaks the adapter's own dialect it asks for ``splice`` instead and
+passes the answer's bytes on (D20), with a ``Watcher`` reading usage on the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from hub.outbound.base import Headers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
+    from hub.outbound.base import Incoming, Outgoing
+    from hub.providers.catalog import ModelRow, ProviderRow
+    from hub.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One place a request can go: a provider's model through one connection.
+
+    ``base_url`` is the connection's own where set, else the row's with its template filled in;
+    ``model`` is the provider's id of the model; ``model_row`` is None for a model the catalogue does not list.
+    """
+
+    provider: ProviderRow
+    model: str
+    model_row: ModelRow | None
+    connection_id: str
+    base_url: str
+    secret: Secret
+    data: Mapping[str, str] = field(default_factory=dict[str, str])
+    private: bool = False
+    proxy: str | None = None
+
+
+@dataclass(slots=True)
+class RawChat:
+    """A client's request as it came: ``body`` in ``dialect``, with the two facts routing needs.
+
+    ``include_usage`` says whether the client asked for usage in its stream (OpenAI ``stream_options``).
+    ``headers`` are those of the client's that belong to its dialect (``anthropic-beta``), names in lower case;
+    an adapter sends on the ones it knows.
+    """
+
+    dialect: str
+    body: bytes
+    model: str
+    stream: bool = False
+    include_usage: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A request ready to send, and the client fields that this wire format cannot carry (D20)."""
+
+    outgoing: Outgoing
+    dropped: list[str] = field(default_factory=list[str])
+
+
+class FailureKind(StrEnum):
+    """What an upstream error means for the next step (routing.md 3.4)."""
+
+    CALLER = "caller"  # the request itself is wrong: returned as it came, no fallback
+    CONTEXT = "context"  # too long for this model: only a larger window helps
+    AUTH = "auth"  # the credential is refused: next connection, this one is marked
+    PERMISSION = "permission"  # the credential lacks a right: next connection
+    CREDIT = "credit"  # the account has no money left
+    RATE = "rate"  # too many requests
+    QUOTA = "quota"  # a daily or plan quota is used up
+    MODEL = "model"  # the model does not exist or is not offered to this account
+    CAPACITY = "capacity"  # overloaded
+    SERVER = "server"  # 5xx and other faults of the provider
+    NETWORK = "network"  # never answered
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An upstream error, classified. ``message`` is the provider's own, secrets masked; ``retry_after`` in seconds."""
+
+    kind: FailureKind
+    status: int
+    message: str
+    code: str = ""
+    retry_after: float | None = None
+
+
+class Decoder(Protocol):
+    """Turns a provider's stream into events. Bytes may be cut anywhere, even inside a character."""
+
+    def feed(self, data: bytes) -> list[ChatEvent]: ...
+
+    def end(self) -> list[ChatEvent]:
+        """The body is over. Yields what was still held back; a Failed event when the stream stopped before its end mark."""
+        ...
+
+
+class Watcher(Protocol):
+    """Follows a stream that is passed through: reads usage, cuts what the client did not ask for, sees the end."""
+
+    usage: Usage | None
+    finished: bool
+    failure: Failure | None
+
+    def feed(self, data: bytes) -> bytes:
+        """The bytes to pass on now; may hold an unfinished event back."""
+        ...
+
+    def end(self) -> bytes:
+        """What was still held back."""
+        ...
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """One wire format. Stateless; one instance serves all requests."""
+
+    name: str  # the catalogue's `format`
+    dialect: str  # client dialect whose bytes pass through unchanged
+
+    def prepare(self, request: ChatRequest, target: Target) -> Prepared:
+        """Encode the internal model. Raises BadRequest for what the format cannot express at all."""
+        ...
+
+    def splice(self, raw: RawChat, target: Target) -> Prepared:
+        """The client's own bytes with the model name replaced and the credentials added."""
+        ...
+
+    def parse(self, body: bytes, target: Target) -> ChatResponse:
+        """Decode a whole answer. Raises UpstreamFailed when it is not one (REL-03)."""
+        ...
+
+    def decoder(self, target: Target) -> Decoder: ...
+
+    def usage_of(self, body: bytes) -> Usage | None:
+        """The usage of a whole answer that is passed through; None when it states none. Raises UpstreamFailed
+        when the body is not an answer of this format (HTML with status 200, an error object, truncated JSON)."""
+        ...
+
+    def watcher(self, raw: RawChat) -> Watcher: ...
+
+    def classify(self, status: int, headers: Headers, body: bytes) -> Failure:
+        """What an error answer means."""
+        ...
+
+    def models_request(self, target: Target) -> Outgoing | None:
+        """A request that lists the provider's models, also used to test a connection; None where there is none."""
+        ...
+
+    def parse_models(self, body: bytes) -> list[str]:
+        """The model ids of such an answer."""
+        ...
+
+
+@runtime_checkable
+class LocalAdapter(Adapter, Protocol):
+    """An adapter that answers by itself, without a network (the demo provider)."""
+
+    async def answer(self, outgoing: Outgoing) -> Incoming:
+        """Play the upstream's part for a prepared request."""
+        ...

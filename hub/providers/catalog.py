@@ -1,0 +1,231 @@
+"""The provider catalogue: rows of facts, read once from ``catalog.json`` (D25).
+
+A row of the catalogue says where a provider is, which wire format it speaks, how it takes its key,
+what it offers and what its models cost. ``catalog.json`` keeps one fact of a provider and one model a
+line, so that a change reads well as a diff.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+import zlib
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from hub.errors import BadRequest, NotFound
+
+
+class Tier(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Rates that apply to *all* tokens of a call whose prompt is longer than ``above`` tokens; None keeps the base rate."""
+
+    above: int
+    input: float | None = None
+    output: float | None = None
+    cache_read: float | None = None
+    cache_write: float | None = None
+    cache_write_1h: float | None = None
+    reasoning: float | None = None
+
+
+class Price(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """US dollars per million tokens, or per unit where the name says so. None is unknown, 0 is free.
+
+    ``tiers`` are the long-context rates, in rising order.
+    """
+
+    input: float | None = None
+    output: float | None = None
+    cache_read: float | None = None
+    cache_write: float | None = None
+    cache_write_1h: float | None = None
+    reasoning: float | None = None
+    per_image: float | None = None
+    per_second_in: float | None = None
+    per_second_out: float | None = None
+    per_char_in: float | None = None
+    per_query: float | None = None
+    tiers: tuple[Tier, ...] = ()
+
+
+class Auth(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How a provider takes its key. ``type``: bearer, header, query, optional_bearer, none, aws-sigv4, oauth_bearer.
+
+    ``value`` holds ``{key}``; ``extra`` is a second header as ``Name: {field}`` filled from the connection's data;
+    ``also`` is a second query parameter filled the same way.
+    """
+
+    type: str
+    header: str = "Authorization"
+    value: str = "Bearer {key}"
+    param: str = ""
+    also: str = ""
+    extra: str = ""
+    note: str = ""
+
+
+#: Ways of taking a key that also work without one.
+KEYLESS = frozenset({"none", "optional_bearer"})
+
+
+class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One model of a provider. ``kind`` is chat unless stated; ``wire`` overrides the provider's format.
+
+    ``aliases`` are other names for it at this provider. ``price_src``: P the provider's public table, V the
+    model vendor's list price (notional at a reseller or in a plan), O a rough default.
+    """
+
+    id: str
+    name: str = ""
+    kind: str = "chat"
+    context: int | None = None
+    max_output: int | None = None
+    caps: tuple[str, ...] = ()
+    price: Price | None = None
+    price_src: str = ""
+    wire: str = ""
+    dimensions: int | None = None
+    aliases: tuple[str, ...] = ()
+    drop_params: tuple[str, ...] = ()
+
+
+class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One provider. ``category`` as in the reference (api_key, local, oauth, search, ...); ``builtin`` needs no connection.
+
+    ``base_url_template`` holds ``{fields}`` that a connection's data must fill (region, account ...); a row with
+    neither it nor ``base_url`` takes the base URL from the connection. ``passthrough_models`` accepts model ids the
+    catalogue does not list. ``family_prefixes`` are the starts of model ids that lead to this provider when nothing
+    else decides (it is their vendor); ``prices_as`` is its id in the genai-prices data.
+    """
+
+    id: str
+    alias: str
+    name: str
+    category: str
+    format: str
+    auth: Auth
+    base_url: str = ""
+    base_url_template: str = ""
+    chat_path: str = ""
+    stream_path: str = ""
+    chat_query: dict[str, str] = {}
+    models_path: str = ""
+    models_url: str = ""
+    services: tuple[str, ...] = ()
+    endpoints: dict[str, str] = {}
+    models: tuple[ModelRow, ...] = ()
+    passthrough_models: bool = False
+    family_prefixes: tuple[str, ...] = ()
+    prices_as: str = ""
+    default_context: int | None = None
+    extra_headers: dict[str, str] = {}
+    request_defaults: dict[str, Any] = {}
+    free_tier: str = ""
+    verified: str = "inferred"
+    website: str = ""
+    note: str = ""
+    deprecated: str = ""
+    timeout_ms: int | None = None
+    search: dict[str, Any] = {}
+    oauth: dict[str, Any] = {}
+    fallback_base_urls: tuple[str, ...] = ()
+    node: dict[str, Any] | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a model server on the owner's own network (private addresses by the connection's switch)."""
+        return self.category == "local"
+
+    @property
+    def builtin(self) -> bool:
+        """Whether it is part of the hub and needs no account."""
+        return self.category == "builtin"
+
+    @property
+    def needs(self) -> list[str]:
+        """What a connection must give: ``apiKey``, ``baseUrl``, fields of the URL template."""
+        asked = [] if self.auth.type in KEYLESS else ["apiKey"]
+        asked += ["baseUrl"] if self.needs_base_url else []
+        return asked + re.findall(r"{(\w+)}", self.base_url_template)
+
+    @property
+    def needs_base_url(self) -> bool:
+        """Whether only the connection can say where this provider is."""
+        return not self.base_url and not self.base_url_template
+
+    def model(self, model_id: str) -> ModelRow | None:
+        """The row of a model id or one of its aliases."""
+        return next((row for row in self.models if row.id == model_id or model_id in row.aliases), None)
+
+
+#: What a template field of a base URL may hold (SEC-13): one host label, or a path word; nothing that ends the host.
+_FIELD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9])?\Z")
+
+
+def fill_template(template: str, data: dict[str, str]) -> str:
+    """A base URL with its ``{fields}`` filled in.
+
+    Raises BadRequest naming a field that is missing or holds anything but letters, digits, ``-`` and ``_``.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        text = data.get(name, "")
+        if not text:
+            raise BadRequest(f"this provider needs '{name}' in the connection's data, to build {template}", field=f"data.{name}")
+        if not _FIELD.match(text):
+            raise BadRequest(f"'{name}' may hold only letters, digits, '-' and '_'", field=f"data.{name}")
+        return text
+
+    return re.sub(r"{(\w+)}", value, template)
+
+
+class Catalog:
+    """All provider rows, by id and alias, with an index from model id to the providers that list it.
+
+    Raises ValueError when two rows claim the same id or alias.
+    """
+
+    def __init__(self, rows: list[ProviderRow], *, version: str = "") -> None:
+        self.version = version
+        self.providers: dict[str, ProviderRow] = {}
+        self._names: dict[str, str] = {}
+        for row in rows:
+            for name in {row.id, row.alias}:
+                if name in self._names:
+                    raise ValueError(f"catalogue: providers {self._names[name]} and {row.id} are both called {name!r}")
+                self._names[name] = row.id
+            self.providers[row.id] = row
+
+    @classmethod
+    def load(cls) -> Catalog:
+        """Read the shipped catalogue. Raises msgspec.ValidationError when a row does not fit."""
+        text = importlib.resources.files("hub.providers").joinpath("catalog.json").read_bytes()
+        return cls(msgspec.json.decode(text, type=list[ProviderRow]), version=f"{zlib.crc32(text):08x}")
+
+    def find(self, name: str) -> ProviderRow | None:
+        """The provider with this id or alias."""
+        return self.providers.get(self._names.get(name, ""))
+
+    def get(self, name: str) -> ProviderRow:
+        """The provider with this id or alias. Raises NotFound."""
+        row = self.find(name)
+        if row is None:
+            raise NotFound(f"no provider {name!r}; `hubroute providers catalog` lists them", field="provider")
+        return row
+
+    @property
+    def serving(self) -> dict[str, tuple[str, ...]]:
+        """Model id or model alias -> ids of the providers that list it, in catalogue order."""
+        return self._serving
+
+    @cached_property
+    def _serving(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
+        for row in self.providers.values():
+            for model in row.models:
+                for name in (model.id, *model.aliases):
+                    found.setdefault(name, []).append(row.id)
+        return {name: tuple(dict.fromkeys(ids)) for name, ids in found.items()}

@@ -1,0 +1,113 @@
+"""The OpenAI chat format as a provider adapter; most providers of the catalogue are rows that speak it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import orjson
+
+from hub.errors import UpstreamFailed
+from hub.providers._failure import classify
+from hub.providers._openai_request import encode_request
+from hub.providers._openai_response import parse_answer, usage_in
+from hub.providers._openai_stream import OpenAiDecoder
+from hub.providers._openai_watch import OpenAiWatcher
+from hub.providers._request import build, build_url
+from hub.providers.base import Prepared
+from hub.splice import Change, edit, with_usage
+
+if TYPE_CHECKING:
+    from hub.chat import ChatRequest, ChatResponse, Usage
+    from hub.outbound.base import Headers, Outgoing
+    from hub.providers.base import Decoder, Failure, RawChat, Target, Watcher
+
+
+class OpenAiAdapter:
+    """OpenAI chat completions, both ways, and the lossless lane for clients that speak the same."""
+
+    name = "openai"
+    dialect = "openai"
+
+    def prepare(self, request: ChatRequest, target: Target) -> Prepared:
+        """Encode the internal model. Raises BadRequest for a document that only has an address."""
+        body, dropped = encode_request(request, target)
+        return Prepared(self.request(target, body, stream=request.stream), dropped)
+
+    def splice(self, raw: RawChat, target: Target) -> Prepared:
+        """The client's bytes with the model replaced; a stream is made to end with usage, which the watcher cuts again."""
+        changes: dict[str, Change] = {"model": orjson.dumps(target.model)}
+        for name, value in target.provider.request_defaults.items():
+            changes[name] = _default(orjson.dumps(value))
+        if raw.stream and not _refuses(target, "stream_options"):
+            changes["stream_options"] = with_usage
+        return Prepared(self.request(target, edit(raw.body, changes), stream=raw.stream))
+
+    def request(self, target: Target, body: bytes, *, stream: bool) -> Outgoing:
+        """The HTTP request that carries ``body`` to the target's chat address."""
+        row = target.provider
+        path = (row.stream_path if stream else "") or row.chat_path or "/chat/completions"
+        accept = "text/event-stream" if stream else "application/json"
+        return build(target, path, body, query=row.chat_query, headers=(("accept", accept),))
+
+    def parse(self, body: bytes, target: Target) -> ChatResponse:
+        """Decode a whole answer. Raises UpstreamFailed when it is not one (REL-03)."""
+        response = parse_answer(body)
+        response.model = response.model or target.model
+        return response
+
+    def decoder(self, target: Target) -> Decoder:
+        """A decoder for one stream."""
+        return OpenAiDecoder()
+
+    def usage_of(self, body: bytes) -> Usage | None:
+        """The usage of a whole answer. Raises UpstreamFailed when the body is no answer."""
+        return usage_in(body)
+
+    def watcher(self, raw: RawChat) -> Watcher:
+        """A watcher for one stream; it cuts the usage chunk that the client did not ask for."""
+        return OpenAiWatcher(cut_usage=not raw.include_usage)
+
+    def classify(self, status: int, headers: Headers, body: bytes) -> Failure:
+        """What an error answer means."""
+        return classify(status, headers, body)
+
+    def models_request(self, target: Target) -> Outgoing | None:
+        """``GET`` of the provider's list of models."""
+        row = target.provider
+        if row.models_url:
+            return build_url(target, row.models_url)
+        return build(target, row.models_path or "/models", method="GET")
+
+    def parse_models(self, body: bytes) -> list[str]:
+        """The ids in a list of models: ``data[].id``, or the shapes of servers that name it otherwise. Raises UpstreamFailed."""
+        try:
+            tree = cast("object", orjson.loads(body))
+        except orjson.JSONDecodeError as error:
+            raise UpstreamFailed("the provider's list of models is not JSON", code="malformed_answer") from error
+        fields = _fields(tree)
+        items = next((fields[name] for name in ("data", "models", "result") if fields.get(name)), tree)
+        found = [_id_of(item) for item in cast("list[object]", items)] if isinstance(items, list) else []
+        return [name for name in found if name]
+
+
+def _fields(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _id_of(item: object) -> str:
+    if isinstance(item, str):
+        return item
+    fields = _fields(item)
+    return next((value for name in ("id", "name", "model") if isinstance(value := fields.get(name), str)), "")
+
+
+def _default(value: bytes) -> Change:
+    """A change that sets a member only where the client left it out."""
+    return lambda old: value if old is None else old
+
+
+def _refuses(target: Target, name: str) -> bool:
+    return target.model_row is not None and name in target.model_row.drop_params
+
+
+OPENAI = OpenAiAdapter()

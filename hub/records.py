@@ -1,0 +1,209 @@
+"""The records that the core keeps: keys, connections, usage, decisions, audit, tasks.
+
+Plain structs, so that routing and doors need not know the database; :mod:`hub.store` loads and saves
+them. Times are milliseconds since the epoch (UTC), money is US dollars, ``None`` means unknown.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hub.chat import Usage
+from hub.scopes import ALL, expand
+from hub.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """A hub key without its secret. ``prefix`` is its public part, ``grants`` as they were given."""
+
+    id: str
+    name: str
+    prefix: str
+    grants: tuple[str, ...]
+    scopes: frozenset[str]
+    active: bool = True
+    allowed_models: tuple[str, ...] = ()
+    no_log: bool = False
+    created_at: int = 0
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    last_used_at: int | None = None
+
+
+class TestStatus(StrEnum):
+    """What is known of a connection's credential (routing.md 3.3)."""
+
+    __test__ = False  # pytest: not a test class
+
+    UNKNOWN = "unknown"
+    ACTIVE = "active"
+    UNAVAILABLE = "unavailable"  # cooling down
+    EXPIRED = "expired"  # the credential is refused
+    BANNED = "banned"
+    CREDITS_EXHAUSTED = "credits_exhausted"
+
+
+#: States that no timer ends: a person has to act (routing.md 3.3).
+TERMINAL = frozenset({TestStatus.EXPIRED, TestStatus.BANNED, TestStatus.CREDITS_EXHAUSTED})
+
+
+class Connection(msgspec.Struct, kw_only=True):
+    """One account or key at a provider. ``data`` fills the base URL's template and vendor extras (region, deployment).
+
+    Replaced as a whole when it changes; the engine reads it, only the store makes it.
+    """
+
+    id: str
+    provider: str
+    name: str
+    secret: Secret
+    auth_type: str = "apikey"
+    base_url: str = ""
+    data: dict[str, str] = {}
+    priority: int = 1
+    active: bool = True
+    allow_private: bool = False
+    proxy: Secret | None = None
+    default_model: str = ""
+    models: tuple[str, ...] = ()
+    test_status: TestStatus = TestStatus.UNKNOWN
+    last_error: str = ""
+    last_error_at: int | None = None
+    cooldown_until: int | None = None
+    backoff_level: int = 0
+    created_at: int = 0
+    updated_at: int = 0
+
+
+class UsageRow(msgspec.Struct, kw_only=True):
+    """One upstream-backed request, priced at the time of the call (D17).
+
+    ``cost`` None means that the price is unknown, never that it was free; ``price_source`` says which
+    layer priced it. ``status`` is what the client saw; ``outcome`` ok, error or cancelled.
+    """
+
+    request_id: str
+    at: int
+    door: str
+    skill: str
+    key_id: str
+    key_name: str
+    provider: str
+    model: str
+    requested_model: str
+    connection_id: str
+    usage: Usage
+    cost: float | None
+    price_source: str
+    status: int
+    outcome: str
+    latency_ms: int
+    ttft_ms: int | None = None
+    stream: bool = False
+    fallbacks: int = 0
+    error_code: str = ""
+
+
+class Candidate(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One target that was considered. ``excluded`` says why it was not used, empty when it was in the order."""
+
+    provider: str
+    model: str
+    connection_id: str
+    connection: str
+    excluded: str = ""
+    score: float | None = None
+    factors: dict[str, float] = {}
+
+
+class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One upstream call of a request and how it ended."""
+
+    provider: str
+    model: str
+    connection_id: str
+    started_at: int
+    latency_ms: int = 0
+    status: int | None = None
+    kind: str = "ok"
+    message: str = ""
+
+
+class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Why a request went where it did (D21). ``resolution`` names the rule that read the model string."""
+
+    request_id: str
+    at: int
+    key_id: str
+    requested_model: str
+    resolution: str
+    strategy: str
+    candidates: list[Candidate] = []
+    order: list[int] = []
+    attempts: list[Attempt] = []
+    outcome: str = ""
+    provider: str = ""
+    model: str = ""
+    cost: float | None = None
+    latency_ms: int = 0
+
+
+class AuditRow(msgspec.Struct, kw_only=True):
+    """One call in the audit log (SEC-80). ``digest`` is SHA-256 of the input; ``detail`` only at level full, masked."""
+
+    at: int
+    request_id: str
+    door: str
+    caller: str
+    key_id: str
+    skill: str
+    outcome: str
+    error_code: str = ""
+    duration_us: int = 0
+    digest: str = ""
+    detail: str = ""
+    target: str = ""
+
+
+class TaskRow(msgspec.Struct, kw_only=True):
+    """An A2A task. ``owner`` is the key id of its caller; ``task`` is the protocol object as JSON."""
+
+    id: str
+    owner: str
+    context_id: str
+    skill: str
+    state: str
+    created_at: int
+    updated_at: int
+    task: dict[str, Any]
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls: a key, the owner on the control socket, or nobody. ``scopes`` are concrete, never wildcards."""
+
+    key_id: str
+    name: str
+    scopes: frozenset[str]
+    allowed_models: tuple[str, ...] = ()
+    no_log: bool = False
+
+    @classmethod
+    def of(cls, key: Key) -> Caller:
+        """The caller behind a valid key."""
+        return cls(key_id=key.id, name=key.name, scopes=key.scopes, allowed_models=key.allowed_models, no_log=key.no_log)
+
+    @classmethod
+    def owner(cls) -> Caller:
+        """The owner of the machine: the control socket and an owner's dashboard session."""
+        return cls(key_id="owner", name="owner", scopes=ALL)
+
+    @classmethod
+    def anonymous(cls, grants: Iterable[str] = ()) -> Caller:
+        """No credential; reaches public addresses, and what the operator opened on loopback (D4)."""
+        return cls(key_id="", name="anonymous", scopes=expand(grants))

@@ -1,0 +1,77 @@
+"""Registries: find what a package offers by name, once, at start. Skills, adapters, strategies and transports all load this way."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
+
+from hub.skill import Skill
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import ModuleType
+
+Item = TypeVar("Item")
+
+
+def modules(package: str) -> Iterator[ModuleType]:
+    """Import every public module of a package, by name order; those with a leading underscore are skipped."""
+    root = importlib.import_module(package)
+    for info in sorted(pkgutil.iter_modules(root.__path__), key=lambda info: info.name):
+        if not info.name.startswith("_"):
+            yield importlib.import_module(f"{package}.{info.name}")
+
+
+def load(package: str, kind: type[Item], name: Callable[[Item], str]) -> Mapping[str, Item]:
+    """A frozen name -> item table of every module-level ``kind`` in ``package``.
+
+    Raises ValueError when two items share a name; whatever a malformed item raises stops the start.
+    """
+    found: dict[str, Item] = {}
+    origin: dict[str, str] = {}
+    for module in modules(package):
+        for value in vars(module).values():
+            # A class may satisfy a protocol as well as its instances do; only instances are items.
+            if isinstance(value, type) or not isinstance(value, kind):
+                continue
+            key = name(value)
+            if key in found and found[key] is not value:
+                raise ValueError(f"{package}: {key!r} is declared in {origin[key]} and again in {module.__name__}")
+            found.setdefault(key, value)
+            origin.setdefault(key, module.__name__)
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+class Skills:
+    """Every skill, found by name, tool name, A2A id and REST address. Frozen after construction."""
+
+    def __init__(self, skills: Mapping[str, Skill]) -> None:
+        self.by_name: Mapping[str, Skill] = MappingProxyType(dict(skills))
+        self.by_tool = _unique((made.mcp.tool, made) for made in skills.values() if made.mcp)
+        self.by_a2a = _unique((made.a2a.id, made) for made in skills.values() if made.a2a)
+        self.by_rest = _unique(((address.method, address.path), made) for made in skills.values() for address in made.rest)
+        for made in skills.values():
+            if made.a2a and made.a2a.stream and made.a2a.stream not in skills:
+                raise ValueError(f"skill {made.name}: its streaming twin {made.a2a.stream!r} does not exist")
+
+    @classmethod
+    def load(cls, package: str = "skills") -> Skills:
+        """Load every skill of a package. Raises ValueError on a duplicate name, tool, A2A id or address."""
+        return cls(load(package, Skill, lambda made: made.name))
+
+    def __iter__(self) -> Iterator[Skill]:
+        return iter(self.by_name.values())
+
+    def __len__(self) -> int:
+        return len(self.by_name)
+
+
+def _unique(pairs: Iterator[tuple[Item, Skill]]) -> Mapping[Item, Skill]:
+    table: dict[Item, Skill] = {}
+    for key, made in pairs:
+        if key in table:
+            raise ValueError(f"skills {table[key].name} and {made.name} claim the same address {key}")
+        table[key] = made
+    return MappingProxyType(table)

@@ -1,0 +1,39 @@
+"""A string that does not show itself: provider keys, tokens and the like."""
+
+from __future__ import annotations
+
+
+class Secret:
+    """Holds a secret; its text form, repr and format are a mask. Read it with :meth:`reveal`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself. Call it only where the secret leaves for its own host or store."""
+        return self._value
+
+    @property
+    def masked(self) -> str:
+        """Enough to tell two secrets apart, at most four characters of it."""
+        return f"…{self._value[-4:]}" if len(self._value) >= 12 else "…" if self._value else ""
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __str__(self) -> str:
+        return self.masked
+
+    __repr__ = __str__
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        """Pickled as its mask: a secret never leaves the process by serialisation."""
+        return (Secret, (self.masked,))

@@ -1,0 +1,118 @@
+"""Every setting of a hub: one frozen model, filled from flags, ``HUBROUTE_*``, a TOML file and defaults, in that order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class Settings(BaseSettings):
+    """Settings of one process. ``HUBROUTE_CONFIG`` names the TOML file (default ``<data_dir>/hubroute.toml``)."""
+
+    model_config = SettingsConfigDict(env_prefix="HUBROUTE_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("hubroute", appauthor=False)),
+        description="Folder for the database, the master key, the lock and the control socket.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on. Beyond loopback every door still needs a key.")
+    port: int = Field(default=20128, ge=0, le=65535, description="Port to listen on; 0 picks a free one and prints it.")
+    database_url: str = Field(
+        default="",
+        repr=False,
+        description="Empty: one SQLite file in the data folder. Else `postgresql://user:password@host/name`, for any number of processes.",
+    )
+    public_url: str = Field(default="", description="How clients reach this hub from outside, for the agent card and snippets.")
+    master_key: str = Field(
+        default="",
+        repr=False,
+        description="Base64 of 32 bytes that encrypt credentials; empty: `master.key` in the data folder (mode 0600).",
+    )
+    master_key_source: Literal["file", "keychain"] = Field(
+        default="file", description="Where the master key lives when HUBROUTE_MASTER_KEY is not set."
+    )
+    require_api_key: bool = Field(
+        default=True,
+        # Environment names are read without regard to case: the second is also the seed's REQUIRE_API_KEY.
+        validation_alias=AliasChoices("HUBROUTE_REQUIRE_API_KEY", "require_api_key"),
+        description="False opens the model API (scope `chat`) without a key, on loopback only. The seed's `REQUIRE_API_KEY` works too.",
+    )
+    allow_private: bool = Field(default=False, description="Let every connection reach private and loopback addresses.")
+    allowed_hosts: str = Field(
+        default="", description="Comma list of further Host names that doors accept, besides the bound address and loopback."
+    )
+    allowed_origins: str = Field(default="", description="Comma list of web origins that may call the doors from a browser.")
+    demo: Literal["auto", "on", "off"] = Field(
+        default="auto", description="The built-in demo provider: `auto` answers until a real connection exists."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severe event that is logged.")
+    log_format: Literal["auto", "json", "text"] = Field(default="auto", description="`auto`: text on a terminal, JSON lines otherwise.")
+    max_body_mb: int = Field(default=10, ge=1, le=1024, description="Largest request body in MiB on ordinary addresses.")
+    connect_timeout: float = Field(default=30.0, gt=0, description="Seconds to connect to a provider, TLS included.")
+    first_byte_timeout: float = Field(default=600.0, gt=0, description="Seconds a provider may take to begin its answer.")
+    idle_timeout: float = Field(default=600.0, gt=0, description="Seconds a provider may be silent inside an answer.")
+    attempt_limit: int = Field(default=6, ge=1, le=30, description="Most upstream calls for one request.")
+    request_seconds: float = Field(default=900.0, gt=0, description="Wall-clock limit for finding a provider that answers.")
+    flush_ms: int = Field(default=50, ge=1, le=5000, description="Window of usage and audit rows that a kill -9 may lose.")
+    queue_rows: int = Field(default=50_000, ge=100, description="Rows waiting for the database before requests wait too.")
+    shutdown_seconds: float = Field(default=20.0, ge=0, description="How long running streams may finish after a stop signal.")
+    test_profile: Literal["", "conformance"] = Field(default="", description="Fixtures for conformance suites; refused beyond loopback.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over the environment, the environment over the file."""
+        file = _config_file(init_settings().get("data_dir"))
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file))
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
+            raise ValueError("write sqlite:///path or postgresql://user:password@host/name")
+        return value.replace("postgres://", "postgresql://", 1) if value.startswith("postgres://") else value
+
+    @model_validator(mode="after")
+    def _safe(self) -> Settings:
+        if not self.loopback and not self.require_api_key:
+            raise ValueError(f"require_api_key=false is allowed on loopback only, not on {self.host}")
+        if not self.loopback and self.test_profile:
+            raise ValueError(f"test_profile is allowed on loopback only, not on {self.host}")
+        return self
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the doors."""
+        return self.host in LOOPBACK
+
+    @property
+    def postgres(self) -> bool:
+        """Whether the store is PostgreSQL."""
+        return self.database_url.startswith("postgresql")
+
+    @property
+    def base_url(self) -> str:
+        """How clients reach this hub."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
+
+
+def _config_file(data_dir: object) -> Path:
+    named = os.environ.get("HUBROUTE_CONFIG")
+    if named:
+        return Path(named)
+    folder = data_dir or os.environ.get("HUBROUTE_DATA_DIR") or platformdirs.user_data_dir("hubroute", appauthor=False)
+    return Path(str(folder)) / "hubroute.toml"

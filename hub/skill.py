@@ -1,0 +1,262 @@
+"""What a capability of the hub is: one typed async function and what a caller must know before calling it.
+
+Everything that a door shows of a skill (MCP tool, A2A skill, REST route, CLI command, docs) is
+derived from the :class:`Skill` that ``@skill`` makes (decisions D7, D8).
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import re
+import typing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from hub.errors import InvalidInput
+from hub.scopes import SCOPES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+class CostClass(StrEnum):
+    """What one call may cost."""
+
+    FREE = "free"  # answers from memory or the own store
+    NETWORK = "network"  # calls an outside service that charges nothing
+    METERED = "metered"  # spends money at a provider
+
+
+class Audit(StrEnum):
+    """How much of a call the audit log keeps."""
+
+    NONE = "none"  # the call leaves another row (usage) or is too frequent to matter
+    BASIC = "basic"  # who, what, when, outcome and a digest of the input
+    FULL = "full"  # also the input with secrets masked
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A REST address. ``path`` may hold ``{names}`` of input fields; query and body fill the others.
+
+    ``view`` turns the output into the wire's shape where the seed's differs; ``ask`` turns the merged
+    path, query and body fields into the skill's input. ``public`` addresses answer without a key (SEC-01's allowlist).
+    """
+
+    method: str
+    path: str
+    status: int = 200
+    view: Callable[[Any], Any] | None = None
+    ask: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    public: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mcp:
+    """An MCP tool name; ``profiles`` name the sets that list it (D9)."""
+
+    tool: str
+    profiles: tuple[str, ...] = ("core", "all")
+    view: Callable[[Any], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class A2aAnswer:
+    """What an A2A client gets: a text for people, ``data`` for programs, ``metadata`` for the seed's clients."""
+
+    text: str
+    data: dict[str, Any]
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class A2aAsk:
+    """What an A2A client said: the last user text, all messages as ``{"role", "content"}``, metadata, data parts."""
+
+    text: str
+    messages: list[dict[str, Any]]
+    metadata: dict[str, Any]
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class A2a:
+    """An A2A skill. ``ask`` makes the input from a message, ``view`` the answer from the output.
+
+    ``stream`` names a streaming twin with the same input, so that ``message/stream`` shows the work as
+    it happens; ``chunk`` turns one of its items into text, or into an answer that closes the stream
+    with data and metadata (its text counts only when no piece came before).
+    """
+
+    id: str
+    tags: tuple[str, ...]
+    examples: tuple[str, ...]
+    ask: Callable[[A2aAsk], dict[str, Any]]
+    view: Callable[[Any], A2aAnswer]
+    keywords: tuple[str, ...] = ()
+    stream: str | None = None
+    chunk: Callable[[Any], str | A2aAnswer] | None = None
+
+
+SkillFunction = typing.Callable[..., Any]
+
+_NAME = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
+_TOOL = re.compile(r"^[A-Za-z0-9_./-]{1,64}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """One capability. Built by :func:`skill`; frozen in the registry at start."""
+
+    name: str
+    summary: str
+    description: str
+    scopes: frozenset[str]
+    cost: CostClass
+    input: type[Any]
+    output: Any
+    streams: bool
+    run: SkillFunction
+    rest: tuple[Rest, ...] = ()
+    mcp: Mcp | None = None
+    a2a: A2a | None = None
+    read_only: bool = False
+    destructive: bool = False
+    idempotent: bool = False
+    audit: Audit = Audit.BASIC
+
+    @property
+    def typed(self) -> bool:
+        """Whether input and output are pydantic models, so that doors can show schemas."""
+        return issubclass(self.input, BaseModel)
+
+    def input_schema(self) -> dict[str, Any]:
+        """JSON Schema of the input as callers write it."""
+        return self.input.model_json_schema(by_alias=True) if issubclass(self.input, BaseModel) else {"type": "object"}
+
+    def output_schema(self) -> dict[str, Any] | None:
+        """JSON Schema of the output (of one item for a stream), None where the output is not JSON."""
+        if isinstance(self.output, type) and issubclass(self.output, BaseModel):  # a raw stream's items may be a union
+            return self.output.model_json_schema(by_alias=True, mode="serialization")
+        return None
+
+    def validate(self, data: object) -> Any:
+        """Turn what a door received into the input type.
+
+        Raises InvalidInput naming every field at fault. An instance of the input type passes as it is.
+        """
+        if isinstance(data, self.input):
+            return data
+        if not issubclass(self.input, BaseModel):
+            raise TypeError(f"{self.name} takes {self.input.__name__}, got {type(data).__name__}")
+        try:
+            return self.input.model_validate(data)
+        except ValidationError as error:
+            raise InvalidInput(details_of(error)) from None
+
+
+def details_of(error: ValidationError) -> list[dict[str, str]]:
+    """The fields at fault in a pydantic error, without the values (they may be secrets)."""
+    return [
+        {"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"].removeprefix("Value error, ")}
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def skill(
+    name: str,
+    *,
+    scopes: Sequence[str],
+    cost: CostClass,
+    rest: Sequence[Rest] = (),
+    mcp: Mcp | None = None,
+    a2a: A2a | None = None,
+    read_only: bool = False,
+    destructive: bool = False,
+    idempotent: bool = False,
+    audit: Audit = Audit.BASIC,
+) -> Callable[[SkillFunction], Skill]:
+    """Declare a skill: ``async def name(ctx: Context, ask: Input) -> Output``.
+
+    A function that returns ``AsyncIterator[Item]`` streams. Raises TypeError or ValueError while the
+    module loads when the declaration is incomplete: no docstring, an unknown scope, an input field
+    without description, a REST path that names no input field.
+    """
+
+    def declare(function: SkillFunction) -> Skill:
+        hints = typing.get_type_hints(function)
+        parameters = list(inspect.signature(function).parameters)
+        if len(parameters) != 2 or "return" not in hints or parameters[1] not in hints:
+            raise TypeError(f"skill {name}: write (ctx: Context, ask: Input) -> Output, all annotated")
+        result = hints["return"]
+        streams = get_origin(result) in (collections.abc.AsyncIterator, collections.abc.AsyncGenerator)
+        summary, description = _words(name, function)
+        made = Skill(
+            name=name,
+            summary=summary,
+            description=description,
+            scopes=frozenset(scopes),
+            cost=cost,
+            input=hints[parameters[1]],
+            output=get_args(result)[0] if streams else result,
+            streams=streams,
+            run=function,
+            rest=tuple(rest),
+            mcp=mcp,
+            a2a=a2a,
+            read_only=read_only,
+            destructive=destructive,
+            idempotent=idempotent or read_only,
+            audit=audit,
+        )
+        _check(made)
+        return made
+
+    return declare
+
+
+def _words(name: str, function: SkillFunction) -> tuple[str, str]:
+    text = inspect.getdoc(function) or ""
+    if not text:
+        raise ValueError(f"skill {name}: has no docstring; its first line is the summary that every door shows")
+    return text.splitlines()[0], text
+
+
+def _check(made: Skill) -> None:
+    """Raise ValueError for what would make a skill unreachable, unsafe or unexplained."""
+    where = f"skill {made.name}"
+    if not _NAME.match(made.name):
+        raise ValueError(f"{where}: names are lower-case words joined by '-'")
+    if not made.scopes and not any(address.public for address in made.rest):
+        raise ValueError(f"{where}: declares no scope and no public address")
+    if strange := sorted(made.scopes - SCOPES.keys()):
+        raise ValueError(f"{where}: unknown scopes {strange}; add them to hub/scopes.py")
+    if not (made.rest or made.mcp or made.a2a or made.typed):
+        raise ValueError(f"{where}: has no address and an input that no door can fill")
+    if made.mcp and not _TOOL.match(made.mcp.tool):
+        raise ValueError(f"{where}: tool name {made.mcp.tool!r} is outside [A-Za-z0-9_./-]{{1,64}}")
+    if made.read_only and made.destructive:
+        raise ValueError(f"{where}: cannot be read-only and destructive")
+    _check_fields(made)
+
+
+def _check_fields(made: Skill) -> None:
+    if not issubclass(made.input, BaseModel):
+        return
+    fields: Mapping[str, Any] = made.input.model_fields
+    if bare := [field_name for field_name, info in fields.items() if not info.description]:
+        raise ValueError(f"skill {made.name}: input fields without description: {bare}")
+    names = set(fields) | {info.alias for info in fields.values() if info.alias}
+    for address in made.rest:
+        missing = [] if address.ask else [part for part in path_fields(address.path) if part not in names]
+        if missing or not address.path.startswith("/"):
+            raise ValueError(f"skill {made.name}: REST path {address.path} does not fit the input {missing}")
+
+
+def path_fields(path: str) -> list[str]:
+    """The names in braces of a REST path; ``{rest:path}`` counts as ``rest``."""
+    return [part.split(":")[0] for part in re.findall(r"{([^}]+)}", path)]

@@ -1,0 +1,170 @@
+"""Records to columns and back, for the rows that go by plain SQL: write-behind rows and the hot tables at start.
+
+What a hostile provider or client put into a row must not stop the other rows, so text that a database
+cannot hold is mended here, numbers are bounded, and NaN is unknown.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from hub.chat import Usage
+from hub.records import AuditRow, Connection, Decision, Key, TaskRow, TestStatus, UsageRow
+from hub.scopes import expand
+from hub.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LARGEST = 2**63 - 1
+
+USAGE = (
+    "id", "request_id", "at", "door", "skill", "key_id", "key_name", "provider", "model", "requested_model", "connection_id",
+    "input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning", "estimated",
+    "cost", "price_source", "status", "outcome", "latency_ms", "ttft_ms", "stream", "fallbacks", "error_code",
+)  # fmt: skip
+DECISIONS = ("request_id", "at", "key_id", "provider", "model", "outcome", "record")
+AUDIT = (
+    "seq", "id", "at", "request_id", "door", "caller", "key_id", "skill", "outcome", "error_code", "duration_us", "digest", "detail",
+    "target", "prev_hash", "hash",
+)  # fmt: skip
+TASKS = ("id", "owner", "context_id", "skill", "state", "created_at", "updated_at", "task")
+#: What marks a connection's health; written behind, without the rest of the row.
+STATE = ("test_status", "last_error", "last_error_at", "cooldown_until", "backoff_level")
+
+
+def insert(table: str, columns: Sequence[str]) -> str:
+    """An INSERT for the constant names above; nothing that a caller sends ever comes here (SEC-21)."""
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - constant identifiers
+
+
+def text(value: str) -> str:
+    """Text that both databases hold: no NUL, no half of a surrogate pair."""
+    if "\x00" in value:
+        value = value.replace("\x00", "\ufffd")
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+
+
+def whole(value: int) -> int:
+    """An integer within 64 bits."""
+    return min(max(value, -_LARGEST), _LARGEST)
+
+
+def maybe(value: int | None) -> int | None:
+    """The same for a number that may be unknown."""
+    return None if value is None else whole(value)
+
+
+def real(value: float | None) -> float | None:
+    """A finite number, else unknown."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def encoded(value: object) -> str:
+    """JSON text."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_mended(msgspec.to_builtins(value))).decode()
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, dict):
+        return {text(name): _mended(item) for name, item in cast("dict[str, Any]", value).items()}
+    return [_mended(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+
+
+def usage_values(identity: str, row: UsageRow) -> tuple[object, ...]:
+    """A usage row in the order of :data:`USAGE`."""
+    used = row.usage
+    return (
+        identity, text(row.request_id), whole(row.at), text(row.door), text(row.skill), text(row.key_id), text(row.key_name),
+        text(row.provider), text(row.model), text(row.requested_model), text(row.connection_id),
+        whole(used.input), whole(used.cache_read), whole(used.cache_write), whole(used.cache_write_1h), whole(used.output),
+        whole(used.reasoning), used.estimated, real(row.cost), text(row.price_source), whole(row.status), text(row.outcome),
+        whole(row.latency_ms), maybe(row.ttft_ms), row.stream, whole(row.fallbacks), text(row.error_code),
+    )  # fmt: skip
+
+
+def usage_of(row: dict[str, Any]) -> UsageRow:
+    """A stored usage row."""
+    used = Usage(**{name: row[name] for name in ("input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning")})
+    used = msgspec.structs.replace(used, estimated=bool(row["estimated"]))
+    fields: dict[str, Any] = {field: row[field] for field in UsageRow.__struct_fields__ if field != "usage"}
+    fields["stream"] = bool(row["stream"])
+    return UsageRow(**fields, usage=used)
+
+
+def decision_values(row: Decision) -> tuple[object, ...]:
+    """A decision in the order of :data:`DECISIONS`."""
+    return (
+        text(row.request_id), whole(row.at), text(row.key_id), text(row.provider), text(row.model), text(row.outcome), encoded(row),
+    )  # fmt: skip
+
+
+def audit_values(identity: str, row: AuditRow) -> tuple[str | int, ...]:
+    """The part of an audit row that the chain's hash covers, in the order of :data:`AUDIT` after ``seq``."""
+    return (
+        identity, whole(row.at), text(row.request_id), text(row.door), text(row.caller), text(row.key_id), text(row.skill),
+        text(row.outcome), text(row.error_code), whole(row.duration_us), text(row.digest), text(row.detail), text(row.target),
+    )  # fmt: skip
+
+
+def audit_of(row: dict[str, Any]) -> AuditRow:
+    """A stored audit row."""
+    return AuditRow(**{field: row[field] for field in AuditRow.__struct_fields__})
+
+
+def task_values(row: TaskRow) -> tuple[object, ...]:
+    """A task in the order of :data:`TASKS`."""
+    return (
+        text(row.id), text(row.owner), text(row.context_id), text(row.skill), text(row.state), whole(row.created_at),
+        whole(row.updated_at), encoded(row.task),
+    )  # fmt: skip
+
+
+def task_of(row: dict[str, Any]) -> TaskRow:
+    """A stored task."""
+    return TaskRow(**{**{name: row[name] for name in TASKS}, "task": msgspec.json.decode(row["task"])})
+
+
+def key_of(row: dict[str, Any]) -> Key:
+    """A stored key."""
+    grants = tuple(msgspec.json.decode(row["grants"], type=list[str]))
+    return Key(
+        id=row["id"],
+        name=row["name"],
+        prefix=row["prefix"],
+        grants=grants,
+        scopes=expand(grants),
+        active=bool(row["active"]),
+        allowed_models=tuple(msgspec.json.decode(row["allowed_models"], type=list[str])),
+        no_log=bool(row["no_log"]),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+        last_used_at=row["last_used_at"],
+    )
+
+
+def connection_of(row: dict[str, Any], *, secret: Secret, proxy: Secret | None) -> Connection:
+    """A stored connection with its secrets, which the caller has opened."""
+    fields = {name: row[name] for name in ("id", "provider", "name", "auth_type", "base_url", "priority", "default_model", *STATE[1:])}
+    return Connection(
+        **fields,
+        secret=secret,
+        proxy=proxy,
+        data=msgspec.json.decode(row["data"], type=dict[str, str]),
+        models=tuple(msgspec.json.decode(row["models"], type=list[str])),
+        active=bool(row["active"]),
+        allow_private=bool(row["allow_private"]),
+        test_status=TestStatus(row["test_status"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,175 @@
+"""The tables, as SQLModel classes: the schema that migrations build and management code uses.
+
+Times are epoch milliseconds, JSON is text, money is double with NULL for unknown. The write-behind rows
+go by plain SQL (:mod:`hub.store.columns`); a test holds both equal.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sqlalchemy import BigInteger, Double, Index, MetaData, Text
+from sqlalchemy.orm import declared_attr, registry
+from sqlmodel import Field, SQLModel
+
+#: Fixed names, so that a migration can name a constraint on both databases.
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=_NAMES))):
+    """Root of our tables, with a metadata of its own. A table is named after its class."""
+
+    # SQLModel types this as an attribute; SQLAlchemy's documented way to override it is a directive.
+    @declared_attr.directive
+    def __tablename__(cls) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+
+class ApiKeys(Base, table=True):
+    """A hub key; only the keyed digest of its token is kept."""
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    name: str = Field(sa_type=Text)
+    prefix: str = Field(sa_type=Text)
+    digest: str = Field(unique=True, sa_type=Text)
+    grants: str = Field(sa_type=Text)
+    allowed_models: str = Field(sa_type=Text)
+    active: bool
+    no_log: bool
+    created_at: int = Field(sa_type=BigInteger)
+    expires_at: int | None = Field(sa_type=BigInteger)
+    revoked_at: int | None = Field(sa_type=BigInteger)
+    last_used_at: int | None = Field(sa_type=BigInteger)
+
+
+class Connections(Base, table=True):
+    """An account at a provider; ``secret`` and ``proxy`` are sealed by the vault."""
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    provider: str = Field(index=True, sa_type=Text)
+    name: str = Field(sa_type=Text)
+    secret: str = Field(sa_type=Text)
+    auth_type: str = Field(sa_type=Text)
+    base_url: str = Field(sa_type=Text)
+    data: str = Field(sa_type=Text)
+    priority: int
+    active: bool
+    allow_private: bool
+    proxy: str = Field(sa_type=Text)
+    default_model: str = Field(sa_type=Text)
+    models: str = Field(sa_type=Text)
+    test_status: str = Field(sa_type=Text)
+    last_error: str = Field(sa_type=Text)
+    last_error_at: int | None = Field(sa_type=BigInteger)
+    cooldown_until: int | None = Field(sa_type=BigInteger)
+    backoff_level: int
+    created_at: int = Field(sa_type=BigInteger)
+    updated_at: int = Field(sa_type=BigInteger)
+
+
+class Usage(Base, table=True):
+    """One priced request. ``id`` makes writing it again harmless."""
+
+    __table_args__ = (Index(None, "key_id", "at"), Index(None, "provider", "at"))
+    id: str = Field(primary_key=True, sa_type=Text)
+    request_id: str = Field(index=True, sa_type=Text)
+    at: int = Field(index=True, sa_type=BigInteger)
+    door: str = Field(sa_type=Text)
+    skill: str = Field(sa_type=Text)
+    key_id: str = Field(sa_type=Text)
+    key_name: str = Field(sa_type=Text)
+    provider: str = Field(sa_type=Text)
+    model: str = Field(sa_type=Text)
+    requested_model: str = Field(sa_type=Text)
+    connection_id: str = Field(sa_type=Text)
+    input: int = Field(sa_type=BigInteger)
+    cache_read: int = Field(sa_type=BigInteger)
+    cache_write: int = Field(sa_type=BigInteger)
+    cache_write_1h: int = Field(sa_type=BigInteger)
+    output: int = Field(sa_type=BigInteger)
+    reasoning: int = Field(sa_type=BigInteger)
+    estimated: bool
+    cost: float | None = Field(sa_type=Double)
+    price_source: str = Field(sa_type=Text)
+    status: int = Field(sa_type=BigInteger)
+    outcome: str = Field(sa_type=Text)
+    latency_ms: int = Field(sa_type=BigInteger)
+    ttft_ms: int | None = Field(sa_type=BigInteger)
+    stream: bool
+    fallbacks: int = Field(sa_type=BigInteger)
+    error_code: str = Field(sa_type=Text)
+
+
+class Decisions(Base, table=True):
+    """Why a request went where it did; ``record`` is the whole decision as JSON."""
+
+    request_id: str = Field(primary_key=True, sa_type=Text)
+    at: int = Field(index=True, sa_type=BigInteger)
+    key_id: str = Field(sa_type=Text)
+    provider: str = Field(sa_type=Text)
+    model: str = Field(sa_type=Text)
+    outcome: str = Field(sa_type=Text)
+    record: str = Field(sa_type=Text)
+
+
+class AuditLog(Base, table=True):
+    """One link of the audit chain: ``hash`` covers the row and ``prev_hash`` (SEC-81)."""
+
+    __table_args__ = (Index(None, "skill", "seq"), Index(None, "key_id", "seq"))
+    seq: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    id: str = Field(unique=True, sa_type=Text)
+    at: int = Field(index=True, sa_type=BigInteger)
+    request_id: str = Field(sa_type=Text)
+    door: str = Field(sa_type=Text)
+    caller: str = Field(sa_type=Text)
+    key_id: str = Field(sa_type=Text)
+    skill: str = Field(sa_type=Text)
+    outcome: str = Field(sa_type=Text)
+    error_code: str = Field(sa_type=Text)
+    duration_us: int = Field(sa_type=BigInteger)
+    digest: str = Field(sa_type=Text)
+    detail: str = Field(sa_type=Text)
+    target: str = Field(sa_type=Text)
+    prev_hash: str = Field(sa_type=Text)
+    hash: str = Field(sa_type=Text)
+
+
+class Tasks(Base, table=True):
+    """An A2A task; ``task`` is the protocol object as JSON."""
+
+    __table_args__ = (Index(None, "owner", "updated_at"), Index(None, "state", "updated_at"))
+    id: str = Field(primary_key=True, sa_type=Text)
+    owner: str = Field(sa_type=Text)
+    context_id: str = Field(index=True, sa_type=Text)
+    skill: str = Field(sa_type=Text)
+    state: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+    updated_at: int = Field(sa_type=BigInteger)
+    task: str = Field(sa_type=Text)
+
+
+class Values(Base, table=True):
+    """One named JSON value: settings, and the vault's wrapped keys."""
+
+    name: str = Field(primary_key=True, sa_type=Text)
+    value: str = Field(sa_type=Text)
+    updated_at: int = Field(sa_type=BigInteger)
+
+
+class Revision(Base, table=True):
+    """One row: the counter of management writes that other processes watch, and the head of the audit chain."""
+
+    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    version: int = Field(sa_type=BigInteger)
+    audit_seq: int = Field(sa_type=BigInteger)
+    audit_hash: str = Field(sa_type=Text)
+
+
+#: What management code may name.
+TABLES: dict[str, type[Base]] = {"api_keys": ApiKeys, "connections": Connections, "values": Values}

@@ -1,0 +1,31 @@
+"""The base of skill inputs and outputs: camelCase on the wire as the seed has it, snake_case in code."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+
+class Wire(BaseModel):
+    """An input or output of a skill. Unknown fields of an input are ignored, as the seed's clients expect."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
+
+class Nothing(Wire):
+    """No input."""
+
+
+class Done(Wire):
+    """What was done, in words."""
+
+    message: str
+
+
+def iso(at_ms: int | None) -> str | None:
+    """Milliseconds since the epoch as ISO 8601 in UTC with milliseconds, as the seed writes times."""
+    if at_ms is None:
+        return None
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

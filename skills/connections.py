@@ -1,0 +1,359 @@
+"""Provider connections: accounts and keys at providers, and local model servers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, SecretStr
+
+from hub.connection_test import Verdict, list_models, probe
+from hub.context import Context
+from hub.errors import BadRequest
+from hub.records import Connection, TestStatus
+from hub.secret import Secret
+from hub.skill import Audit, CostClass, Rest, skill
+from hub.targets import BASE_URL_FIELDS
+from hub.wire import Done, Nothing, Wire, iso
+
+
+class ConnectionId(Wire):
+    """Names one connection."""
+
+    id: str = Field(description="Id of the connection, as connections-list shows it.")
+
+
+class ConnectionView(Wire):
+    """A connection without its secret."""
+
+    id: str
+    provider: str
+    name: str
+    auth_type: str
+    api_key: str
+    priority: int
+    is_active: bool
+    allow_private: bool
+    proxied: bool
+    default_model: str
+    models: list[str]
+    provider_specific_data: dict[str, str]
+    test_status: str
+    last_error: str
+    last_error_at: str | None
+    rate_limited_until: str | None
+    backoff_level: int
+    created_at: str | None
+    updated_at: str | None
+
+
+class ConnectionList(Wire):
+    """All connections."""
+
+    connections: list[ConnectionView]
+
+
+class NewConnection(Wire):
+    """What to make a connection of."""
+
+    provider: str = Field(min_length=1, max_length=100, description="Provider id or alias; providers-list shows them.")
+    name: str = Field(min_length=1, max_length=200, description="Your name for this account.")
+    api_key: SecretStr = Field(default=SecretStr(""), max_length=10_000, description="The provider's API key; local servers may need none.")
+    base_url: str = Field(default="", max_length=2000, description="Base URL, where the provider has none of its own or another is wanted.")
+    allow_private: bool = Field(default=False, description="Let it reach private and loopback addresses (local model servers).")
+    proxy: SecretStr = Field(default=SecretStr(""), max_length=2000, description="Proxy URL for this connection: http, https or socks5.")
+    priority: int = Field(default=1, ge=1, le=999, description="Lower is tried first.")
+    default_model: str | None = Field(default=None, max_length=200, description="Model that 'auto' uses on this connection.")
+    models: list[str] = Field(default=[], description="Model ids this connection serves, where the catalogue does not list them.")
+    provider_specific_data: dict[str, Any] = Field(default={}, description="Further facts: baseUrl, region, account and the like.")
+
+
+class ConnectionChange(Wire):
+    """What to change about a connection; fields left out stay as they are."""
+
+    id: str = Field(description="Id of the connection.")
+    name: str | None = Field(default=None, min_length=1, max_length=200, description="New name.")
+    api_key: SecretStr | None = Field(default=None, max_length=10_000, description="New key; its test state starts anew.")
+    base_url: str | None = Field(default=None, max_length=2000, description="New base URL.")
+    allow_private: bool | None = Field(default=None, description="Whether private addresses are allowed.")
+    proxy: SecretStr | None = Field(default=None, max_length=2000, description="New proxy URL; empty for none.")
+    priority: int | None = Field(default=None, ge=1, le=999, description="Lower is tried first.")
+    is_active: bool | None = Field(default=None, description="False takes the connection out of routing.")
+    default_model: str | None = Field(default=None, max_length=200, description="Model that 'auto' uses.")
+    models: list[str] | None = Field(default=None, description="Model ids this connection serves.")
+    provider_specific_data: dict[str, Any] | None = Field(default=None, description="Further facts: region, account and the like.")
+
+
+class TestReport(Wire):
+    """What a test found. ``valid`` is about the credential; ``warning`` says what was not proven."""
+
+    __test__ = False  # pytest: not a test class
+
+    id: str
+    name: str
+    provider: str
+    valid: bool
+    error: str | None
+    warning: str | None
+    status_code: int | None
+    latency_ms: int
+    models: int | None
+    tested_at: str | None
+
+
+class Credential(Wire):
+    """A credential to check without saving it."""
+
+    provider: str = Field(min_length=1, description="Provider id or alias.")
+    api_key: SecretStr = Field(default=SecretStr(""), description="The key to check.")
+    base_url: str = Field(default="", description="Base URL, where the provider has none of its own.")
+    allow_private: bool = Field(default=False, description="Let the check reach private addresses.")
+    provider_specific_data: dict[str, Any] = Field(default={}, description="Region, account and the like.")
+
+
+class Validity(Wire):
+    """Whether a credential works."""
+
+    valid: bool
+    error: str | None
+    warning: str | None
+    method: str = "models"
+
+
+class OfferedModel(Wire):
+    """One model of a connection, in OpenAI's shape."""
+
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = Field(serialization_alias="owned_by")
+
+
+class OfferedModels(Wire):
+    """The models a connection offers; ``source`` says whether the provider or the catalogue was asked."""
+
+    provider: str
+    connection_id: str
+    models: list[OfferedModel]
+    source: str
+
+
+def view(connection: Connection) -> ConnectionView:
+    """A connection as callers see it."""
+    data = dict(connection.data)
+    if connection.base_url:
+        data["baseUrl"] = connection.base_url
+    return ConnectionView(
+        id=connection.id,
+        provider=connection.provider,
+        name=connection.name,
+        auth_type=connection.auth_type,
+        api_key=connection.secret.masked,
+        priority=connection.priority,
+        is_active=connection.active,
+        allow_private=connection.allow_private,
+        proxied=bool(connection.proxy),
+        default_model=connection.default_model,
+        models=list(connection.models),
+        provider_specific_data=data,
+        test_status=connection.test_status.value,
+        last_error=connection.last_error,
+        last_error_at=iso(connection.last_error_at),
+        rate_limited_until=iso(connection.cooldown_until),
+        backoff_level=connection.backoff_level,
+        created_at=iso(connection.created_at),
+        updated_at=iso(connection.updated_at),
+    )
+
+
+def _facts(data: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """Base URL and plain facts from the seed's ``providerSpecificData``. Raises BadRequest for a nested value."""
+    facts: dict[str, str] = {}
+    base_url = ""
+    for name, value in data.items():
+        if isinstance(value, (dict, list)):
+            raise BadRequest(f"providerSpecificData.{name} must be text, a number or a switch", field=f"providerSpecificData.{name}")
+        if name in BASE_URL_FIELDS:
+            base_url = str(value)
+        elif value is not None:
+            facts[name] = str(value)
+    return base_url, facts
+
+
+def _wrapped(output: ConnectionView) -> dict[str, Any]:
+    return {"connection": output.model_dump(mode="json", by_alias=True)}
+
+
+@skill(
+    "connections-create",
+    scopes=["manage"],
+    cost=CostClass.FREE,
+    rest=[Rest("POST", "/api/providers", status=201, view=_wrapped)],
+    audit=Audit.FULL,
+)
+async def create(ctx: Context, ask: NewConnection) -> ConnectionView:
+    """Add a provider connection; it takes part in routing at once."""
+    row = ctx.hub.catalog.get(ask.provider)
+    base_url, facts = _facts(ask.provider_specific_data)
+    draft = Connection(
+        id="draft",
+        provider=row.id,
+        name=ask.name,
+        secret=Secret(ask.api_key.get_secret_value().strip()),
+        base_url=ask.base_url or base_url,
+        data=facts,
+        allow_private=ask.allow_private,
+    )
+    ctx.hub.targets.check(draft)
+    made = await ctx.hub.store.connections.create(
+        provider=row.id,
+        name=ask.name,
+        secret=draft.secret.reveal(),
+        base_url=draft.base_url,
+        data=facts,
+        priority=ask.priority,
+        allow_private=ask.allow_private,
+        proxy=ask.proxy.get_secret_value(),
+        default_model=ask.default_model or "",
+        models=tuple(ask.models),
+    )
+    return view(made)
+
+
+@skill("connections-list", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/providers")], read_only=True)
+async def list_connections(ctx: Context, ask: Nothing) -> ConnectionList:
+    """List provider connections, without their secrets."""
+    connections = sorted(ctx.hub.store.connections.all(), key=lambda one: (one.provider, one.priority, one.created_at))
+    return ConnectionList(connections=[view(connection) for connection in connections])
+
+
+@skill("connections-get", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/providers/{id}", view=_wrapped)], read_only=True)
+async def get(ctx: Context, ask: ConnectionId) -> ConnectionView:
+    """Show one provider connection."""
+    return view(ctx.hub.store.connections.get(ask.id))
+
+
+@skill(
+    "connections-update",
+    scopes=["manage"],
+    cost=CostClass.FREE,
+    rest=[Rest("PUT", "/api/providers/{id}", view=_wrapped), Rest("PATCH", "/api/providers/{id}", view=_wrapped)],
+    idempotent=True,
+    audit=Audit.FULL,
+)
+async def update(ctx: Context, ask: ConnectionChange) -> ConnectionView:
+    """Change a connection; takes effect at once."""
+    connections = ctx.hub.store.connections
+    kept = connections.get(ask.id)
+    changes: dict[str, Any] = {
+        name: value
+        for name, value in (
+            ("name", ask.name),
+            ("base_url", ask.base_url),
+            ("allow_private", ask.allow_private),
+            ("priority", ask.priority),
+            ("active", ask.is_active),
+            ("default_model", ask.default_model),
+        )
+        if value is not None
+    }
+    if ask.api_key is not None:
+        # The store starts a new credential with a clean record.
+        changes["secret"] = ask.api_key.get_secret_value().strip()
+    if ask.proxy is not None:
+        changes["proxy"] = ask.proxy.get_secret_value()
+    if ask.models is not None:
+        changes["models"] = tuple(ask.models)
+    if ask.provider_specific_data is not None:
+        base_url, facts = _facts(ask.provider_specific_data)
+        changes["data"] = facts
+        if base_url:
+            changes["base_url"] = base_url
+    ctx.hub.targets.check(
+        Connection(
+            id="draft",
+            provider=kept.provider,
+            name=changes.get("name", kept.name),
+            secret=Secret(changes["secret"]) if "secret" in changes else kept.secret,
+            base_url=changes.get("base_url", kept.base_url),
+            data=changes.get("data", kept.data),
+        )
+    )
+    return view(await connections.update(ask.id, **changes))
+
+
+@skill(
+    "connections-delete",
+    scopes=["manage"],
+    cost=CostClass.FREE,
+    rest=[Rest("DELETE", "/api/providers/{id}")],
+    destructive=True,
+    audit=Audit.FULL,
+)
+async def delete(ctx: Context, ask: ConnectionId) -> Done:
+    """Delete a connection with its stored credential."""
+    connection = ctx.hub.store.connections.get(ask.id)
+    await ctx.hub.store.connections.delete(ask.id)
+    return Done(message=f"connection {connection.name!r} of {connection.provider} is deleted")
+
+
+@skill("connections-test", scopes=["manage"], cost=CostClass.NETWORK, rest=[Rest("POST", "/api/providers/{id}/test")], idempotent=True)
+async def test(ctx: Context, ask: ConnectionId) -> TestReport:
+    """Test a connection against its provider and keep what was found; spends nothing."""
+    connection = ctx.hub.store.connections.get(ask.id)
+    verdict = await probe(ctx.hub, connection)
+    _keep(ctx, connection, verdict)
+    return TestReport(
+        id=connection.id,
+        name=connection.name,
+        provider=connection.provider,
+        valid=verdict.valid,
+        error=verdict.error,
+        warning=verdict.warning,
+        status_code=verdict.status,
+        latency_ms=verdict.latency_ms,
+        models=len(verdict.models) if verdict.models is not None else None,
+        tested_at=iso(ctx.hub.clock.now_ms()),
+    )
+
+
+def _keep(ctx: Context, connection: Connection, verdict: Verdict) -> None:
+    """A test that passes clears every mark; one that fails leaves its reason."""
+    if verdict.valid:
+        ctx.hub.cooldowns.clear(connection.id)
+        ctx.hub.mark(connection.id, test_status=TestStatus.ACTIVE, last_error="", last_error_at=None, cooldown_until=None, backoff_level=0)
+    else:
+        status = TestStatus.EXPIRED if verdict.status == 401 else TestStatus.UNAVAILABLE
+        ctx.hub.mark(connection.id, test_status=status, last_error=(verdict.error or "")[:100], last_error_at=ctx.hub.clock.now_ms())
+
+
+@skill("connections-validate", scopes=["manage"], cost=CostClass.NETWORK, rest=[Rest("POST", "/api/providers/validate")], read_only=True)
+async def validate(ctx: Context, ask: Credential) -> Validity:
+    """Check a provider credential without saving it."""
+    row = ctx.hub.catalog.get(ask.provider)
+    base_url, facts = _facts(ask.provider_specific_data)
+    verdict = await probe(
+        ctx.hub,
+        Connection(
+            id="draft",
+            provider=row.id,
+            name="draft",
+            secret=Secret(ask.api_key.get_secret_value().strip()),
+            base_url=ask.base_url or base_url,
+            data=facts,
+            allow_private=ask.allow_private,
+        ),
+    )
+    return Validity(valid=verdict.valid, error=verdict.error, warning=verdict.warning)
+
+
+@skill("connections-models", scopes=["manage"], cost=CostClass.NETWORK, rest=[Rest("GET", "/api/providers/{id}/models")], read_only=True)
+async def models(ctx: Context, ask: ConnectionId) -> OfferedModels:
+    """List the models a connection offers: the provider's own list, or the catalogue's where it has none."""
+    connection = ctx.hub.store.connections.get(ask.id)
+    names, source = await list_models(ctx.hub, connection)
+    return OfferedModels(
+        provider=connection.provider,
+        connection_id=connection.id,
+        models=[OfferedModel(id=name, owned_by=connection.provider) for name in names],
+        source=source,
+    )

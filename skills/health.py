@@ -1,0 +1,255 @@
+"""Health: what works and what does not, from live state."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from typing import Any
+
+from pydantic import Field
+
+from hub.context import Context
+from hub.health import standings
+from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Rest, skill
+from hub.version import VERSION
+from hub.wire import Nothing, Wire, iso
+
+_DAY_MS = 86_400_000
+
+
+class Memory(Wire):
+    """Bytes: ``heap_used`` is the resident set now, ``heap_total`` its peak."""
+
+    heap_used: int
+    heap_total: int
+
+
+class ProviderState(Wire):
+    """A provider as a whole: OPEN when none of its connections can be used, HALF_OPEN when some can."""
+
+    provider: str
+    state: str
+    failure_count: int
+    last_failure: str | None
+
+
+class LimitState(Wire):
+    """A connection that its provider limits, as far as the provider has said."""
+
+    provider: str
+    connection: str
+    rpm: int
+    current_usage: int
+    is_limited: bool
+
+
+class Cryptography(Wire):
+    """Whether stored credentials can be read."""
+
+    status: str
+    provider: str
+
+
+class StoreState(Wire):
+    """The database as readiness sees it."""
+
+    ok: bool
+    dialect: str
+    latency_ms: float
+    queue: int
+
+
+class HealthReport(Wire):
+    """The hub's state in one call."""
+
+    status: str
+    uptime: str
+    uptime_seconds: int
+    version: str
+    memory_usage: Memory
+    circuit_breakers: list[ProviderState]
+    rate_limits: list[LimitState]
+    cryptography: Cryptography
+    store: StoreState
+    requests_24h: int = Field(alias="requests24h")
+    errors_24h: int = Field(alias="errors24h")
+    latency_ms: dict[str, float | None]
+
+
+def _memory() -> Memory:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            now = int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        now = peak
+    return Memory(heap_used=now, heap_total=peak)
+
+
+def _states(ctx: Context) -> list[ProviderState]:
+    return [
+        ProviderState(provider=one.provider, state=one.state, failure_count=one.down, last_failure=iso(one.last_failure))
+        for one in standings(ctx.hub)
+    ]
+
+
+def _limits(ctx: Context) -> list[LimitState]:
+    now_ms = ctx.hub.clock.now_ms()
+    found: list[LimitState] = []
+    for connection in ctx.hub.store.connections.all():
+        window = ctx.hub.quotas.tightest(connection.id, now_ms)
+        if window is not None:
+            used = max(0, window.limit - window.remaining)
+            found.append(
+                LimitState(
+                    provider=connection.provider,
+                    connection=connection.name,
+                    rpm=window.limit,
+                    current_usage=used,
+                    is_limited=window.remaining <= 0,
+                )
+            )
+    return found
+
+
+def _duration(seconds: int) -> str:
+    days, rest = divmod(seconds, 86_400)
+    hours, rest = divmod(rest, 3600)
+    minutes, seconds = divmod(rest, 60)
+    parts = [(days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s")]
+    return " ".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
+async def report_of(ctx: Context) -> HealthReport:
+    """The full report."""
+    hub = ctx.hub
+    now_ms = hub.clock.now_ms()
+    store = await hub.store.health()
+    totals = await hub.store.usage.totals(since=now_ms - _DAY_MS)
+    states = _states(ctx)
+    uptime = (now_ms - hub.started_ms) // 1000
+    healthy = store["ok"] and all(state.state == "CLOSED" for state in states)
+    return HealthReport(
+        status="healthy" if healthy else "degraded",
+        uptime=_duration(uptime),
+        uptime_seconds=uptime,
+        version=VERSION,
+        memory_usage=_memory(),
+        circuit_breakers=states,
+        rate_limits=_limits(ctx),
+        cryptography=Cryptography(status="healthy" if hub.store.unlocked else "missing_or_invalid", provider="aes-256-gcm"),
+        store=StoreState(ok=store["ok"], dialect=store["dialect"], latency_ms=store.get("latency_ms", 0.0), queue=store["queue"]),
+        requests24h=totals["requests"],
+        errors24h=totals["errors"],
+        latency_ms=await hub.store.usage.latency(since=now_ms - _DAY_MS),
+    )
+
+
+def _ask(ask: A2aAsk) -> dict[str, Any]:
+    return {}
+
+
+def _answer(report: HealthReport) -> A2aAnswer:
+    degraded = [state for state in report.circuit_breakers if state.state != "CLOSED"]
+    lines = [f"- {state.provider}: {state.state}, last failure {state.last_failure or 'unknown'}" for state in degraded]
+    text = "\n".join(
+        [
+            f"The hub is {report.status}: up {report.uptime}, {report.requests_24h} requests and {report.errors_24h} errors in 24 hours.",
+            *lines,
+        ]
+    )
+    total = len(report.circuit_breakers)
+    metadata = {
+        "status": report.status,
+        "providerSummary": {"total": total, "healthy": total - len(degraded), "degradedCount": len(degraded)},
+        "degradedProviders": [state.model_dump(mode="json", by_alias=True) for state in degraded],
+        "activeRateLimits": [limit.model_dump(mode="json", by_alias=True) for limit in report.rate_limits if limit.is_limited],
+        "lockoutCount": 0,
+        "telemetry": report.latency_ms,
+    }
+    return A2aAnswer(text, report.model_dump(mode="json", by_alias=True), metadata)
+
+
+@skill(
+    "health",
+    scopes=["read:health"],
+    cost=CostClass.FREE,
+    mcp=Mcp("omniroute_get_health"),
+    a2a=A2a(
+        "health-report",
+        tags=("health", "status", "monitoring"),
+        examples=("Is everything working?", "Which providers are down?"),
+        ask=_ask,
+        view=_answer,
+        keywords=("health", "status", "down", "working", "degraded", "uptime", "outage"),
+    ),
+    read_only=True,
+)
+async def health(ctx: Context, ask: Nothing) -> HealthReport:
+    """Show the hub's health: uptime, memory, provider states, limits, store, latency and errors of the last day."""
+    return await report_of(ctx)
+
+
+class Monitoring(Wire):
+    """Public health. ``detail`` and ``system`` are there only for callers with read:health."""
+
+    status: str
+    version: str
+    timestamp: str | None
+    detail: HealthReport | None = None
+    system: dict[str, Any] | None = None
+    provider_summary: dict[str, int] | None = None
+
+
+def _flat(output: Monitoring) -> dict[str, Any]:
+    """The seed's shape: the report's fields stand beside the others."""
+    whole = output.model_dump(mode="json", by_alias=True, exclude_none=True)
+    detail: dict[str, Any] = whole.pop("detail", {})
+    breakers = detail.get("circuitBreakers", [])
+    if detail:
+        counts = {name: sum(row["state"] == name for row in breakers) for name in ("OPEN", "HALF_OPEN", "CLOSED")}
+        detail["providerBreakers"] = [
+            {"provider": row["provider"], "state": row["state"], "failureCount": row["failureCount"], "lastFailure": row["lastFailure"]}
+            for row in breakers
+        ]
+        detail["circuitBreakers"] = {
+            "open": counts["OPEN"],
+            "halfOpen": counts["HALF_OPEN"],
+            "closed": counts["CLOSED"],
+            "total": len(breakers),
+        }
+        detail["uptime"] = detail.pop("uptimeSeconds")
+    return {**detail, **whole}
+
+
+@skill(
+    "monitoring-health",
+    scopes=[],
+    cost=CostClass.FREE,
+    rest=[Rest("GET", "/api/monitoring/health", view=_flat, public=True)],
+    read_only=True,
+    audit=Audit.NONE,
+)
+async def monitoring(ctx: Context, ask: Nothing) -> Monitoring:
+    """Show health to monitors: status and version for anybody, all of it for keys with read:health."""
+    now = iso(ctx.hub.clock.now_ms())
+    if "read:health" not in ctx.caller.scopes:
+        store = await ctx.hub.store.health()
+        return Monitoring(status="healthy" if store["ok"] else "degraded", version=VERSION, timestamp=now)
+    report = await report_of(ctx)
+    connections = ctx.hub.store.connections.all()
+    return Monitoring(
+        status=report.status,
+        version=VERSION,
+        timestamp=now,
+        detail=report,
+        system={"version": VERSION, "python": platform.python_version(), "platform": platform.system().lower(), "pid": os.getpid()},
+        provider_summary={
+            "catalogCount": len(ctx.hub.catalog.providers),
+            "configuredCount": len({one.provider for one in connections}),
+            "activeCount": len({one.provider for one in connections if one.active}),
+            "monitoredCount": len(report.circuit_breakers),
+        },
+    )

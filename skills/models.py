@@ -1,0 +1,231 @@
+"""Models: what can be called, what it can do and what it costs."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from pydantic import Field
+
+from hub.context import Context
+from hub.errors import NotFound
+from hub.health import State, standing
+from hub.providers.catalog import ModelRow, ProviderRow
+from hub.skill import Audit, CostClass, Mcp, Rest, skill
+from hub.wire import Nothing, Wire
+
+#: The catalogue's kinds of models under the seed's names of capabilities.
+_CAPABILITY = {"stt": "audio", "tts": "audio", "music": "audio", "embeddings": "embedding", "images": "image"}
+
+
+Status = Literal["available", "degraded", "unavailable"]
+_STATUS: dict[State, Status] = {
+    "CLOSED": "available",
+    "HALF_OPEN": "degraded",
+    "OPEN": "unavailable",
+}
+
+
+class ModelsAsk(Wire):
+    """Which models to list."""
+
+    provider: str | None = Field(default=None, description="Provider id or alias; without it those with a connection are listed.")
+    capability: Literal["chat", "embedding", "image", "audio", "video", "rerank", "moderation"] | None = Field(
+        default=None, description="Only models of this kind."
+    )
+    all_providers: bool = Field(default=False, description="List the whole catalogue, providers without a connection included.")
+
+
+class ModelPrice(Wire):
+    """US dollars per million tokens; null is unknown."""
+
+    input_per_million: float | None
+    output_per_million: float | None
+
+
+class Model(Wire):
+    """One model. ``id`` is what to write as ``model``; ``abilities`` are tools, vision, reasoning and the like."""
+
+    id: str
+    provider: str
+    capabilities: list[str]
+    abilities: list[str]
+    status: Status
+    context_window: int | None
+    max_output_tokens: int | None
+    pricing: ModelPrice | None
+
+
+class ModelList(Wire):
+    """Models and where the list is from."""
+
+    models: list[Model]
+    source: str = "local_catalog"
+    warning: str | None = None
+
+
+def _status(ctx: Context, provider: str) -> Status:
+    """Whether a call would find a connection: all well, some in trouble, or none."""
+    if provider not in ctx.hub.connected():
+        return "unavailable"
+    found = standing(ctx.hub, provider)
+    return _STATUS[found.state] if found else "available"
+
+
+def _kind(row: ModelRow) -> str:
+    return _CAPABILITY.get(row.kind, row.kind)
+
+
+def _served(ctx: Context, row: ProviderRow) -> list[ModelRow]:
+    """The models of a provider: the catalogue's, and those its connections name."""
+    models = {model.id: model for model in row.models}
+    for connection in ctx.hub.store.connections.of(row.id):
+        for name in (*connection.models, connection.default_model):
+            if name and name not in models:
+                models[name] = ModelRow(id=name)
+    return list(models.values())
+
+
+def callable_models(ctx: Context) -> list[tuple[ProviderRow, ModelRow]]:
+    """Every model of every provider that can be used now and that this key may use."""
+    allowed = ctx.caller.allowed_models
+    found: list[tuple[ProviderRow, ModelRow]] = []
+    for provider in sorted(ctx.hub.connected()):
+        row = ctx.hub.catalog.find(provider)
+        if row is None:
+            continue
+        for model in _served(ctx, row):
+            names = (f"{row.alias}/{model.id}", f"{row.id}/{model.id}", model.id)
+            if not allowed or any(fnmatchcase(name, pattern) for name in names for pattern in allowed):
+                found.append((row, model))
+    return found
+
+
+@skill(
+    "models-list",
+    scopes=["read:models"],
+    cost=CostClass.FREE,
+    mcp=Mcp("omniroute_list_models_catalog"),
+    read_only=True,
+    audit=Audit.NONE,
+)
+async def list_models(ctx: Context, ask: ModelsAsk) -> ModelList:
+    """List models with abilities, status, context window and price."""
+    if ask.provider:
+        row = ctx.hub.catalog.get(ask.provider)
+        pairs = [(row, model) for model in _served(ctx, row)]
+    elif ask.all_providers:
+        pairs = [(row, model) for row in ctx.hub.catalog.providers.values() for model in _served(ctx, row)]
+    else:
+        pairs = callable_models(ctx)
+    statuses: dict[str, Status] = {row.id: _status(ctx, row.id) for row, _ in pairs}
+    models = [
+        await _model(ctx, row, model, statuses[row.id]) for row, model in pairs if ask.capability is None or _kind(model) == ask.capability
+    ]
+    warning = None if ctx.hub.store.connections.all() else "no provider is connected; the built-in demo answers until one is"
+    return ModelList(models=models, warning=warning)
+
+
+async def _model(ctx: Context, row: ProviderRow, model: ModelRow, status: Status) -> Model:
+    price = model.price
+    if price is None and status != "unavailable":
+        priced = await ctx.hub.prices.lookup(row.id, model.id)
+        price = priced.price if priced else None
+    return Model(
+        id=f"{row.alias}/{model.id}",
+        provider=row.id,
+        capabilities=[_kind(model)],
+        abilities=list(model.caps),
+        status=status,
+        context_window=model.context or row.default_context,
+        max_output_tokens=model.max_output,
+        pricing=ModelPrice(input_per_million=price.input, output_per_million=price.output) if price else None,
+    )
+
+
+class OpenAiModel(Wire):
+    """A model in OpenAI's shape, with the seed's further fields."""
+
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = Field(serialization_alias="owned_by")
+    root: str
+    parent: None = None
+    permission: list[str] = Field(default=[])
+    capabilities: dict[str, bool]
+    context_length: int | None = Field(serialization_alias="context_length")
+    max_output_tokens: int | None = Field(serialization_alias="max_output_tokens")
+    type: str
+
+
+class OpenAiModels(Wire):
+    """A list of models in OpenAI's shape."""
+
+    object: str = "list"
+    data: list[OpenAiModel]
+
+
+def _openai(row: ProviderRow, model: ModelRow) -> OpenAiModel:
+    return OpenAiModel(
+        id=f"{row.alias}/{model.id}",
+        owned_by=row.id,
+        root=model.id,
+        capabilities={"tool_calling": "tools" in model.caps, "reasoning": "reasoning" in model.caps, "vision": "vision" in model.caps},
+        context_length=model.context or row.default_context,
+        max_output_tokens=model.max_output,
+        type=_kind(model),
+    )
+
+
+@skill("openai-models", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("GET", "/v1/models")], read_only=True, audit=Audit.NONE)
+async def openai_models(ctx: Context, ask: Nothing) -> OpenAiModels:
+    """List the models this key can call, in OpenAI's shape."""
+    return OpenAiModels(data=[_openai(row, model) for row, model in callable_models(ctx)])
+
+
+class ModelName(Wire):
+    """Names one model."""
+
+    model: str = Field(description="Model id as the list shows it.")
+
+
+@skill(
+    "openai-model", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("GET", "/v1/models/{model:path}")], read_only=True, audit=Audit.NONE
+)
+async def openai_model(ctx: Context, ask: ModelName) -> OpenAiModel:
+    """Show one model this key can call, in OpenAI's shape."""
+    for row, model in callable_models(ctx):
+        if ask.model in (f"{row.alias}/{model.id}", f"{row.id}/{model.id}", model.id):
+            return _openai(row, model)
+    raise NotFound(f"no model {ask.model!r} can be called with this key; GET /v1/models lists them", field="model", code="model_not_found")
+
+
+class Catalogue(Wire):
+    """Models grouped by provider; ``catalog_version`` changes when the list does."""
+
+    catalog: dict[str, Any]
+    catalog_version: str
+
+
+@skill(
+    "models-catalog",
+    scopes=["manage"],
+    cost=CostClass.FREE,
+    rest=[Rest("GET", "/api/models/catalog")],
+    read_only=True,
+    audit=Audit.NONE,
+)
+async def catalog(ctx: Context, ask: Nothing) -> Catalogue:
+    """Show the whole catalogue, grouped by provider."""
+    connected = ctx.hub.connected()
+    grouped = {
+        row.alias: {
+            "provider": row.id,
+            "active": row.id in connected,
+            "models": [{"id": f"{row.alias}/{model.id}", "name": model.name or model.id, "type": _kind(model)} for model in row.models],
+        }
+        for row in ctx.hub.catalog.providers.values()
+        if not row.builtin
+    }
+    return Catalogue(catalog=grouped, catalog_version=ctx.hub.catalog.version)

@@ -1,0 +1,98 @@
+"""What both A2A bindings do: admit a request, read its body and version, start, find and follow tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from agents.conformance import Fixtures
+from agents.executor import Executor
+from hub.errors import BadRequest, Forbidden
+from hub.task import ENDED
+from hub.wire import iso
+from transports._a2a_errors import WrongBodyType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hub.call import Hub
+    from hub.task import Item, LiveTask
+    from transports._a2a_dialect import Send
+    from transports._http import Exchange
+
+SSE_HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Agent:
+    """The hub as an agent; its callers see their own tasks only."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self._executor = Executor(hub, fixtures=Fixtures() if hub.settings.test_profile == "conformance" else None)
+
+    async def start(self, exchange: Exchange, send: Send) -> LiveTask | dict[str, Any]:
+        """Take a message; from here on its client's leaving is noticed. A dict is a message that answers without a task."""
+        exchange.cancel_when_gone()
+        return await self._executor.send(send.said, exchange.ctx)
+
+    async def find(self, exchange: Exchange, task_id: str) -> LiveTask:
+        """A task of this caller. Raises NotFound."""
+        return await self.hub.tasks.find(task_id, exchange.caller.key_id)
+
+    async def subscribed(self, exchange: Exchange, task_id: str) -> LiveTask:
+        """A task to follow; its work goes on without a listener. Raises BadRequest when it has ended: nothing is left to tell."""
+        live = await self.find(exchange, task_id)
+        if live.state in ENDED:
+            words = f"the task has ended ({live.state}); get it instead of subscribing to it"
+            raise BadRequest(words, code="unsupported_operation", data={"taskId": task_id})
+        exchange.cancel_when_gone()
+        live.detached = True
+        return live
+
+    async def follow(self, exchange: Exchange, live: LiveTask, write: Callable[[Item], bytes], *, patient: bool) -> None:
+        """Send a task's events as they come; a comment when there has been none for a while."""
+        async with self.hub.tasks.following(live, patient=patient) as items:
+            async for item in items:
+                if not exchange.started:
+                    await exchange.start(200, SSE_HEADERS)
+                data = write(item) if item is not None else f": heartbeat {iso(exchange.hub.clock.now_ms())}\n\n".encode()
+                if data:
+                    await exchange.chunk(data)
+        await exchange.finish()
+
+
+def admit(exchange: Exchange) -> None:
+    """Raise Forbidden for a key that may not use the agent doors."""
+    if "mcp:connect" not in exchange.caller.scopes:
+        raise Forbidden("this key lacks the scope mcp:connect, which the A2A door needs", data={"missing": ["mcp:connect"]})
+
+
+def version_of(exchange: Exchange) -> str:
+    """The ``Major.Minor`` that the client asks for, by header or query; empty means 0.3 (specification 3.6)."""
+    asked = exchange.header(b"a2a-version") or (exchange.query.get("A2A-Version", "") if exchange.scope["query_string"] else "")
+    version = ".".join(asked.strip().split(".")[:2]) or "0.3"
+    if version not in ("0.3", "1.0"):
+        raise BadRequest(f"A2A version {asked[:20]!r} is not supported; use 1.0 or 0.3", code="version_not_supported")
+    return version
+
+
+async def read(exchange: Exchange) -> Any:
+    """The body as JSON. Raises WrongBodyType, and BadRequest for what is not JSON."""
+    kind = exchange.head.content_type.partition(";")[0].strip().lower()
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise WrongBodyType(f"the body must be application/json, not {kind[:100]}")
+    data = await exchange.body()
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not valid JSON: {error}", code="parse_error") from None
+
+
+def sse(value: Any) -> bytes:
+    """One event of a stream."""
+    return b"data: " + orjson.dumps(value) + b"\n\n"

@@ -1,0 +1,449 @@
+"""What all HTTP doors share: routes, the exchange of one request, and the ASGI app that joins them.
+
+A request is looked up by its exact path in one dict, before anything else is built (performance rule
+1); addresses with parameters go to a Starlette router, made on first use. Host, Origin and credential
+are checked here, after routing, for every route alike (SEC B1, B2); routes marked public skip the
+credential. Errors leave in the shape of the route's door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+
+from hub.errors import BadRequest, Forbidden, HubError, Internal, MethodNotAllowed, NotFound, TooLarge, Unauthenticated, rest_body
+from hub.log import logger
+from hub.records import Caller
+from hub.registry import modules
+from hub.settings import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+
+    from hub.call import Hub
+    from hub.context import Context
+
+    Scope: TypeAlias = MutableMapping[str, Any]
+    Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+    Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+    Handler: TypeAlias = Callable[["Exchange"], Awaitable[None]]
+    ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+log = logger("transports.http")
+
+JSON = (b"content-type", b"application/json")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_NO_STORE = (b"cache-control", b"no-store")
+NOBODY = Caller.anonymous()
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The manner of a door: its name in records, its error bodies, and where it takes credentials besides Bearer."""
+
+    name: str
+    error: Callable[[HubError], Any] = rest_body
+    token_headers: tuple[bytes, ...] = (b"x-api-key",)
+    route_class: bytes = b"MANAGEMENT"
+    challenge: bytes = b'Bearer realm="hubroute"'
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address of a door. ``path`` is exact, or holds ``{names}`` (found in ``exchange.params``)."""
+
+    path: str
+    handler: Handler
+    door: Door
+    methods: tuple[str, ...] = ("GET",)
+    public: bool = False
+    body_limit: int | None = None
+
+
+@dataclass(slots=True)
+class Head:
+    """The request headers that the hub itself looks at, read in one pass."""
+
+    token: str | None = None
+    host: str = ""
+    origin: str | None = None
+    length: int | None = None
+    content_type: str = ""
+    accept: str = ""
+    session: str = ""
+
+
+class Exchange:
+    """One request and its answer. Handlers read from it and answer through it."""
+
+    __slots__ = ("caller", "ctx", "head", "hub", "params", "receive", "request_id", "route", "scope", "send", "started")
+
+    def __init__(self, hub: Hub, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        self.hub = hub
+        self.route = route
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.head = _read_head(scope["headers"], route.door.token_headers)
+        self.params: dict[str, str] = scope.get("path_params") or {}
+        self.started = False
+        self.caller: Caller
+        self.ctx: Context
+        self.request_id = ""
+
+    def admit(self, guard: Guard) -> None:
+        """Check Host and Origin, then who calls; make the call's context. Raises Forbidden or Unauthenticated."""
+        guard.check(self.head)
+        hub = self.hub
+        if self.route.public and not self.head.token:
+            self.caller = NOBODY
+        else:
+            self.caller = hub.authenticate(self.head.token)
+        self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session)
+        self.request_id = self.ctx.request_id
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return self.scope["method"]
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's fields; of a repeated one the last."""
+        return dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+    def header(self, name: bytes) -> str:
+        """A request header by its lower-case name, empty when absent."""
+        return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == name), "")
+
+    async def body(self) -> bytes:
+        """The whole request body. Raises TooLarge as soon as it passes the route's limit (SEC-42, REL-08)."""
+        limit = self.route.body_limit or self.hub.settings.max_body_mb * 1024 * 1024
+        if self.head.length is not None and self.head.length > limit:
+            raise _too_large(limit)
+        message = await self.receive()
+        data: bytes = message.get("body", b"")
+        if not message.get("more_body"):
+            return data
+        pieces, size = [data], len(data)
+        while message.get("more_body"):
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise BadRequest("the request body ended before its announced length")
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            if size > limit:
+                raise _too_large(limit)
+        return b"".join(pieces)
+
+    async def json(self) -> Any:
+        """The body as JSON. Raises BadRequest for anything else."""
+        data = await self.body()
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise BadRequest(f"the body is not valid JSON: {error}") from None
+
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send the head of the answer; the request id and route class are added."""
+        self.started = True
+        await self.send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    *headers,
+                    (b"x-request-id", self.request_id.encode()),
+                    (b"x-omniroute-route-class", self.route.door.route_class),
+                    _NOSNIFF,
+                ],
+            }
+        )
+
+    async def chunk(self, data: bytes) -> None:
+        """Send a piece of the body; returns when the client can take more."""
+        await self.send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, data: bytes = b"") -> None:
+        """Send the last piece of the body."""
+        await self.send({"type": "http.response.body", "body": data})
+
+    async def answer(self, status: int, data: bytes, headers: Iterable[tuple[bytes, bytes]] = (JSON, _NO_STORE)) -> None:
+        """Send a whole answer."""
+        await self.start(status, [*headers, (b"content-length", str(len(data)).encode())])
+        await self.send({"type": "http.response.body", "body": data})
+
+    async def answer_json(self, value: Any, *, status: int = 200, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Send a value as JSON."""
+        await self.answer(status, orjson.dumps(value, default=_plain), [JSON, _NO_STORE, *headers])
+
+    async def fail(self, error: HubError) -> None:
+        """Send an error in the shape of this door."""
+        headers: list[tuple[bytes, bytes]] = []
+        if error.retry_after is not None:
+            headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
+        if isinstance(error, Unauthenticated):
+            headers.append((b"www-authenticate", self.route.door.challenge))
+        await self.answer_json(self.route.door.error(error), status=error.status, headers=headers)
+
+    def cancel_when_gone(self) -> None:
+        """From now on the client's leaving cancels this request's task, and with it the upstream call (REL-06)."""
+        self.scope["hubroute.task"] = asyncio.current_task()
+
+
+def _plain(value: object) -> Any:
+    """What orjson does not know: pydantic models and sets."""
+    dump = getattr(value, "model_dump", None)
+    if dump is not None:
+        return dump(mode="json", by_alias=True)
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON edge
+    raise TypeError(type(value).__name__)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is over the limit of {limit // (1024 * 1024)} MiB; HUBROUTE_MAX_BODY_MB raises it")
+
+
+def _read_head(headers: Iterable[tuple[bytes, bytes]], token_headers: tuple[bytes, ...]) -> Head:
+    """One pass over the request headers. Only the first Bearer credential counts, then the door's own headers."""
+    head = Head()
+    setters = _SETTERS
+    for name, value in headers:
+        setter = setters.get(name)
+        if setter is not None:
+            setter(head, value)
+        elif head.token is None and name in token_headers:
+            head.token = value.decode("latin-1").strip()
+    return head
+
+
+def _set_authorization(head: Head, value: bytes) -> None:
+    kind, _, token = value.decode("latin-1").partition(" ")
+    if kind.lower() == "bearer":
+        head.token = token.strip()
+
+
+def _set_length(head: Head, value: bytes) -> None:
+    head.length = int(value) if value.isdigit() else None
+
+
+_SETTERS: dict[bytes, Callable[[Head, bytes], None]] = {
+    b"authorization": _set_authorization,
+    b"host": lambda head, value: setattr(head, "host", value.decode("latin-1")),
+    b"origin": lambda head, value: setattr(head, "origin", value.decode("latin-1")),
+    b"content-length": _set_length,
+    b"content-type": lambda head, value: setattr(head, "content_type", value.decode("latin-1")),
+    b"accept": lambda head, value: setattr(head, "accept", value.decode("latin-1")),
+    b"x-session-id": lambda head, value: setattr(head, "session", value.decode("latin-1")[:64]),
+}
+
+
+@dataclass(slots=True)
+class Guard:
+    """The check of Host and Origin that keeps web pages away from a hub on loopback (SEC-07).
+
+    On loopback only loopback names, the public URL's host and ``allowed_hosts`` are accepted. A
+    request with an Origin must come from one of our own or an allowed origin.
+    """
+
+    hosts: frozenset[str]
+    origins: frozenset[str]
+    strict: bool
+    _passed: set[str] = field(default_factory=set[str])
+
+    @classmethod
+    def of(cls, hub: Hub) -> Guard:
+        """The guard that the settings ask for."""
+        settings = hub.settings
+        named = {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
+        public = urlsplit(settings.public_url).hostname if settings.public_url else None
+        hosts = {*LOOPBACK, settings.host.lower(), *named, *([public] if public else [])}
+        origins = {origin.strip().rstrip("/").lower() for origin in settings.allowed_origins.split(",") if origin.strip()}
+        return cls(frozenset(hosts), frozenset(origins), strict=settings.loopback or bool(named))
+
+    def check(self, head: Head) -> None:
+        """Raises Forbidden for a foreign Host or Origin."""
+        if self.strict and head.host not in self._passed:
+            self._check_host(head.host)
+        if head.origin is not None and not self.allows_origin(head.origin):
+            raise Forbidden(
+                "requests from this web origin are not allowed; name it in HUBROUTE_ALLOWED_ORIGINS if it is yours", code="origin_refused"
+            )
+
+    def _check_host(self, host: str) -> None:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            name = ""
+        if name not in self.hosts:
+            raise Forbidden("this Host is not one of the hub's names; add it to HUBROUTE_ALLOWED_HOSTS if it is", code="host_refused")
+        if len(self._passed) < 64:
+            self._passed.add(host)
+
+    def allows_origin(self, origin: str) -> bool:
+        """Whether a web origin may call: one that was allowed by name, or a page of this hub itself."""
+        value = origin.rstrip("/").lower()
+        if value in self.origins:
+            return True
+        try:
+            parts = urlsplit(value)
+        except ValueError:
+            return False
+        return parts.scheme in ("http", "https") and (parts.hostname or "") in self.hosts and self.strict
+
+
+class App:
+    """The ASGI app: every door's routes behind one look-up."""
+
+    def __init__(self, hub: Hub, routes: Iterable[Route]) -> None:
+        self.hub = hub
+        self.guard = Guard.of(hub)
+        self.routes = list(routes)
+        self._exact: dict[str, dict[str, Route]] = {}
+        self._cold: ASGIApp | None = None
+        for route in self.routes:
+            for path in _spellings(route.path):
+                table = self._exact.setdefault(path, {}) if "{" not in path else {}
+                for method in route.methods:
+                    if method in table:
+                        raise ValueError(f"{method} {path} is claimed by {table[method].door.name} and {route.door.name}")
+                    table[method] = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if kind != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        table = self._exact.get(scope["path"])
+        if table is None:
+            if self._cold is None:
+                self._cold = self._router()
+            await self._cold(scope, receive, send)
+            return
+        await self._serve(table.get(scope["method"]) or _other_method(table, scope["method"]), scope, receive, send)
+
+    async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(self.hub, route, scope, receive, send)
+        try:
+            exchange.admit(self.guard)
+            await route.handler(exchange)
+        except HubError as error:
+            await _refuse(exchange, error)
+        except asyncio.CancelledError:
+            # Cancelled by our own server because the client left: nobody is there to answer.
+            if not scope.get("hubroute.gone"):
+                raise
+        except Exception as error:  # the transport boundary
+            log.error("request failed", path=scope["path"], request_id=exchange.request_id, exc_info=error)
+            await _refuse(exchange, Internal(f"the hub failed; the log has the cause under {exchange.request_id}"))
+
+    def _router(self) -> ASGIApp:
+        """Starlette's router over the addresses with parameters."""
+        # Starlette costs a fifth of the start-up budget; the hot addresses do not need it.
+        from starlette.routing import Route as StarletteRoute  # noqa: PLC0415 - see above
+        from starlette.routing import Router  # noqa: PLC0415 - see above
+
+        tables: dict[str, dict[str, Route]] = {}
+        for route in self.routes:
+            if "{" in route.path:
+                for path in _spellings(route.path):
+                    tables.setdefault(path, {}).update(dict.fromkeys(route.methods, route))
+
+        def endpoint(table: dict[str, Route]) -> type:
+            app = self
+
+            class Endpoint:
+                """One address; Starlette serves a class endpoint as a raw ASGI app."""
+
+                def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+                    self.args = (scope, receive, send)
+
+                def __await__(self) -> Any:
+                    scope, receive, send = self.args
+                    route = table.get(scope["method"]) or _other_method(table, scope["method"])
+                    return app._serve(route, scope, receive, send).__await__()
+
+            return Endpoint
+
+        # Longest literal part first, so that /x/{id}/test is not taken for /x/{rest:path}.
+        ordered = sorted(tables.items(), key=lambda item: (":path" in item[0], -item[0].count("/"), item[0]))
+        found = [StarletteRoute(path, endpoint(table)) for path, table in ordered]
+        return Router(routes=found, default=self._unknown, redirect_slashes=False)
+
+    async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Nothing is here; said in the manner of the door that owns the first part of the path, where one does."""
+        path = scope["path"]
+        first = path.split("/")[1]
+        doors = {route.door.name: route.door for route in self.routes if route.path.split("/")[1] == first}
+        door = next(iter(doors.values())) if len(doors) == 1 else Door("http")
+        await self._serve(Route(path, _nothing_here, door, methods=(scope["method"],)), scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        """Opening and closing the hub is the composition root's; the server only needs an answer."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+async def _nothing_here(exchange: Exchange) -> None:
+    raise NotFound(f"nothing is served at {exchange.method} {exchange.scope['path'][:200]}")
+
+
+async def _refuse(exchange: Exchange, error: HubError) -> None:
+    """Answer with an error, unless the answer has begun: then the connection is cut, which no client takes for an end."""
+    if exchange.started:
+        raise error
+    if not exchange.request_id:
+        exchange.request_id = exchange.hub.clock.new_id("req_")
+    await exchange.fail(error)
+
+
+def _other_method(table: dict[str, Route], method: str) -> Route:
+    """HEAD is GET without its body; other methods are refused with the ones that exist."""
+    if method == "HEAD" and "GET" in table:
+        return table["GET"]
+    allowed = ", ".join(sorted(table))
+
+    async def refuse(exchange: Exchange) -> None:
+        raise MethodNotAllowed(f"{method} is not offered here; use {allowed}", data={"allow": allowed})
+
+    sample = next(iter(table.values()))
+    return Route(sample.path, refuse, sample.door, methods=(method,), public=sample.public)
+
+
+def _spellings(path: str) -> list[str]:
+    """Every form of an address that is served: with and without a trailing slash, and the seed's aliases of ``/v1``."""
+    forms = [path]
+    if path.startswith("/v1/"):
+        forms.append("/api" + path)
+    if path in ("/v1/chat/completions", "/v1/models", "/v1/responses"):
+        forms.append(path.removeprefix("/v1"))
+    return [spelling for form in forms for spelling in ((form, form + "/") if form != "/" else (form,))]
+
+
+def all_routes(hub: Hub) -> list[Route]:
+    """The routes of every transport in the folder."""
+    found: list[Route] = []
+    for module in modules("transports"):
+        offer: Callable[[Hub], Iterable[Route]] | None = getattr(module, "routes", None)
+        if offer is not None:
+            found.extend(offer(hub))
+    return found
+
+
+def build(hub: Hub) -> App:
+    """The app of a hub with all its doors."""
+    return App(hub, all_routes(hub))

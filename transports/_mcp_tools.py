@@ -1,0 +1,169 @@
+"""Skills as MCP tools: what ``tools/list`` shows of each, and the result of a call (D7, D9).
+
+Plain dictionaries in the protocol's own shape; nothing here needs the SDK.
+"""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from pydantic import BaseModel
+
+from hub.skill import CostClass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from hub.call import Hub
+    from hub.context import Context
+    from hub.errors import HubError
+    from hub.skill import Skill
+
+#: Where an error's structured detail stands in a result's ``_meta``.
+ERROR_META = "hubroute/error"
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A skill that has an MCP address. ``shown`` is its entry in ``tools/list``.
+
+    ``field`` names the one field that holds the output where the output itself is not an object: a
+    structured result is always an object in revisions before 2026-07-28.
+    """
+
+    name: str
+    skill: Skill
+    shown: dict[str, Any]
+    field: str
+
+    @classmethod
+    def of(cls, skill: Skill, name: str) -> Tool:
+        """The tool of a skill."""
+        schema, field = _output(skill)
+        shown: dict[str, Any] = {
+            "name": name,
+            "title": skill.name.replace("-", " ").capitalize(),
+            "description": skill.description,
+            "inputSchema": _object(skill.input_schema()),
+            "annotations": {
+                "title": skill.name.replace("-", " ").capitalize(),
+                "readOnlyHint": skill.read_only,
+                "destructiveHint": skill.destructive,
+                "idempotentHint": skill.idempotent,
+                "openWorldHint": skill.cost is not CostClass.FREE,
+            },
+        }
+        if schema is not None:
+            shown["outputSchema"] = schema
+        return cls(name, skill, shown, field)
+
+    async def call(self, hub: Hub, arguments: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+        """Call the skill and give its output as a tool result. Raises what ``hub.call`` raises."""
+        if self.skill.streams:
+            output: Any = await _collect(hub, self.skill, arguments, ctx)
+        else:
+            output = await hub.call(self.skill, arguments, ctx)
+        address = self.skill.mcp
+        return _result(address.view(output) if address and address.view else output, self.field)
+
+
+class Tools:
+    """The tools of a hub: all of them by name, and those that a caller may see."""
+
+    def __init__(self, skills: Iterable[Skill]) -> None:
+        made = (Tool.of(skill, skill.mcp.tool) for skill in skills if skill.mcp and skill.typed)
+        self.by_name = {tool.name: tool for tool in sorted(made, key=lambda tool: tool.name)}
+
+    def shown(self, scopes: frozenset[str], *, profile: str = "core") -> list[dict[str, Any]]:
+        """The tools of a profile whose scopes a caller holds, by name. Tools outside the profile stay callable (D9)."""
+        return [
+            tool.shown
+            for tool in self.by_name.values()
+            if tool.skill.scopes <= scopes and tool.skill.mcp and profile in tool.skill.mcp.profiles
+        ]
+
+    def mirrored(self) -> dict[str, dict[str, Any]]:
+        """Input schemas that ask clients to repeat a parameter as an HTTP header (``x-mcp-header``), by tool name."""
+        return {
+            tool.name: tool.shown["inputSchema"] for tool in self.by_name.values() if '"x-mcp-header"' in _text(tool.shown["inputSchema"])
+        }
+
+
+def failure(error: HubError, request_id: str) -> dict[str, Any]:
+    """A failed call as a tool result: words for the model, the parts of the error for programs."""
+    detail: dict[str, Any] = {"code": error.code, "requestId": request_id}
+    if error.field:
+        detail["field"] = error.field
+    if error.retry_after is not None:
+        detail["retryAfter"] = error.retry_after
+    if error.data:
+        detail["data"] = error.data
+    return {
+        "content": [{"type": "text", "text": f"Error: {error.message}"}],
+        "isError": True,
+        "resultType": "complete",
+        "_meta": {ERROR_META: detail},
+    }
+
+
+async def _collect(hub: Hub, skill: Skill, arguments: Mapping[str, Any], ctx: Context) -> list[Any]:
+    """All items of a streaming skill; each one is reported as it comes."""
+    items: list[Any] = []
+    async for item in hub.stream(skill, arguments, ctx):
+        items.append(item)
+        await ctx.progress(len(items))
+    return items
+
+
+def _result(output: Any, field: str) -> dict[str, Any]:
+    """An output as a tool result: the JSON as text, and the same as structure."""
+    text = _text({field: output} if field else output)
+    # Read back from the text, so that both are equal: what JSON cannot say (NaN) is null in both.
+    content = [{"type": "text", "text": text}]
+    return {"content": content, "structuredContent": orjson.loads(text), "isError": False, "resultType": "complete"}
+
+
+def _text(value: Any) -> str:
+    return orjson.dumps(value, default=_plain).decode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return list(value)
+
+
+def _output(skill: Skill) -> tuple[dict[str, Any] | None, str]:
+    """The schema of a skill's result, None where nothing is known of it, and the field that wraps it."""
+    view = skill.mcp.view if skill.mcp else None
+    if view is not None:
+        shape: Any = typing.get_type_hints(view).get("return")
+        if isinstance(shape, type) and issubclass(shape, BaseModel):
+            return _object(shape.model_json_schema(by_alias=True, mode="serialization")), ""
+        return None, ""
+    schema = skill.output_schema()
+    if skill.streams:
+        return _wrapped({"type": "array", "items": schema or {}}, schema, "items"), "items"
+    if schema is None:
+        return None, "result"
+    if schema.get("type", "object") != "object":
+        return _wrapped(schema, schema, "result"), "result"
+    return _object(schema), ""
+
+
+def _wrapped(inner: dict[str, Any], source: dict[str, Any] | None, field: str) -> dict[str, Any]:
+    """An object schema with one field; definitions move to the top, where references look for them."""
+    whole: dict[str, Any] = {"type": "object", "properties": {field: inner}, "required": [field]}
+    if source and "$defs" in source:
+        whole["$defs"] = source.pop("$defs")
+    return whole
+
+
+def _object(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema that says itself that it is an object, as MCP demands; pydantic leaves that to a reference in recursive models."""
+    return schema if schema.get("type") == "object" else {**schema, "type": "object"}

@@ -1,0 +1,110 @@
+"""The OpenAI door: ``/v1/chat/completions`` and ``/v1/models``, as any OpenAI-compatible client expects them."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from hub.engine import ChatAsk, ChatReply, StreamHead, StreamTail
+from hub.errors import HubError, openai_body
+from transports._http import Door, Exchange, Route
+from transports._openai_chat import StreamEncoder, decode, encode, envelope
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from hub.call import Hub
+    from hub.providers.base import RawChat
+
+DOOR = Door("openai", error=openai_body, token_headers=(b"x-api-key", b"api-key"), route_class=b"CLIENT_API")
+
+_JSON = (b"content-type", b"application/json")
+_STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+    (b"x-omniroute-latency-ms", b"0"),
+]
+
+
+def routes(hub: Hub) -> list[Route]:
+    """The door's routes."""
+    return [Route("/v1/chat/completions", completions, DOOR, methods=("POST",))]
+
+
+async def completions(exchange: Exchange) -> None:
+    """``POST /v1/chat/completions``, streaming or not."""
+    raw = envelope(await exchange.body())
+    ask = ChatAsk(raw, decode=decode)
+    hub = exchange.hub
+    exchange.cancel_when_gone()
+    items = hub.stream(hub.find("chat"), ask, exchange.ctx)
+    if raw.stream:
+        await _stream(exchange, raw, items)
+        return
+    async for reply in items:
+        await _answer(exchange, reply)
+
+
+async def _answer(exchange: Exchange, reply: ChatReply) -> None:
+    response = reply.response
+    body = reply.body if response is None else encode(response, created=response.created or exchange.hub.clock.now_ms() // 1000)
+    row, usage = reply.row, reply.usage
+    headers = [
+        _JSON,
+        (b"x-omniroute-provider", row.provider.encode()),
+        (b"x-omniroute-model", _header(row.model)),
+        (b"x-omniroute-latency-ms", str(row.latency_ms).encode()),
+        (b"x-omniroute-tokens-in", str(usage.prompt).encode()),
+        (b"x-omniroute-tokens-out", str(usage.output).encode()),
+        (b"x-omniroute-cache", b"MISS"),
+    ]
+    if row.cost is not None:
+        headers.append((b"x-omniroute-response-cost", f"{row.cost:.10f}".encode()))
+    if reply.dropped:
+        headers.append((b"x-hubroute-dropped", _header(", ".join(reply.dropped))))
+    await exchange.answer(200, body or b"", headers)
+
+
+async def _stream(exchange: Exchange, raw: RawChat, items: AsyncIterator[Any]) -> None:
+    """Send a stream; an error after the first byte becomes an error event, never a silent stop (REL-01)."""
+    encoder: StreamEncoder | None = None
+    async with aclosing(items):  # pyright: ignore[reportArgumentType] - hub.stream is an async generator
+        try:
+            async for item in items:
+                if isinstance(item, StreamHead):
+                    encoder = await _begin(exchange, raw, item)
+                elif isinstance(item, bytes):
+                    await exchange.chunk(item)
+                elif encoder is not None and not isinstance(item, StreamTail) and (data := encoder.feed(item)):
+                    await exchange.chunk(data)
+        except HubError as error:
+            if encoder is None:
+                raise
+            await exchange.finish(encoder.error(error))
+            return
+    await exchange.finish(encoder.end() if encoder is not None and not encoder.silent else b"")
+
+
+async def _begin(exchange: Exchange, raw: RawChat, head: StreamHead) -> StreamEncoder:
+    headers = [
+        *_STREAM_HEADERS,
+        (b"x-omniroute-provider", head.provider.encode()),
+        (b"x-omniroute-model", _header(head.model)),
+    ]
+    if head.dropped:
+        headers.append((b"x-hubroute-dropped", _header(", ".join(head.dropped))))
+    await exchange.start(200, headers)
+    encoder = StreamEncoder(
+        id=f"chatcmpl-{exchange.request_id}",
+        model=head.model,
+        created=exchange.hub.clock.now_ms() // 1000,
+        include_usage=raw.include_usage,
+    )
+    encoder.silent = head.lossless
+    return encoder
+
+
+def _header(text: str) -> bytes:
+    """A header value: printable ASCII only, whatever a model is called (SEC-29)."""
+    return text.encode("ascii", "replace").translate(None, bytes(range(32)) + b"\x7f")

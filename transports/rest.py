@@ -1,0 +1,100 @@
+"""The REST door: every skill with a REST address, served as the registry describes it (D7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from pydantic import BaseModel
+
+from hub.errors import BadRequest, rest_body
+from hub.skill import path_fields
+from transports._http import Door, Exchange, Route
+
+if TYPE_CHECKING:
+    from hub.call import Hub
+    from hub.skill import Rest, Skill
+
+DOOR = Door("rest", error=rest_body)
+CLIENT = Door("rest", error=rest_body, route_class=b"CLIENT_API")
+
+
+def routes(hub: Hub) -> list[Route]:
+    """One route for each REST address of a skill whose input is a model; raw inputs belong to their dialect's door."""
+    return [
+        Route(
+            address.path,
+            _handler(skill, address),
+            CLIENT if address.path.startswith("/v1") else DOOR,
+            methods=(address.method,),
+            public=address.public,
+        )
+        for skill in hub.skills
+        if skill.typed
+        for address in skill.rest
+    ]
+
+
+def _handler(skill: Skill, address: Rest) -> Any:
+    names = path_fields(address.path)
+    lists = _list_fields(skill)
+
+    async def handle(exchange: Exchange) -> None:
+        data = await _input(exchange, names, lists)
+        if address.ask is not None:
+            data = address.ask(data)
+        if skill.streams:
+            await _stream(exchange, skill, data)
+            return
+        exchange.cancel_when_gone()
+        output = await exchange.hub.call(skill, data, exchange.ctx)
+        await exchange.answer_json(_shape(output, address), status=address.status)
+
+    return handle
+
+
+def _list_fields(skill: Skill) -> frozenset[str]:
+    """Input fields that hold lists: a query names them once for each value, or once with commas."""
+    properties: dict[str, Any] = skill.input_schema().get("properties", {})
+    return frozenset(name for name, schema in properties.items() if "array" in str(schema.get("type", schema.get("anyOf", ""))))
+
+
+async def _input(exchange: Exchange, names: list[str], lists: frozenset[str]) -> dict[str, Any]:
+    """Query, body and path as one mapping; the path wins, so that a body cannot change what an address means."""
+    data: dict[str, Any] = {
+        name: [part for part in value.split(",") if part] if name in lists else value for name, value in exchange.query.items()
+    }
+    if exchange.method in ("POST", "PUT", "PATCH", "DELETE"):
+        data.update(await _body(exchange))
+    data.update({name: exchange.params[name] for name in names})
+    return data
+
+
+async def _body(exchange: Exchange) -> dict[str, Any]:
+    raw = await exchange.body()
+    if not raw.strip():
+        return {}
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not valid JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise BadRequest("the body must be a JSON object")
+    return body  # pyright: ignore[reportUnknownVariableType] - JSON edge
+
+
+def _shape(output: Any, address: Rest) -> Any:
+    if address.view is not None:
+        output = address.view(output)
+    return output.model_dump(mode="json", by_alias=True) if isinstance(output, BaseModel) else output
+
+
+async def _stream(exchange: Exchange, skill: Skill, data: dict[str, Any]) -> None:
+    """A streaming skill over REST is server-sent events, one item an event."""
+    items = exchange.hub.stream(skill, data, exchange.ctx)
+    exchange.cancel_when_gone()
+    async for item in items:
+        if not exchange.started:
+            await exchange.start(200, [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")])
+        await exchange.chunk(b"data: " + orjson.dumps(item.model_dump(mode="json", by_alias=True)) + b"\n\n")
+    await exchange.finish(b"")
