@@ -58,17 +58,26 @@ async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     return status, await reader.readexactly(length)
 
 
-async def run(port: int, request: Request, *, total: int, connections: int) -> None:
-    """Send ``total`` requests over ``connections`` keep-alive connections. Raises when an answer is not a success."""
+async def run(port: int, request: Request, *, total: int, connections: int, rate: float | None = None) -> None:
+    """Send ``total`` requests over ``connections`` keep-alive connections. Raises when an answer is not a success.
+
+    With ``rate`` they arrive at that many a second whatever the server does (open loop), else each
+    connection sends its next one as soon as it has its answer.
+    """
     raw = request.encode()
     left = total
+    loop = asyncio.get_running_loop()
+    began = loop.time()
 
     async def worker() -> None:
         nonlocal left
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             while left > 0:
+                number = total - left
                 left -= 1
+                if rate and (wait := began + number / rate - loop.time()) > 0:
+                    await asyncio.sleep(wait)
                 writer.write(raw)
                 status, body = await _read_answer(reader)
                 if status >= 300 or b'"isError":true' in body:
@@ -81,8 +90,8 @@ async def run(port: int, request: Request, *, total: int, connections: int) -> N
             group.create_task(worker())
 
 
-def cost(pid: int, port: int, request: Request, *, total: int, connections: int = 32) -> float:
+def cost(pid: int, port: int, request: Request, *, total: int, connections: int = 32, rate: float | None = None) -> float:
     """CPU microseconds of process ``pid`` per request of one round."""
     before = cpu_ns(pid)
-    asyncio.run(run(port, request, total=total, connections=connections))
+    asyncio.run(run(port, request, total=total, connections=connections, rate=rate))
     return (cpu_ns(pid) - before) / total / 1000

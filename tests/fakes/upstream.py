@@ -119,7 +119,8 @@ class FaultUpstream:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        sock = socket.socket()
+        # asyncio switches Nagle off only where it reads the protocol here
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         sock.bind(("127.0.0.1", 0))

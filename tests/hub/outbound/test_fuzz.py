@@ -82,6 +82,19 @@ def play(loop: asyncio.AbstractEventLoop, pieces: list[bytes]) -> tuple[int, lis
     return finish(answer)
 
 
+def test_half_sent_request_spoils_the_connection(loop: asyncio.AbstractEventLoop) -> None:
+    """The rest of the body would be read as the next request."""
+    for sent in (True, False):
+        owner = Owner()
+        connection = Connection(owner, loop)
+        connection.connection_made(Wire())
+        answer = connection.begin(REQUEST)
+        connection.sent = sent
+        connection.data_received(ANSWERS[0])
+        assert (owner.back, owner.gone) == ((1, 0) if sent else (0, 1))
+        assert finish(answer) == (200, [(b"content-type", b"a"), (b"content-length", b"11")], b"hello world")
+
+
 def finish(answer: Answer) -> tuple[int, list[tuple[bytes, bytes]], bytes] | OutboundError:
     """Read the answer, which must not wait for anything any more."""
     reading = answer.read()

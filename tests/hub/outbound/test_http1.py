@@ -388,10 +388,11 @@ async def test_fifty_cancelled_slots_are_free_again(upstream: FaultUpstream, out
     assert await asyncio.gather(*(fetch(outbound, upstream.outgoing()) for _ in range(50))) == [(200, b"1")] * 50
 
 
-async def test_cancelling_at_any_turn_loses_no_slot(upstream: FaultUpstream) -> None:
+@pytest.mark.parametrize("behaviour", [fake.answer_bytes(b"x"), fake.until_close(b"x")], ids=["kept", "closed"])
+async def test_cancelling_at_any_turn_loses_no_slot(upstream: FaultUpstream, behaviour: Behaviour) -> None:
     """The windows between being handed a slot, a connection or an answer and taking it."""
     outbound = Outbound(max_per_origin=2)
-    upstream.answer(fake.json_answer({"x": 1}))
+    upstream.answer(behaviour)
     for turns in range(60):
         tasks = [asyncio.ensure_future(fetch(outbound, upstream.outgoing())) for _ in range(6)]
         for _ in range(turns // 3):
@@ -399,7 +400,7 @@ async def test_cancelling_at_any_turn_loses_no_slot(upstream: FaultUpstream) -> 
         for task in tasks[turns % 3 :: 2]:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(result, asyncio.CancelledError) or result == (200, b'{"x": 1}') for result in results)
+        assert all(isinstance(result, asyncio.CancelledError) or result == (200, b"x") for result in results)
         assert pool(outbound)["active"] == 0, turns
     await outbound.aclose()
 
@@ -462,6 +463,31 @@ async def test_stale_retry_is_the_only_one(upstream: FaultUpstream, outbound: Ou
     error = await failure(outbound, upstream.outgoing())
     assert error.fault is Fault.CLOSED_BEFORE_ANSWER
     assert len(upstream.requests) == 3
+
+
+async def test_stale_retry_takes_a_new_connection(upstream: FaultUpstream, outbound: Outbound) -> None:
+    """After a restart of the upstream every idle connection is dead; one retry is enough all the same."""
+    upstream.answer(fake.stale(fake.raw(b"HTTP/1.1 200 OK\r\n", b"content-length: 0\r\n\r\n", delay=0.02)))
+    await asyncio.gather(*(fetch(outbound, upstream.outgoing()) for _ in range(3)))
+    assert pool(outbound)["idle"] == 3
+    assert await fetch(outbound, upstream.outgoing()) == (200, b"")
+    assert len(upstream.requests) == 5
+
+
+async def test_a_freed_slot_is_passed_on_by_a_cancelled_waiter(upstream: FaultUpstream) -> None:
+    """The window between a slot without a connection being handed over and taken."""
+    outbound = Outbound(max_per_origin=1)
+    upstream.answer(fake.silent())
+    first = asyncio.ensure_future(fetch(outbound, upstream.outgoing()))
+    await upstream.received()
+    second = asyncio.ensure_future(fetch(outbound, upstream.outgoing()))
+    await asyncio.sleep(0)
+    assert pool(outbound)["waiting"] == 1
+    first.cancel()
+    first.add_done_callback(lambda _: second.cancel())
+    await asyncio.gather(first, second, return_exceptions=True)
+    assert await settled(outbound)
+    await outbound.aclose()
 
 
 async def test_no_retry_once_a_byte_has_come(upstream: FaultUpstream, outbound: Outbound) -> None:
