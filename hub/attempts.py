@@ -132,6 +132,8 @@ class Run:
 
     def refused(self, attempt: Attempt, failure: Failure, *, fault: OutboundError | None = None) -> None:
         """An attempt failed before the client saw anything of it."""
+        # What came was an error and no part of an answer: nobody is billed for it.
+        self._bytes = 0
         attempt.latency_ms = self._since(self._started)
         attempt.status = None if fault is not None else failure.status
         attempt.kind = failure.kind.value

@@ -65,22 +65,19 @@ async def pass_through(incoming: Incoming, watcher: Watcher, run: Run, patience:
     async for chunk in incoming:
         data = watcher.feed(chunk)
         run.passed(len(chunk))
-        if not data or (data[0] == 58 and _only_comments(data)):  # 58 is a colon
+        if _says_nothing(data):
             patience.idle(started=not first)
-            if not data or first:
+            if first or not data:
                 continue
-        elif first:
-            _fail_early(watcher)
-            run.first_byte()
-            first = False
-            patience.useful()
         else:
             patience.useful()
+            if first:
+                first = False
+                _begin(watcher, run)
         yield data
     data = watcher.end()
     if first:
-        _fail_early(watcher)
-        run.first_byte()
+        _begin(watcher, run)
     if not watcher.finished:
         raise UpstreamFailed(*_INCOMPLETE[first])
     if data:
@@ -121,14 +118,23 @@ _INCOMPLETE = {
 }
 
 
-def _only_comments(data: bytes) -> bool:
-    """Whether every line is a comment of an event stream."""
+def _says_nothing(data: bytes) -> bool:
+    """Whether there is no data, or only comments of an event stream."""
+    if not data:
+        return True
+    if data[0] != _COLON:
+        return False
     return all(line.startswith(b":") or not line.strip() for line in data.split(b"\n"))
 
 
-def _fail_early(watcher: Watcher) -> None:
+_COLON = ord(":")
+
+
+def _begin(watcher: Watcher, run: Run) -> None:
+    """The first thing of use is here; if it is an error, the stream never began."""
     if watcher.failure is not None:
         raise Refused(watcher.failure, UpstreamFailed(watcher.failure.message, code=watcher.failure.code or None))
+    run.first_byte()
 
 
 def _note(events: list[ChatEvent], run: Run, *, first: bool) -> None:

@@ -11,18 +11,27 @@ import re
 import sys
 import traceback
 from datetime import UTC, datetime
+from textwrap import indent
 from typing import IO, Any
 
 import orjson
 
 _SECRET_FIELD = re.compile(r"(key|token|secret|password|authorization|cookie|proxy)$", re.IGNORECASE)
-_SECRET_TEXT = re.compile(r"\b(hr_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{6,}|Bearer\s+\S+)|(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SECRET_TEXT = re.compile(r"\b(hr_[A-Za-z0-9_]{8,}|sk-[A-Za-z0-9_-]{6,}|Bearer\s+\S+)|(?<=://)[^/@\s]*:[^/@\s]+(?=@)")
+#: C0 and C1 controls and Unicode's own line ends; a trace keeps its tabs and line feeds.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_TRACE_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_LARGEST = 2**63
 
 
 def masked(text: str) -> str:
-    """Text without what looks like a credential."""
-    return _SECRET_TEXT.sub("…", text)
+    """Text without what looks like a credential, and without what UTF-8 cannot write."""
+    return _SECRET_TEXT.sub("…", text if text.isascii() else text.encode(errors="replace").decode())
+
+
+def secret_name(name: str) -> bool:
+    """Whether a field of this name holds a secret."""
+    return _SECRET_FIELD.search(name) is not None
 
 
 class EventLogger:
@@ -62,9 +71,9 @@ def _fields(record: logging.LogRecord) -> dict[str, str | int | float | bool | N
     found: dict[str, str | int | float | bool | None] = {}
     raw: dict[str, Any] = getattr(record, "fields", {})
     for name, value in raw.items():
-        if _SECRET_FIELD.search(name):
+        if secret_name(name):
             found[name] = "…"
-        elif isinstance(value, (int, float, bool)) or value is None:
+        elif isinstance(value, float) or value is None or (isinstance(value, int) and -_LARGEST <= value < _LARGEST):
             found[name] = value
         else:
             found[name] = masked(str(value))[:2000]
@@ -96,7 +105,8 @@ class TextFormatter(logging.Formatter):
         words = " ".join(f"{name}={_CONTROL.sub(' ', str(value))}" for name, value in fields.items())
         at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         line = f"{at} {record.levelname.lower():7} {_CONTROL.sub(' ', masked(record.getMessage()))} {words}".rstrip()
-        return f"{line}\n{trace}" if trace else line
+        # Indented, so that no line of a trace passes for a record (SEC-83).
+        return f"{line}\n{indent(_TRACE_CONTROL.sub(' ', str(trace)), '  ')}" if trace else line
 
 
 def set_up(level: str, *, style: str = "auto", stream: IO[str] | None = None) -> None:

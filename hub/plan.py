@@ -72,10 +72,14 @@ class Planner:
         self._resolved.clear()
 
     def resolve(self, model: str) -> Resolution:
-        """Where a model string leads. Raises BadRequest, AmbiguousModel or UnknownModel."""
+        """Where a model string leads.
+
+        Raises BadRequest, AmbiguousModel or UnknownModel, and NotConfigured for a model whose wire format no adapter speaks.
+        """
         found = self._resolved.get(model)
         if found is None:
             found = _ANYWHERE if model == AUTO else self._resolver.resolve(model)
+            self._require_adapter(found)
             if len(self._resolved) > 1024:
                 self._resolved.clear()
             self._resolved[model] = found
@@ -90,8 +94,8 @@ class Planner:
         Raises Forbidden for a model outside the key's list, NotConfigured when the provider has no
         connection, RateLimited or Unavailable with ``retry_after`` when every one is out of action.
         """
-        if caller.allowed_models and not any(fnmatchcase(model, pattern) for pattern in caller.allowed_models):
-            raise Forbidden(f"this key may not use model {model!r}; its list is {', '.join(caller.allowed_models)}", field="model")
+        if caller.allowed_models:
+            _require_allowed(model, caller.allowed_models)
         resolution = self.resolve(model)
         places = self._anywhere(needs) if resolution.rule == AUTO else self._places(resolution)
         now = self._clock.monotonic()
@@ -107,7 +111,6 @@ class Planner:
 
     def _places(self, resolution: Resolution) -> list[Option]:
         """Every connection of one provider, with the model asked for."""
-        self._require_format(resolution.provider)
         connections = self._builtin.get(resolution.provider) or self._connections(resolution.provider)
         if not connections:
             raise self._nothing(resolution.provider)
@@ -121,7 +124,7 @@ class Planner:
             if row is None or row.format not in self._formats:
                 continue
             for connection in self._builtin.get(provider) or self._connections(provider):
-                model = preferred_model(row, connection, needs)
+                model = preferred_model(row, connection, needs, self._formats)
                 if model:
                     found.append(Option(connection, provider, model))
         if not found:
@@ -130,14 +133,14 @@ class Planner:
             )
         return found
 
-    def _require_format(self, provider: str) -> None:
-        row = self._catalog.get(provider)
-        if row.format not in self._formats:
-            raise NotConfigured(
-                f"{row.name} speaks the wire format {row.format!r}, for which this version has no chat adapter; "
-                "choose another provider for chat",
-                field="model",
-            )
+    def _require_adapter(self, resolution: Resolution) -> None:
+        row = self._catalog.find(resolution.provider)
+        if row is None:  # 'auto' names no provider
+            return
+        wire = _wire(row, resolution.model)
+        if wire not in self._formats:
+            words = f"{resolution.model!r} of {row.name} speaks the wire format {wire!r}, for which this version has no chat adapter"
+            raise NotConfigured(f"{words}; choose another {'model' if row.format in self._formats else 'provider'}", field="model")
 
     def _reason(self, connection: Connection, wanted: str, now: float) -> str:
         """Why a connection cannot be used now; empty when it can."""
@@ -183,15 +186,29 @@ class Planner:
         )
 
 
-def preferred_model(row: ProviderRow, connection: Connection, needs: frozenset[str]) -> str:
-    """The model a connection uses when none is named: its default, else the provider's first chat model with the abilities needed."""
-    if connection.default_model:
-        return connection.default_model
-    chat = [model for model in row.models if model.kind == "chat" and needs.issubset(model.caps)]
+def _require_allowed(model: str, patterns: Sequence[str]) -> None:
+    if not any(fnmatchcase(model, pattern) for pattern in patterns):
+        raise Forbidden(f"this key may not use model {model!r}; its list is {', '.join(patterns)}", field="model")
+
+
+def preferred_model(row: ProviderRow, connection: Connection, needs: frozenset[str], formats: frozenset[str]) -> str:
+    """The model a connection uses when none is named: its default, else the provider's first chat model with the abilities
+    needed. Models that speak none of these wire formats are passed over."""
+    chosen = connection.default_model
+    if chosen:
+        return chosen if _wire(row, chosen) in formats else ""
+    chat = [model for model in row.models if model.kind == "chat" and (model.wire or row.format) in formats and needs.issubset(model.caps)]
     if connection.models:
         listed = [model.id for model in chat if model.id in connection.models]
-        return listed[0] if listed else connection.models[0]
+        return listed[0] if listed else next((name for name in connection.models if _wire(row, name) in formats), "")
     return chat[0].id if chat else ""
+
+
+def _wire(row: ProviderRow, model: str) -> str:
+    """The wire format of a model: its own, else its provider's."""
+    listed = row.model(model)
+    return (listed.wire if listed else "") or row.format
+
 
 
 def _record(resolution: Resolution, strategy: str, places: Sequence[Option], reasons: Sequence[str], ordered: list[Option]) -> Plan:

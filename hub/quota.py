@@ -7,8 +7,9 @@ another order with a vendor prefix (``anthropic-ratelimit-requests-remaining``),
 
 from __future__ import annotations
 
+import math
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 _WORDS = re.compile(rb"ratelimit[-_]?(.*)$")
 _FIELDS = frozenset({b"limit", b"remaining", b"reset"})
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SPANS = re.compile(rf"(?:{_SPAN.pattern}\s*)+")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+#: What a provider may say and be believed: counts that a double holds exactly, moments up to the year 9999.
+_LARGEST = 2**53
+_LAST_MS = 253_402_300_799_000
 
 
 class Window(msgspec.Struct, kw_only=True):
@@ -58,6 +63,8 @@ class Quotas:
             limit, remaining = int(float(facts[b"limit"])), int(float(facts[b"remaining"]))
         except (ValueError, OverflowError):
             return
+        if max(limit, remaining) > _LARGEST or limit < 0:
+            return
         window = Window(name=name, limit=limit, remaining=remaining, reset_at=_moment(facts.get(b"reset", ""), now_ms), seen_at=now_ms)
         self._windows.setdefault(connection_id, {})[name] = window
 
@@ -84,22 +91,25 @@ def _collect(found: dict[str, dict[bytes, str]], name: bytes, value: bytes) -> N
 
 def _moment(text: str, now_ms: int) -> int | None:
     """A reset in any of its forms (seconds to go, epoch seconds or ms, ISO 8601, ``1m30s``) as epoch ms."""
-    if not text:
-        return None
     try:
-        number = float(text)
+        at = _counted(float(text), now_ms)
     except ValueError:
-        return _written_moment(text, now_ms)
+        at = _written(text, now_ms)
+    return round(at) if 0 <= at <= _LAST_MS else None
+
+
+def _counted(number: float, now_ms: int) -> float:
     if number > 1e11:
-        return int(number)
-    return int(number * 1000) if number > 1e9 else now_ms + int(min(number, 1e8) * 1000)
+        return number
+    return number * 1000 if number > 1e9 else now_ms + number * 1000
 
 
-def _written_moment(text: str, now_ms: int) -> int | None:
-    if "T" in text:
-        try:
-            return round(datetime.fromisoformat(text).timestamp() * 1000)
-        except ValueError:
-            return None
-    spans = _SPAN.findall(text)
-    return now_ms + round(sum(float(number) * _UNIT_MS[unit] for number, unit in spans)) if spans else None
+def _written(text: str, now_ms: int) -> float:
+    """A moment in ISO 8601 or a span such as ``1m30s``; NaN for anything else."""
+    if _SPANS.fullmatch(text):
+        return now_ms + sum(float(number) * _UNIT_MS[unit] for number, unit in _SPAN.findall(text))
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return math.nan
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000

@@ -53,8 +53,9 @@ class Skills:
         self.by_a2a = _unique((made.a2a.id, made) for made in skills.values() if made.a2a)
         self.by_rest = _unique(((address.method, address.path), made) for made in skills.values() for address in made.rest)
         for made in skills.values():
-            if made.a2a and made.a2a.stream and made.a2a.stream not in skills:
-                raise ValueError(f"skill {made.name}: its streaming twin {made.a2a.stream!r} does not exist")
+            for other in (made.twin, made.a2a.stream if made.a2a else None):
+                if other and other not in skills:
+                    raise ValueError(f"skill {made.name}: its twin {other!r} does not exist")
 
     @classmethod
     def load(cls, package: str = "skills") -> Skills:

@@ -128,6 +128,7 @@ class Skill:
     destructive: bool = False
     idempotent: bool = False
     audit: Audit = Audit.BASIC
+    twin: str = ""
 
     @property
     def typed(self) -> bool:
@@ -179,10 +180,12 @@ def skill(
     destructive: bool = False,
     idempotent: bool = False,
     audit: Audit = Audit.BASIC,
+    twin: str = "",
 ) -> Callable[[SkillFunction], Skill]:
     """Declare a skill: ``async def name(ctx: Context, ask: Input) -> Output``.
 
-    A function that returns ``AsyncIterator[Item]`` streams. Raises TypeError or ValueError while the
+    A function that returns ``AsyncIterator[Item]`` streams. ``twin`` names the skill whose addresses also
+    lead here, when a request asks for a stream. Raises TypeError or ValueError while the
     module loads when the declaration is incomplete: no docstring, an unknown scope, an input field
     without description, a REST path that names no input field.
     """
@@ -212,6 +215,7 @@ def skill(
             destructive=destructive,
             idempotent=idempotent or read_only,
             audit=audit,
+            twin=twin,
         )
         _check(made)
         return made
@@ -228,20 +232,21 @@ def _words(name: str, function: SkillFunction) -> tuple[str, str]:
 
 def _check(made: Skill) -> None:
     """Raise ValueError for what would make a skill unreachable, unsafe or unexplained."""
-    where = f"skill {made.name}"
-    if not _NAME.match(made.name):
-        raise ValueError(f"{where}: names are lower-case words joined by '-'")
-    if not made.scopes and not any(address.public for address in made.rest):
-        raise ValueError(f"{where}: declares no scope and no public address")
-    if strange := sorted(made.scopes - SCOPES.keys()):
-        raise ValueError(f"{where}: unknown scopes {strange}; add them to hub/scopes.py")
-    if not (made.rest or made.mcp or made.a2a or made.typed):
-        raise ValueError(f"{where}: has no address and an input that no door can fill")
-    if made.mcp and not _TOOL.match(made.mcp.tool):
-        raise ValueError(f"{where}: tool name {made.mcp.tool!r} is outside [A-Za-z0-9_./-]{{1,64}}")
-    if made.read_only and made.destructive:
-        raise ValueError(f"{where}: cannot be read-only and destructive")
+    faults = {
+        "names are lower-case words joined by '-'": not _NAME.match(made.name),
+        "declares no scope and no public address": not made.scopes and not any(address.public for address in made.rest),
+        f"unknown scopes {sorted(made.scopes - SCOPES.keys())}; add them to hub/scopes.py": not made.scopes <= SCOPES.keys(),
+        "has no address and an input that no door can fill": not _reachable(made),
+        "its tool name is outside [A-Za-z0-9_./-]{1,64}": made.mcp is not None and not _TOOL.match(made.mcp.tool),
+        "cannot be read-only and destructive": made.read_only and made.destructive,
+    }
+    if found := [words for words, wrong in faults.items() if wrong]:
+        raise ValueError(f"skill {made.name}: {'; '.join(found)}")
     _check_fields(made)
+
+
+def _reachable(made: Skill) -> bool:
+    return made.typed or bool(made.rest or made.mcp or made.a2a or made.twin)
 
 
 def _check_fields(made: Skill) -> None:

@@ -24,7 +24,26 @@ Span: TypeAlias = tuple[int, int]
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OPEN = re.compile(rb"[ \t\r\n]*\{")
 _KEY = re.compile(rb'[ \t\r\n]*"(?:[^"\\]|\\.)*"[ \t\r\n]*:[ \t\r\n]*')
+_COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 _NEXT = re.compile(rb"[ \t\r\n]*([,}])")
+
+
+def edit_text(body: bytes, key: bytes, old: str, value: bytes) -> bytes | None:
+    """``body`` with the top-level string member ``key`` replaced, where a glance is enough to find it; else None.
+
+    ``old`` is the member's value as a parser of the whole body read it. The name stands in the body once only, no
+    name can hide it behind an escape, and that value follows: then it is the member itself. Quotes inside strings
+    are escaped, so no text can look like the name.
+    """
+    name = b'"' + key + b'"'
+    at = body.find(name)
+    if at < 0 or b"\\u00" in body or body.find(name, at + len(name)) >= 0:
+        return None
+    gap = _COLON.match(body, at + len(name))
+    wire = old.encode()
+    if gap is None or not body.startswith(b'"' + wire + b'"', gap.end()) or b"\\" in wire or b'"' in wire:
+        return None
+    return body[: gap.end()] + value + body[gap.end() + len(wire) + 2 :]
 
 
 def edit(body: bytes, changes: Mapping[str, Change]) -> bytes:

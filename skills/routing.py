@@ -12,7 +12,7 @@ from hub.chat import ChatEvent, ChatRequest, Failed, Message, Role, Text, TextDe
 from hub.context import Context
 from hub.engine import ChatAsk, StreamHead, StreamTail
 from hub.errors import NotFound, UpstreamFailed
-from hub.records import Decision, UsageRow
+from hub.records import Attempt, Decision, UsageRow
 from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, skill
 from hub.wire import Wire
 
@@ -271,7 +271,6 @@ class Explanation(Wire):
 
 def _explained(decision: Decision) -> Explained:
     chosen = next((one for one in decision.candidates if one.provider == decision.provider and one.score is not None), None)
-    failed = [attempt for attempt in decision.attempts if attempt.kind != "ok"]
     return Explained(
         combo_used=None,
         provider_selected=decision.provider,
@@ -285,19 +284,16 @@ def _explained(decision: Decision) -> Explained:
             Considered(provider=one.provider, model=one.model, connection=one.connection, excluded=one.excluded or None, score=one.score)
             for one in decision.candidates
         ],
-        fallbacks_triggered=[
-            Fallback(
-                provider=attempt.provider,
-                model=attempt.model,
-                reason=f"{attempt.kind}: {attempt.message}" if attempt.message else attempt.kind,
-                latency_ms=attempt.latency_ms,
-            )
-            for attempt in failed
-        ],
+        fallbacks_triggered=[_fallback(attempt) for attempt in decision.attempts if attempt.kind != "ok"],
         outcome=decision.outcome,
         cost_actual=decision.cost,
         latency_actual=decision.latency_ms,
     )
+
+
+def _fallback(attempt: Attempt) -> Fallback:
+    reason = f"{attempt.kind}: {attempt.message}" if attempt.message else attempt.kind
+    return Fallback(provider=attempt.provider, model=attempt.model, reason=reason, latency_ms=attempt.latency_ms)
 
 
 @skill(

@@ -203,7 +203,7 @@ class StreamEncoder:
     """Writes events as chunks, into a template made once for the stream. One call of :meth:`feed` makes one piece to send.
 
     Call order: ``feed`` any number of times, then ``end`` or, when it broke, ``error``. With ``include_usage`` the last
-    chunk before ``[DONE]`` states the usage. ``silent`` is the door's own note that the bytes did not come from here.
+    chunk before ``[DONE]`` states the usage.
     """
 
     def __init__(self, id: str, model: str, created: int, include_usage: bool) -> None:  # noqa: A002 - the wire's name
@@ -217,7 +217,6 @@ class StreamEncoder:
         self._usage: Usage | None = None
         self._seen: set[int] = set()
         self._failed = False
-        self.silent = False
 
     def feed(self, events: list[ChatEvent]) -> bytes:
         """The chunks for these events, joined."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hub.engine import ChatAsk, ChatReply, StreamHead, StreamTail
@@ -11,7 +12,7 @@ from transports._http import Door, Exchange, Route
 from transports._openai_chat import StreamEncoder, decode, encode, envelope
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from hub.call import Hub
     from hub.providers.base import RawChat
@@ -38,12 +39,10 @@ async def completions(exchange: Exchange) -> None:
     ask = ChatAsk(raw, decode=decode)
     hub = exchange.hub
     exchange.cancel_when_gone()
-    items = hub.stream(hub.find("chat"), ask, exchange.ctx)
     if raw.stream:
-        await _stream(exchange, raw, items)
-        return
-    async for reply in items:
-        await _answer(exchange, reply)
+        await _stream(exchange, raw, hub.stream(hub.find("chat-stream"), ask, exchange.ctx))
+    else:
+        await _answer(exchange, await hub.call(hub.find("chat"), ask, exchange.ctx))
 
 
 async def _answer(exchange: Exchange, reply: ChatReply) -> None:
@@ -52,8 +51,7 @@ async def _answer(exchange: Exchange, reply: ChatReply) -> None:
     row, usage = reply.row, reply.usage
     headers = [
         _JSON,
-        (b"x-omniroute-provider", row.provider.encode()),
-        (b"x-omniroute-model", _header(row.model)),
+        *_place(row.provider, row.model),
         (b"x-omniroute-latency-ms", str(row.latency_ms).encode()),
         (b"x-omniroute-tokens-in", str(usage.prompt).encode()),
         (b"x-omniroute-tokens-out", str(usage.output).encode()),
@@ -66,43 +64,42 @@ async def _answer(exchange: Exchange, reply: ChatReply) -> None:
     await exchange.answer(200, body or b"", headers)
 
 
-async def _stream(exchange: Exchange, raw: RawChat, items: AsyncIterator[Any]) -> None:
+async def _stream(exchange: Exchange, raw: RawChat, items: AsyncGenerator[Any]) -> None:
     """Send a stream; an error after the first byte becomes an error event, never a silent stop (REL-01)."""
-    encoder: StreamEncoder | None = None
-    async with aclosing(items):  # pyright: ignore[reportArgumentType] - hub.stream is an async generator
+    async with aclosing(items):
+        head: StreamHead = await anext(items)
+        encoder = await _begin(exchange, raw, head)
         try:
             async for item in items:
-                if isinstance(item, StreamHead):
-                    encoder = await _begin(exchange, raw, item)
-                elif isinstance(item, bytes):
-                    await exchange.chunk(item)
-                elif encoder is not None and not isinstance(item, StreamTail) and (data := encoder.feed(item)):
+                data = item if isinstance(item, bytes) else b"" if isinstance(item, StreamTail) else encoder.feed(item)
+                if data:
                     await exchange.chunk(data)
         except HubError as error:
-            if encoder is None:
-                raise
             await exchange.finish(encoder.error(error))
             return
-    await exchange.finish(encoder.end() if encoder is not None and not encoder.silent else b"")
+    await exchange.finish(b"" if head.lossless else encoder.end())
 
 
 async def _begin(exchange: Exchange, raw: RawChat, head: StreamHead) -> StreamEncoder:
     headers = [
         *_STREAM_HEADERS,
-        (b"x-omniroute-provider", head.provider.encode()),
-        (b"x-omniroute-model", _header(head.model)),
+        *_place(head.provider, head.model),
     ]
     if head.dropped:
         headers.append((b"x-hubroute-dropped", _header(", ".join(head.dropped))))
     await exchange.start(200, headers)
-    encoder = StreamEncoder(
+    return StreamEncoder(
         id=f"chatcmpl-{exchange.request_id}",
         model=head.model,
         created=exchange.hub.clock.now_ms() // 1000,
         include_usage=raw.include_usage,
     )
-    encoder.silent = head.lossless
-    return encoder
+
+
+@lru_cache(maxsize=1024)
+def _place(provider: str, model: str) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+    """The headers that say where an answer is from."""
+    return (b"x-omniroute-provider", provider.encode()), (b"x-omniroute-model", _header(model))
 
 
 def _header(text: str) -> bytes:

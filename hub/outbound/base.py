@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 Headers = list[tuple[bytes, bytes]]
+Fixed = tuple[tuple[bytes, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Origin:
 class Outgoing:
     """One request. ``target`` is path and query as sent; ``headers`` lack Host and Content-Length (the engine adds them).
 
+    A tuple of headers is checked once and its bytes are kept, for callers that send the same ones again.
     ``private`` allows private and loopback addresses for this request (a connection's own switch, SEC-15);
     ``proxy`` is a proxy URL of the connection, ``http2`` asks for the breadth engine.
     """
@@ -57,7 +59,7 @@ class Outgoing:
     origin: Origin
     method: str
     target: str
-    headers: Headers
+    headers: Headers | Fixed
     body: bytes = b""
     private: bool = False
     proxy: str | None = None

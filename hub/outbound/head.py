@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hub.errors import BadRequest
 
 if TYPE_CHECKING:
-    from hub.outbound.base import Headers, Origin, Outgoing
+    from hub.outbound.base import Fixed, Headers, Origin, Outgoing
 
 #: Headers that frame the message or name its receiver: the engine's business alone (SEC-14).
 OWNED = frozenset(
@@ -40,7 +40,7 @@ def host_header(origin: Origin) -> str:
     return host if origin.port == (443 if origin.scheme == "https" else 80) else f"{host}:{origin.port}"
 
 
-def header_lines(headers: Headers) -> bytes:
+def header_lines(headers: Headers | Fixed) -> bytes:
     """Header lines as sent, ``accept-encoding: identity`` added where the caller says nothing about it.
 
     Raises BadRequest for names that are not tokens, for CR, LF, NUL and other control characters in a
@@ -74,14 +74,23 @@ class Heads:
     def __init__(self, origin: Origin) -> None:
         self._host = host_header(origin)
         self._lines: dict[tuple[str, str], bytes] = {}
+        self._blocks: dict[Fixed, bytes] = {}
 
     def build(self, request: Outgoing) -> bytes:
         """The whole head with its empty line. Raises BadRequest (:func:`header_lines`, :func:`check_request`)."""
         start = self._lines.get((request.method, request.target)) or self._template(request.method, request.target)
-        lines = header_lines(request.headers)
+        headers = request.headers
+        lines = (self._blocks.get(headers) or self._block(headers)) if isinstance(headers, tuple) else header_lines(headers)
         if request.body or request.method in _BODY_METHODS:
             return b"%b%bcontent-length: %d\r\n\r\n" % (start, lines, len(request.body))
         return b"%b%b\r\n" % (start, lines)
+
+    def _block(self, headers: Fixed) -> bytes:
+        lines = header_lines(headers)
+        if len(self._blocks) >= _TEMPLATES:
+            self._blocks.clear()
+        self._blocks[headers] = lines
+        return lines
 
     def _template(self, method: str, target: str) -> bytes:
         check_request(method, target)

@@ -6,7 +6,7 @@ reference, "The chat completion object".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 
 import msgspec
 import orjson
@@ -73,6 +73,43 @@ class Answer(msgspec.Struct):
     service_tier: Any = None
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+
+
+class _In(msgspec.Struct, forbid_unknown_fields=True):
+    """The documented parts of the prompt; another field sends the answer the long way."""
+
+    cached_tokens: _Count | None = None
+    audio_tokens: Literal[0] | None = None
+
+
+class _Out(msgspec.Struct, forbid_unknown_fields=True):
+    """The documented parts of the output."""
+
+    reasoning_tokens: _Count | None = None
+    audio_tokens: _Count | None = None
+    accepted_prediction_tokens: _Count | None = None
+    rejected_prediction_tokens: _Count | None = None
+
+
+class _Tokens(msgspec.Struct, forbid_unknown_fields=True):
+    """``usage`` as OpenAI documents it."""
+
+    prompt_tokens: _Count
+    completion_tokens: _Count
+    total_tokens: _Count = 0
+    prompt_tokens_details: _In | None = None
+    completion_tokens_details: _Out | None = None
+
+
+class _Usual(msgspec.Struct):
+    """A whole answer in the documented form, as far as the lossless lane looks."""
+
+    choices: list[msgspec.Raw]
+    usage: _Tokens | None = None
+    error: Any = None
+
+
 class _Glance(msgspec.Struct):
     """What the lossless lane needs to know of a whole answer."""
 
@@ -83,6 +120,7 @@ class _Glance(msgspec.Struct):
 
 _BAD = (*MALFORMED, RecursionError)
 ANSWER = msgspec.json.Decoder(Answer)
+_USUAL = msgspec.json.Decoder(_Usual)
 _GLANCE = msgspec.json.Decoder(_Glance)
 FINISH = {
     "stop": Finish.STOP,
@@ -98,12 +136,34 @@ FINISH = {
 def usage_in(body: bytes) -> Usage | None:
     """The usage a whole answer states. Raises UpstreamFailed when the body is no answer (REL-03)."""
     try:
+        usual = _USUAL.decode(body)
+    except _BAD:
+        return _unusual_usage(body)
+    if not usual.choices or usual.error is not None:
+        return _unusual_usage(body)
+    return _plain_usage(usual.usage) if usual.usage else None
+
+
+def _unusual_usage(body: bytes) -> Usage | None:
+    """The same for servers that differ from the documented form, and for bodies that are no answer."""
+    try:
         glance = _GLANCE.decode(body)
     except _BAD as error:
         _no_answer(body, error)
     if not glance.choices:
         _no_answer(body, None)
     return usage_of(glance.usage)
+
+
+def _plain_usage(wire: _Tokens) -> Usage:
+    """What :func:`usage_of` gives for the documented form, at a fifth of its cost."""
+    into, out = wire.prompt_tokens_details, wire.completion_tokens_details
+    output = wire.completion_tokens
+    reasoning = (out.reasoning_tokens or 0) if out else 0
+    if reasoning and wire.total_tokens == wire.prompt_tokens + output + reasoning:
+        output += reasoning
+    read = min((into.cached_tokens or 0) if into else 0, wire.prompt_tokens)
+    return Usage(input=wire.prompt_tokens - read, cache_read=read, output=output, reasoning=min(reasoning, output))
 
 
 def parse_answer(body: bytes) -> ChatResponse:

@@ -28,6 +28,7 @@ class Target:
 
     ``base_url`` is the connection's own where set, else the row's with its template filled in;
     ``model`` is the provider's id of the model; ``model_row`` is None for a model the catalogue does not list.
+    ``memo`` is the adapter's own, for what is the same in every request to this target.
     """
 
     provider: ProviderRow
@@ -39,6 +40,7 @@ class Target:
     data: Mapping[str, str] = field(default_factory=dict[str, str])
     private: bool = False
     proxy: str | None = None
+    memo: dict[object, Outgoing] = field(default_factory=dict["object", "Outgoing"], compare=False, repr=False)
 
 
 @dataclass(slots=True)

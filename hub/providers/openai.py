@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 import orjson
 
 from hub.errors import UpstreamFailed
+from hub.outbound.base import Outgoing
 from hub.providers._failure import classify
 from hub.providers._openai_request import encode_request
 from hub.providers._openai_response import parse_answer, usage_in
@@ -14,11 +16,11 @@ from hub.providers._openai_stream import OpenAiDecoder
 from hub.providers._openai_watch import OpenAiWatcher
 from hub.providers._request import build, build_url
 from hub.providers.base import Prepared
-from hub.splice import Change, edit, with_usage
+from hub.splice import Change, edit, edit_text, with_usage
 
 if TYPE_CHECKING:
     from hub.chat import ChatRequest, ChatResponse, Usage
-    from hub.outbound.base import Headers, Outgoing
+    from hub.outbound.base import Headers
     from hub.providers.base import Decoder, Failure, RawChat, Target, Watcher
 
 
@@ -35,7 +37,12 @@ class OpenAiAdapter:
 
     def splice(self, raw: RawChat, target: Target) -> Prepared:
         """The client's bytes with the model replaced; a stream is made to end with usage, which the watcher cuts again."""
-        changes: dict[str, Change] = {"model": orjson.dumps(target.model)}
+        model = _as_json(target.model)
+        if not raw.stream and not target.provider.request_defaults:
+            body = edit_text(raw.body, b"model", raw.model, model)
+            if body is not None:
+                return Prepared(self.request(target, body, stream=False))
+        changes: dict[str, Change] = {"model": model}
         for name, value in target.provider.request_defaults.items():
             changes[name] = _default(orjson.dumps(value))
         if raw.stream and not _refuses(target, "stream_options"):
@@ -44,10 +51,18 @@ class OpenAiAdapter:
 
     def request(self, target: Target, body: bytes, *, stream: bool) -> Outgoing:
         """The HTTP request that carries ``body`` to the target's chat address."""
+        kept = target.memo.get(stream)
+        if kept is None:
+            kept = target.memo[stream] = self._template(target, stream=stream)
+        return Outgoing(kept.origin, kept.method, kept.target, kept.headers, body, private=kept.private, proxy=kept.proxy)
+
+    def _template(self, target: Target, *, stream: bool) -> Outgoing:
         row = target.provider
         path = (row.stream_path if stream else "") or row.chat_path or "/chat/completions"
         accept = "text/event-stream" if stream else "application/json"
-        return build(target, path, body, query=row.chat_query, headers=(("accept", accept),))
+        made = build(target, path, query=row.chat_query, headers=(("accept", accept),))
+        made.headers = tuple(made.headers)
+        return made
 
     def parse(self, body: bytes, target: Target) -> ChatResponse:
         """Decode a whole answer. Raises UpstreamFailed when it is not one (REL-03)."""
@@ -99,6 +114,11 @@ def _id_of(item: object) -> str:
         return item
     fields = _fields(item)
     return next((value for name in ("id", "name", "model") if isinstance(value := fields.get(name), str)), "")
+
+
+@lru_cache(maxsize=1024)
+def _as_json(text: str) -> bytes:
+    return orjson.dumps(text)
 
 
 def _default(value: bytes) -> Change:

@@ -7,6 +7,7 @@ whose transaction is made here. The event loop never waits for a disk (performan
 from __future__ import annotations
 
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -17,7 +18,7 @@ from hub.errors import Conflict, NotConfigured, Unavailable
 from hub.store import deferred
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy import Engine
     from sqlmodel import Session
@@ -103,9 +104,36 @@ class Link:
         """Run one statement for many rows."""
         cursor = self.raw.cursor()
         try:
-            cursor.executemany(_placed(sql, self.dialect), rows)
+            if self.dialect != "sqlite" or not _VALUES.search(sql):
+                cursor.executemany(_placed(sql, self.dialect), rows)
+                return
+            # sqlite3 gives the GIL up and takes it back for each row of executemany, which costs the event
+            # loop more than the rows cost; an INSERT of many rows does so once.
+            for size, batch in _batches(rows):
+                cursor.execute(_widened(sql, size), [value for row in batch for value in row])
         finally:
             cursor.close()
+
+
+def _batches(rows: Sequence[Sequence[object]]) -> Iterator[tuple[int, Sequence[Sequence[object]]]]:
+    """The rows in groups of a few sizes, so that the statements stay few and prepared."""
+    at = 0
+    for size in _SIZES:
+        while len(rows) - at >= size:
+            yield size, rows[at : at + size]
+            at += size
+
+
+@cache
+def _widened(sql: str, size: int) -> str:
+    """An INSERT of one row as an INSERT of ``size`` rows."""
+    head, values, tail = _VALUES.split(sql, maxsplit=1)
+    return f"{head}{', '.join([values] * size)}{tail}"
+
+
+#: Statements for so many rows at once; SQLite takes 32,766 parameters.
+_SIZES = (64, 16, 4, 1)
+_VALUES = re.compile(r"(?<=VALUES )(\([?, ]+\))")
 
 
 @cache

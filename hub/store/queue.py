@@ -88,13 +88,18 @@ class WriteBehind:
         yield from reversed(self._flying.get(kind, []))
 
     @property
+    def full(self) -> bool:
+        """Whether work that adds rows must wait for :meth:`room`."""
+        return self.depth >= self._limit
+
+    @property
     def failing(self) -> bool:
         """Whether the last attempt to store rows failed; they wait."""
         return self._fault is not None
 
     async def room(self) -> None:
         """Wait while the queue is full; called before work that will add rows."""
-        while self.depth >= self._limit:
+        while self.full:
             self._space.clear()
             await self._space.wait()
 
