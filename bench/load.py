@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,16 +24,22 @@ def rss_mib(pid: int) -> float:
     return 0.0
 
 
+_NUMBERS = itertools.count(1)
+#: Stands in a body for the request's number, which makes each one different.
+NUMBER = b"@@@@@@@@"
+
+
 @dataclass(frozen=True)
 class Request:
-    """One request, the same for every round."""
+    """One request, the same for every round but for :data:`NUMBER` in its body."""
 
     path: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     method: str = "POST"
 
-    def encode(self) -> bytes:
+    def encode(self) -> tuple[bytes, bytes]:
+        """The bytes before and after the place of the request's number."""
         head = [
             f"{self.method} {self.path} HTTP/1.1",
             "host: 127.0.0.1",
@@ -40,7 +47,9 @@ class Request:
             f"content-length: {len(self.body)}",
         ]
         head += [f"{name}: {value}" for name, value in self.headers]
-        return ("\r\n".join(head) + "\r\n\r\n").encode() + self.body
+        raw = ("\r\n".join(head) + "\r\n\r\n").encode() + self.body
+        before, _, after = raw.partition(NUMBER)
+        return before, after
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
@@ -64,7 +73,8 @@ async def run(port: int, request: Request, *, total: int, connections: int, rate
     With ``rate`` they arrive at that many a second whatever the server does (open loop), else each
     connection sends its next one as soon as it has its answer.
     """
-    raw = request.encode()
+    before, after = request.encode()
+    numbered = NUMBER in request.body
     left = total
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -78,7 +88,7 @@ async def run(port: int, request: Request, *, total: int, connections: int, rate
                 left -= 1
                 if rate and (wait := began + number / rate - loop.time()) > 0:
                     await asyncio.sleep(wait)
-                writer.write(raw)
+                writer.write(b"%b%08x%b" % (before, next(_NUMBERS), after) if numbered else before)
                 status, body = await _read_answer(reader)
                 if status >= 300 or b'"isError":true' in body:
                     raise RuntimeError(f"{request.path} answered {status}: {body[:300]!r}")

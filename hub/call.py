@@ -6,6 +6,7 @@ authenticate -> scope -> run -> settle -> audit. Doors translate and call; they 
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +18,7 @@ from hub.clock import Clock
 from hub.context import Context
 from hub.engine import ChatEngine
 from hub.errors import Cancelled, Forbidden, HubError, Internal, Unauthenticated, Unavailable, UnknownSkill
-from hub.log import logger
+from hub.log import logger, masked, secret_name
 from hub.outbound.client import Outbound
 from hub.plan import Planner
 from hub.prices import Prices
@@ -29,7 +30,7 @@ from hub.registry import Skills, load
 from hub.routing.cooldown import Cooldowns, Cooling
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Strategy
-from hub.skill import Audit
+from hub.skill import Audit, CostClass
 from hub.store import Store
 from hub.targets import Targets
 from hub.tasks import LiveTasks
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
 
 log = logger("hub.call")
 
-_MASKED = frozenset({"secret", "secretkey", "secret_key", "apikey", "api_key", "key", "password", "token", "proxy", "authorization"})
+#: How deep the audit log looks into an input, and how much of it level full keeps, in bytes.
+_DEPTH = 8
+_DETAIL = 4096
 
 
 class Hub:
@@ -98,6 +101,8 @@ class Hub:
         self.on_stop: list[Callable[[], None]] = []
         self.on_close: list[Callable[[], Awaitable[None]]] = []
         self._builtin = frozenset(row.id for row in self.catalog.providers.values() if row.builtin)
+        #: Connection -> the end of its cooldown as it was last made here or taken over.
+        self._cooling: dict[str, int | None] = {}
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
@@ -150,7 +155,10 @@ class Hub:
 
     def mark(self, connection_id: str, **state: Any) -> None:
         """Note a connection's health; built-in ones have no row to note it in."""
+        self.planner.forget()
         if connection_id not in self._builtin:
+            if "cooldown_until" in state:
+                self._cooling[connection_id] = state["cooldown_until"]
             self.store.connections.mark(connection_id, **state)
 
     def _changed(self) -> None:
@@ -159,6 +167,10 @@ class Hub:
         now, now_ms = self.clock.monotonic(), self.clock.now_ms()
         for connection in self.store.connections.all():
             until = connection.cooldown_until
+            # A cooldown that began here is known better than its row tells: the row's time is the wall clock's.
+            if until == self._cooling.get(connection.id):
+                continue
+            self._cooling[connection.id] = until
             if until is None:
                 self.cooldowns.clear(connection.id)
             elif until > now_ms:
@@ -198,6 +210,8 @@ class Hub:
         raises, and Internal for a fault of ours.
         """
         self.allow(skill, ctx)
+        if self.store.queue.full:
+            await self._room(skill)
         began = self.clock.monotonic()
         try:
             result = await skill.run(ctx, skill.validate(data))
@@ -212,6 +226,8 @@ class Hub:
     async def stream(self, skill: Skill, data: object, ctx: Context) -> AsyncGenerator[Any]:
         """Run a streaming skill; the same path as :meth:`call`, one item at a time."""
         self.allow(skill, ctx)
+        if self.store.queue.full:
+            await self._room(skill)
         began = self.clock.monotonic()
         try:
             async with aclosing(skill.run(ctx, skill.validate(data))) as items:
@@ -235,6 +251,11 @@ class Hub:
             # Fail closed on changes that could not be recorded; traffic goes on (SEC-82).
             raise Unavailable("the audit log cannot be written now, so nothing is changed; see the store's state in /ready and the log")
 
+    async def _room(self, skill: Skill) -> None:
+        """Wait while more rows wait for the database than may, before a call that will add some (SEC B8)."""
+        if skill.audit is not Audit.NONE or skill.cost is CostClass.METERED:
+            await self.store.queue.room()
+
     def _ended(self, skill: Skill, data: object, ctx: Context, began: float, error: BaseException) -> BaseException:
         """Audit a call that did not return, and give the error its caller may see."""
         shown: BaseException = error
@@ -249,7 +270,7 @@ class Hub:
         # A denied attempt is recorded whatever the skill's level (SEC-80).
         if skill.audit is Audit.NONE and not isinstance(error, Forbidden):
             return
-        text = _masked(data)
+        text = _input(data)
         self.store.audit.add(
             AuditRow(
                 at=self.clock.now_ms(),
@@ -262,25 +283,30 @@ class Hub:
                 error_code="" if error is None else error.code,
                 duration_us=round((self.clock.monotonic() - began) * 1_000_000),
                 digest=hashlib.sha256(text).hexdigest() if text else "",
-                detail=text.decode() if skill.audit is Audit.FULL else "",
+                detail=masked(text[:_DETAIL].decode(errors="ignore")) if skill.audit is Audit.FULL else "",
             )
         )
 
 
-def _masked(data: object) -> bytes:
-    """Input as JSON with secret fields masked, at most 4 KiB; nothing for an input that is not a set of fields."""
+def _input(data: object) -> bytes:
+    """Input as JSON with secret fields masked; nothing for an input that is not a set of fields."""
     fields: Any = data.model_dump(mode="json", by_alias=True) if isinstance(data, BaseModel) else data
     if not isinstance(fields, dict):
         return b""
-    return orjson.dumps(_without_secrets(cast("dict[str, Any]", fields)), default=str, option=orjson.OPT_SORT_KEYS)[:4096]
+    plain = _without_secrets(cast("dict[str, Any]", fields), _DEPTH)
+    try:
+        return orjson.dumps(plain, default=str, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # numbers over 64 bits and half characters, which other JSON readers let pass
+        return json.dumps(plain, default=str, sort_keys=True).encode()
 
 
-def _without_secrets(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields with secret ones masked, at every depth of mappings."""
-    plain: dict[str, Any] = {}
-    for name, value in fields.items():
-        if name.lower().replace("-", "_") in _MASKED:
-            plain[name] = "…"
-        else:
-            plain[name] = _without_secrets(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
-    return plain
+def _without_secrets(value: Any, depth: int) -> Any:
+    """A value with secret fields masked and what lies too deep left out."""
+    if not isinstance(value, (dict, list)):
+        return value
+    if not depth:
+        return "…"
+    if isinstance(value, list):
+        return [_without_secrets(item, depth - 1) for item in cast("list[Any]", value)]
+    fields = cast("dict[str, Any]", value)
+    return {name: "…" if secret_name(name) else _without_secrets(item, depth - 1) for name, item in fields.items()}

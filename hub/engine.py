@@ -12,8 +12,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from hub.attempts import Run, mask
+from hub.budget import affordable
 from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
-from hub.errors import BadRequest, BudgetExceeded, UpstreamFailed, UpstreamRejected, UpstreamTimeout
+from hub.errors import BadRequest, HubError, NotConfigured, UpstreamFailed, UpstreamRejected, UpstreamTimeout
 from hub.flow import Patience, Refused, pass_through, translate
 from hub.outbound.base import OutboundError, Timeouts
 from hub.providers.base import Failure, FailureKind, LocalAdapter, RawChat
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
     from hub.context import Context
     from hub.outbound.base import Incoming
     from hub.outbound.client import Outbound
-    from hub.plan import Plan, Planner
+    from hub.plan import Planner
     from hub.prices import Prices
     from hub.providers.base import Adapter, Prepared, Target
     from hub.quota import Quotas
     from hub.records import UsageRow
+    from hub.routing.strategy import Option
     from hub.settings import Settings
     from hub.targets import Targets
 
@@ -166,8 +168,8 @@ class ChatEngine:
         """Answer a request as a whole. Raises HubError; usage and decision are recorded either way."""
         run = self._ledger.begin(ask, ctx)
         try:
-            plan = await self._plan(ask, ctx, run)
-            return await self._first_success(plan, ask, run, self._whole)
+            options = await self._options(ask, ctx, run)
+            return await self._first_success(options, ask, run, self._whole)
         except BaseException as error:
             run.failed(error)
             raise
@@ -180,8 +182,8 @@ class ChatEngine:
         """
         run = self._ledger.begin(ask, ctx)
         try:
-            plan = await self._plan(ask, ctx, run)
-            async with aclosing(await self._first_success(plan, ask, run, self._flowing)) as flow:
+            options = await self._options(ask, ctx, run)
+            async with aclosing(await self._first_success(options, ask, run, self._flowing)) as flow:
                 async for item in flow:
                     yield item
         except BaseException as error:
@@ -190,41 +192,22 @@ class ChatEngine:
         finally:
             await run.close()
 
-    async def _plan(self, ask: ChatAsk, ctx: Context, run: Run) -> Plan:
+    async def _options(self, ask: ChatAsk, ctx: Context, run: Run) -> list[Option]:
         plan = self.planner.plan(ask.model, ctx.caller, strategy=ask.strategy, connection_id=ask.connection, needs=ask.needs)
         run.planned(plan)
         if ask.budget is not None:
-            await self._within(ask.budget, ask, plan)
-        return plan
+            return await affordable(ask, plan.options, self._targets, self._prices)
+        return plan.options
 
-    async def _within(self, budget: float, ask: ChatAsk, plan: Plan) -> None:
-        """Refuse, before anything is spent, a call whose upper bound passes its budget (D22)."""
-        option = plan.options[0]
-        priced = await self._prices.lookup(option.provider, option.model)
-        target = self._targets.get(option.connection, option.model)
-        ceiling = ask.request().max_tokens or (target.model_row.max_output if target.model_row else None) or 4096
-        bound = self._prices.estimate(priced.price, ask.prompt_tokens(), ceiling) if priced else None
-        if bound is None:
-            raise BudgetExceeded(
-                f"the price of {option.model} is unknown, so a budget cannot be kept; leave the budget out", field="budget"
-            )
-        if bound > budget:
-            raise BudgetExceeded(
-                f"this call may cost up to ${bound:.6f}, over its budget of ${budget:.6f}; lower max_tokens or raise the budget",
-                field="budget",
-                data={"estimated": bound, "budget": budget},
-            )
-
-    async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, finish: Callable[..., Any]) -> Any:
-        """Try the plan's options until one answers; raise the last real upstream error when none does."""
-        last: UpstreamFailed | None = None
-        for number, option in enumerate(plan.options[: self._attempts]):
+    async def _first_success(self, options: list[Option], ask: ChatAsk, run: Run, finish: Callable[..., Any]) -> Any:
+        """Try the options until one answers; raise the last real upstream error when none does."""
+        last: HubError | None = None
+        for number, option in enumerate(options[: self._attempts]):
             if number and run.elapsed() > self._seconds:
                 break
             attempt = run.attempt(option)
             try:
-                target = self._targets.get(option.connection, option.model)
-                opened = await self._open(ask, target)
+                opened = await self._open(ask, self._target(option))
                 result = await finish(opened, ask, run)
             except Refused as refused:
                 last = refused.error
@@ -240,6 +223,14 @@ class ChatEngine:
             else:
                 return result
         raise last or UpstreamTimeout(f"no provider answered within {self._seconds:.0f} s; raise HUBROUTE_REQUEST_SECONDS or try again")
+
+    def _target(self, option: Option) -> Target:
+        """The target of an option; a connection that lacks something is passed over like one that failed."""
+        try:
+            return self._targets.get(option.connection, option.model)
+        except BadRequest as error:
+            failure = Failure(FailureKind.CONFIG, error.status, error.message, code=error.code)
+            raise Refused(failure, NotConfigured(error.message, field=error.field)) from error
 
     async def _open(self, ask: ChatAsk, target: Target) -> _Opened:
         adapter = self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]

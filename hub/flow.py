@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hub.chat import ChatEvent, Failed, Started, Used
-from hub.errors import UpstreamFailed
+from hub.errors import HubError, UpstreamFailed
 from hub.outbound.base import Fault, OutboundError
 from hub.providers.base import Failure, FailureKind
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Refused(Exception):
     """A target said no before its answer began; carries what it means and what the client would see."""
 
-    def __init__(self, failure: Failure, error: UpstreamFailed) -> None:
+    def __init__(self, failure: Failure, error: HubError) -> None:
         super().__init__(failure.message)
         self.failure = failure
         self.error = error

@@ -106,7 +106,7 @@ class TextFormatter(logging.Formatter):
         at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         line = f"{at} {record.levelname.lower():7} {_CONTROL.sub(' ', masked(record.getMessage()))} {words}".rstrip()
         # Indented, so that no line of a trace passes for a record (SEC-83).
-        return f"{line}\n{indent(_TRACE_CONTROL.sub(' ', str(trace)), '  ')}" if trace else line
+        return f"{line}\n{indent(_TRACE_CONTROL.sub(' ', str(trace).rstrip()), '  ')}" if trace else line
 
 
 def set_up(level: str, *, style: str = "auto", stream: IO[str] | None = None) -> None:

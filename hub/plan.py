@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from hub.routing.strategy import Strategy
 
 AUTO = "auto"
+_MOST_KEPT = 1024
 
 
 _ANYWHERE = Resolution(provider="", model=AUTO, rule=AUTO, why="'auto' stands for the first connection that can take the call")
 
 
 class Plan:
-    """The targets of one request: ``options`` in the order they are tried, ``candidates`` with all that were looked at."""
+    """The targets of one request: ``options`` in the order they are tried, ``candidates`` with all that were looked at.
+
+    Never changed once made: requests that find the same state share one.
+    """
 
     __slots__ = ("candidates", "options", "order", "resolution", "strategy")
 
@@ -65,11 +69,13 @@ class Planner:
         self._formats = formats
         self._clock = clock
         self._resolved: dict[str, Resolution] = {}
+        self._kept: dict[tuple[str, str, str, frozenset[str]], Plan] = {}
         self._builtin = {row.id: (builtin_connection(row),) for row in catalog.providers.values() if row.builtin and builtins}
 
     def forget(self) -> None:
-        """Drop cached resolutions, after connections, aliases or settings changed."""
+        """Drop kept resolutions and plans, after connections, their marks, aliases or settings changed."""
         self._resolved.clear()
+        self._kept.clear()
 
     def resolve(self, model: str) -> Resolution:
         """Where a model string leads.
@@ -96,17 +102,26 @@ class Planner:
         """
         if caller.allowed_models:
             _require_allowed(model, caller.allowed_models)
+        key = (model, strategy, connection_id, needs)
+        quiet = self._cooldowns.quiet
+        plan = self._kept.get(key) if quiet else None
+        if plan is None:
+            plan = self._make(model, strategy, connection_id, needs)
+            if quiet and self._strategies[strategy].steady and len(self._kept) < _MOST_KEPT:
+                self._kept[key] = plan
+        return plan
+
+    def _make(self, model: str, strategy: str, connection_id: str, needs: frozenset[str]) -> Plan:
         resolution = self.resolve(model)
         places = self._anywhere(needs) if resolution.rule == AUTO else self._places(resolution)
         now = self._clock.monotonic()
         wanted = connection_id or resolution.connection
         reasons = [self._reason(place.connection, wanted, now) for place in places]
-        usable = [index for index, reason in enumerate(reasons) if not reason]
-        if not usable:
-            usable = self._last_resort(places, reasons, now)
+        usable = [index for index, reason in enumerate(reasons) if not reason] or self._last_resort(places, reasons, now)
         if not usable:
             raise self._exhausted(resolution, places, reasons, now)
-        ordered = self._strategies[strategy].order([places[index] for index in usable], Facts(now, self._clock.random, resolution.model))
+        facts = Facts(now, self._clock.random, resolution.model)
+        ordered = self._strategies[strategy].order([places[index] for index in usable], facts)
         return _record(resolution, strategy, places, reasons, ordered)
 
     def _places(self, resolution: Resolution) -> list[Option]:
@@ -171,7 +186,11 @@ class Planner:
 
     def _exhausted(self, resolution: Resolution, places: Sequence[Option], reasons: Sequence[str], now: float) -> RateLimited | Unavailable:
         """Every target is known dead: say so at once, each with its reason, and when to come back."""
-        states = [self._cooldowns.of(place.connection.id, now) for place in places]
+        # A cooldown that is not the reason ends without making its connection usable.
+        states = [
+            self._cooldowns.of(place.connection.id, now) if reason.startswith("cooling") else None
+            for place, reason in zip(places, reasons, strict=True)
+        ]
         waits = [state.until - now for state in states if state]
         rows = [
             {"connection": place.connection.name, "reason": reason, "retryAfter": round(state.until - now, 1) if state else None}
@@ -208,7 +227,6 @@ def _wire(row: ProviderRow, model: str) -> str:
     """The wire format of a model: its own, else its provider's."""
     listed = row.model(model)
     return (listed.wire if listed else "") or row.format
-
 
 
 def _record(resolution: Resolution, strategy: str, places: Sequence[Option], reasons: Sequence[str], ordered: list[Option]) -> Plan:

@@ -55,7 +55,6 @@ async def _answer(exchange: Exchange, reply: ChatReply) -> None:
         (b"x-omniroute-latency-ms", str(row.latency_ms).encode()),
         (b"x-omniroute-tokens-in", str(usage.prompt).encode()),
         (b"x-omniroute-tokens-out", str(usage.output).encode()),
-        (b"x-omniroute-cache", b"MISS"),
     ]
     if row.cost is not None:
         headers.append((b"x-omniroute-response-cost", f"{row.cost:.10f}".encode()))

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from hub.errors import BadRequest, rest_body
 from hub.skill import path_fields
+from transports import openai
 from transports._http import Door, Exchange, Route
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from hub.skill import Rest, Skill
 
 DOOR = Door("rest", error=rest_body)
-CLIENT = Door("rest", error=rest_body, route_class=b"CLIENT_API")
 
 
 def routes(hub: Hub) -> list[Route]:
@@ -25,7 +25,7 @@ def routes(hub: Hub) -> list[Route]:
         Route(
             address.path,
             _handler(skill, address),
-            CLIENT if address.path.startswith("/v1") else DOOR,
+            openai.DOOR if address.path.startswith("/v1") else DOOR,
             methods=(address.method,),
             public=address.public,
         )

@@ -82,6 +82,7 @@ class FailureKind(StrEnum):
     CAPACITY = "capacity"  # overloaded
     SERVER = "server"  # 5xx and other faults of the provider
     NETWORK = "network"  # never answered
+    CONFIG = "config"  # the connection lacks something; it says nothing about the provider
 
 
 @dataclass(frozen=True, slots=True)

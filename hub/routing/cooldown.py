@@ -40,6 +40,11 @@ class Cooldowns:
         self._backoff = backoff or Backoff()
         self._states: dict[str, Cooling] = {}
 
+    @property
+    def quiet(self) -> bool:
+        """Whether no connection has failed since it last succeeded."""
+        return not self._states
+
     def of(self, connection_id: str, now: float) -> Cooling | None:
         """The state of a connection that is cooling at ``now``."""
         state = self._states.get(connection_id)

@@ -34,8 +34,12 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A named way to order candidates. ``order`` returns every candidate exactly once."""
+    """A named way to order candidates. ``order`` returns every candidate exactly once.
+
+    ``steady`` promises that the same candidates always give the same order, so that a plan may be kept.
+    """
 
     name: str
     summary: str
     order: Callable[[Sequence[Option], Facts], list[Option]]
+    steady: bool = False

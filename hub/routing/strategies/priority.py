@@ -17,4 +17,4 @@ def order(options: Sequence[Option], facts: Facts) -> list[Option]:
     return sorted(options, key=lambda option: (option.connection.priority, option.connection.created_at, option.connection.id))
 
 
-PRIORITY = Strategy("priority", "as stored: lower priority first", order)
+PRIORITY = Strategy("priority", "as stored: lower priority first", order, steady=True)

@@ -71,7 +71,7 @@ def _usage() -> None:
         *_texts("error_code"),
         _primary("id"),
     )
-    for columns in (["at"], ["key_id", "at"], ["provider", "at"], ["request_id"]):
+    for columns in (["at"], ["key_id", "at"]):
         _index("usage", *columns)
 
 

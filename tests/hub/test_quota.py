@@ -1,0 +1,170 @@
+"""What providers say of their limits, in every form they say it in, and whatever else they send."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.quota import Quotas, Window
+from hub.wire import iso
+
+NOW = 1_800_000_000_000
+
+
+def seen(headers: dict[str, str], *, now: int = NOW) -> Quotas:
+    quotas = Quotas()
+    quotas.observe("con", [(name.encode(), value.encode("latin-1")) for name, value in headers.items()], now)
+    return quotas
+
+
+def window(headers: dict[str, str]) -> Window:
+    found = seen(headers).tightest("con", NOW)
+    assert found is not None
+    return found
+
+
+def reset(text: str) -> int | None:
+    """The moment that a reset header of this text means."""
+    quotas = seen({"x-ratelimit-limit-requests": "10", "x-ratelimit-remaining-requests": "5", "x-ratelimit-reset-requests": text})
+    found = quotas._windows["con"]["requests"]
+    return found.reset_at
+
+
+@pytest.mark.parametrize(
+    ("headers", "name", "limit", "remaining"),
+    [
+        ({"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "59"}, "requests", 60, 59),
+        ({"x-ratelimit-limit-tokens": "150000", "x-ratelimit-remaining-tokens": "149984"}, "tokens", 150_000, 149_984),
+        ({"x-ratelimit-limit": "60", "x-ratelimit-remaining": "59"}, "requests", 60, 59),
+        ({"ratelimit-limit": "100", "ratelimit-remaining": "42"}, "requests", 100, 42),
+        ({"anthropic-ratelimit-requests-limit": "50", "anthropic-ratelimit-requests-remaining": "49"}, "requests", 50, 49),
+        (
+            {"anthropic-ratelimit-input-tokens-limit": "40000", "anthropic-ratelimit-input-tokens-remaining": "39000"},
+            "input-tokens", 40_000, 39_000,
+        ),
+        ({"x-ratelimit-limit-req-minute": "30", "x-ratelimit-remaining-req-minute": "29"}, "req-minute", 30, 29),
+        ({"x-rate_ratelimit_limit_day": "5.0", "x-rate_ratelimit_remaining_day": "1e0"}, "day", 5, 1),
+        ({"x-ratelimit-limit": " 60 ", "x-ratelimit-remaining": "-3"}, "requests", 60, -3),
+    ],
+)  # fmt: skip
+def test_every_family_is_read(headers: dict[str, str], name: str, limit: int, remaining: int) -> None:
+    found = window(headers)
+    assert (found.name, found.limit, found.remaining, found.seen_at) == (name, limit, remaining, NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("60", NOW + 60_000),
+        ("0.5", NOW + 500),
+        ("0", NOW),
+        ("6ms", NOW + 6),
+        ("1s", NOW + 1000),
+        ("1m30s", NOW + 90_000),
+        ("6m0s", NOW + 360_000),
+        ("2m59.56s", NOW + 179_560),
+        ("1d 2h", NOW + 93_600_000),
+        (str(NOW + 5000), NOW + 5000),
+        (str((NOW + 5000) // 1000), NOW + 5000),
+        ("2027-01-15T08:00:05Z", NOW + 5000),
+        ("2027-01-15T09:00:05.250+01:00", NOW + 5250),
+        ("2027-01-15T08:00:05", NOW + 5000),
+    ],
+)
+def test_every_form_of_a_reset(text: str, want: int) -> None:
+    assert reset(text) == want
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "nan", "inf", "-inf", "1e400", "1e300", "-1e13", "9" * 400 + "d", "5x", "s", "Tuesday", "wait 5s"]
+)
+def test_a_reset_that_says_nothing(text: str) -> None:
+    """REL-04: garbage is no moment, and no fault of the request either."""
+    assert reset(text) is None
+
+
+def test_no_local_time() -> None:
+    assert reset("2027-01-15T08:00:00") == round(datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-ratelimit-limit-requests": "10"},
+        {"x-ratelimit-remaining-requests": "10"},
+        {"x-ratelimit-limit-requests": "ten", "x-ratelimit-remaining-requests": "9"},
+        {"x-ratelimit-limit-requests": "10", "x-ratelimit-remaining-requests": ""},
+        {"x-ratelimit-limit-requests": "nan", "x-ratelimit-remaining-requests": "9"},
+        {"x-ratelimit-limit-requests": "inf", "x-ratelimit-remaining-requests": "9"},
+        {"x-ratelimit-limit-requests": "1e300", "x-ratelimit-remaining-requests": "9"},
+        {"x-ratelimit-limit-requests": "9", "x-ratelimit-remaining-requests": "1e300"},
+        {"x-ratelimit-limit-requests": "-5", "x-ratelimit-remaining-requests": "-5"},
+        {"ratelimit": "limit=10, remaining=9"},
+        {"x-ratelimit-limit-tokens": "10", "x-ratelimit-remaining-requests": "9"},
+        {"retry-after": "5", "content-type": "x"},
+    ],
+)
+def test_what_states_no_limit_is_passed_over(headers: dict[str, str]) -> None:
+    assert seen(headers).tightest("con", NOW) is None
+
+
+def test_the_tightest_window_is_shown() -> None:
+    quotas = seen(
+        {
+            "x-ratelimit-limit-requests": "100", "x-ratelimit-remaining-requests": "50", "x-ratelimit-reset-requests": "1s",
+            "x-ratelimit-limit-tokens": "1000", "x-ratelimit-remaining-tokens": "10", "x-ratelimit-reset-tokens": "60s",
+        }
+    )  # fmt: skip
+    tightest = quotas.tightest("con", NOW)
+    assert tightest is not None
+    assert (tightest.name, tightest.percent) == ("tokens", 1.0)
+    assert quotas.tightest("con", NOW + 60_000) is None
+
+
+def test_a_window_that_has_passed_is_full_again() -> None:
+    quotas = seen({"x-ratelimit-limit": "10", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "5"})
+    assert quotas.tightest("con", NOW + 4999) is not None
+    assert quotas.tightest("con", NOW + 5000) is None
+
+
+def test_a_later_answer_replaces_an_earlier_one_and_forgetting_drops_all() -> None:
+    quotas = seen({"x-ratelimit-limit": "10", "x-ratelimit-remaining": "3"})
+    quotas.observe("con", [(b"x-ratelimit-limit", b"10"), (b"x-ratelimit-remaining", b"2")], NOW + 1)
+    quotas.observe("other", [(b"x-ratelimit-limit", b"10"), (b"x-ratelimit-remaining", b"9")], NOW)
+    found = quotas.tightest("con", NOW)
+    assert found is not None
+    assert (found.remaining, found.seen_at) == (2, NOW + 1)
+    quotas.forget("con")
+    quotas.forget("con")
+    assert quotas.tightest("con", NOW) is None
+    assert quotas.tightest("other", NOW) is not None
+
+
+@pytest.mark.parametrize(
+    ("limit", "remaining", "percent"), [(10, 10, 100.0), (10, 0, 0.0), (10, -4, 0.0), (10, 40, 100.0), (0, 0, 0.0), (3, 1, 100 / 3)]
+)
+def test_percent_is_within_bounds(limit: int, remaining: int, percent: float) -> None:
+    assert Window(name="r", limit=limit, remaining=remaining, reset_at=None, seen_at=0).percent == pytest.approx(percent)
+
+
+PIECES = st.sampled_from(["limit", "remaining", "reset", "requests", "tokens", "", "input", "policy"])
+NAMES = st.lists(PIECES, max_size=4).map(lambda parts: "x-ratelimit-" + "-".join(parts))
+VALUES = (
+    st.text(st.characters(max_codepoint=255), max_size=12)
+    | st.floats().map(str)
+    | st.integers().map(str)
+    | st.from_regex(r"[0-9]{1,400}[smhd]", fullmatch=True)
+)
+
+
+@given(st.dictionaries(NAMES, VALUES, max_size=8))
+def test_no_header_breaks_a_request_or_a_report(headers: dict[str, str]) -> None:
+    """REL-04: what a provider sends can always be shown."""
+    quotas = seen(headers)
+    found = quotas.tightest("con", NOW)
+    if found is not None:
+        assert 0 <= found.percent <= 100
+        assert iso(found.reset_at) is None or found.reset_at is not None
