@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.dispatch import dispatch
 from bench.load import NUMBER, Request, cost, cpu_ns, rss_mib
 from bench.servers import EVENTS
 
@@ -187,7 +188,9 @@ def measure(rounds: int, scale: float) -> list[str]:
             Case("A2A SendMessage", hub.pid, here, send, 900, rate=RATE / 2),
         ]
         _rounds(agents, rounds, scale)
-        return [*_lines([*paced, *agents]), *_lines(saturated), *_totals(min(starts), memory)]
+        own = dispatch(rounds)[0]
+        line = f"{'skill dispatch':28}{own:10.1f}{'':8}{'10 us':>8}{'  over' if own > 10 else ''}"
+        return [*_lines([*paced, *agents]), *_lines(saturated), line, *_totals(min(starts), memory)]
 
 
 def _rounds(cases: list[Case], rounds: int, scale: float) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 #: Seconds: the stated window of 50 ms, the transaction under way, and a busy machine.
-WINDOW = 0.25
+WINDOW = 0.4
 ASK = {"model": "demo", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -63,7 +63,7 @@ async def test_kill_nine_under_load(tmp_path: Path, database: str) -> None:
     env = {"HUBROUTE_DATABASE_URL": database, "HUBROUTE_DEMO": "on"}
     owner = await asyncio.to_thread(answer, data, "keys", "create", "owner", "--scopes", "*", **env)
     headers = {"authorization": f"Bearer {owner['key']}"}
-    for last in (40, 80):
+    for last in (60, 120):
         with serving(data, **env) as served:
             async with httpx.AsyncClient(base_url=served.url, headers=headers, timeout=LIMIT) as client:
                 await _seen(client, done)

@@ -45,7 +45,7 @@ class Watch:
         self.closed = asyncio.Event()
 
 
-def make_skills(watch: Watch) -> dict[str, Skill]:
+def plain_skills(watch: Watch) -> list[Skill]:
     def made(name: str, audit: Audit, cost: CostClass = CostClass.FREE) -> Skill:
         @skill(name, scopes=["read:health"], cost=cost, audit=audit)
         async def run(ctx: Context, ask: Ask) -> Done:
@@ -56,6 +56,11 @@ def make_skills(watch: Watch) -> dict[str, Skill]:
 
         return run
 
+    levels = [made(audit.value, audit) for audit in Audit]
+    return [*levels, made("spends", Audit.NONE, CostClass.METERED)]
+
+
+def odd_skills(watch: Watch) -> list[Skill]:
     @skill("waits", scopes=["read:health"], cost=CostClass.FREE)
     async def waits(ctx: Context, ask: Nothing) -> Done:
         """Wait."""
@@ -68,6 +73,15 @@ def make_skills(watch: Watch) -> dict[str, Skill]:
         """Break."""
         raise {"": RuntimeError("the secret cause"), "limit": RateLimited("later", retry_after=3)}[ask.text]
 
+    @skill("everybody", scopes=[], cost=CostClass.FREE, rest=[Rest("GET", "/x", public=True)])
+    async def everybody(ctx: Context, ask: Nothing) -> Done:
+        """Be public."""
+        return Done(message=ctx.caller.name)
+
+    return [waits, breaks, everybody]
+
+
+def streaming_skill(watch: Watch) -> Skill:
     @skill("streams", scopes=["read:health"], cost=CostClass.FREE)
     async def streams(ctx: Context, ask: Ask) -> AsyncIterator[Done]:
         """Stream."""
@@ -83,13 +97,11 @@ def make_skills(watch: Watch) -> dict[str, Skill]:
         finally:
             watch.closed.set()
 
-    @skill("everybody", scopes=[], cost=CostClass.FREE, rest=[Rest("GET", "/x", public=True)])
-    async def everybody(ctx: Context, ask: Nothing) -> Done:
-        """Be public."""
-        return Done(message=ctx.caller.name)
+    return streams
 
-    levels = [made("none", Audit.NONE), made("basic", Audit.BASIC), made("full", Audit.FULL), made("spends", Audit.NONE, CostClass.METERED)]
-    return {one.name: one for one in (*levels, waits, breaks, streams, everybody)}
+
+def make_skills(watch: Watch) -> Skills:
+    return Skills({one.name: one for one in (*plain_skills(watch), *odd_skills(watch), streaming_skill(watch))})
 
 
 @pytest.fixture
@@ -104,7 +116,7 @@ async def watch(clock: Still) -> Watch:
 
 @pytest.fixture
 async def hub(tmp_path: Path, clock: Still, watch: Watch) -> AsyncIterator[Hub]:
-    made = Hub(Settings(data_dir=tmp_path, queue_rows=100), clock=clock, skills=Skills(make_skills(watch)))
+    made = Hub(Settings(data_dir=tmp_path, queue_rows=100), clock=clock, skills=make_skills(watch))
     await made.open()
     yield made
     await made.close()
@@ -211,11 +223,10 @@ async def test_without_the_scope_nothing_runs_and_the_attempt_is_recorded(hub: H
     """SEC-80: at every audit level, with no part of the input."""
     stranger = Caller(key_id="key_s", name="stranger", scopes=frozenset({"read:models"}))
     ctx = hub.context(stranger, "test")
+    data = {"text": "secret", "unknown": object()}
+    called = anext(hub.stream(hub.find(name), data, ctx)) if name == "streams" else hub.call(hub.find(name), data, ctx)
     with pytest.raises(Forbidden, match="needs the scope read:health") as caught:
-        if name == "streams":
-            await anext(hub.stream(hub.find(name), {"text": "secret"}, ctx))
-        else:
-            await hub.call(hub.find(name), {"text": "secret", "unknown": object()}, ctx)
+        await called
     assert caught.value.data == {"missing": ["read:health"]}
     assert watch.ran == []
     row = await last(hub)
@@ -402,11 +413,10 @@ async def test_cancelling_a_stream_closes_the_skill(hub: Hub, watch: Watch) -> N
     ("text", "error", "code"), [("limit", RateLimited, "rate_limit_exceeded"), ("break", Internal, "internal_server_error")]
 )
 async def test_a_stream_that_fails(hub: Hub, watch: Watch, text: str, error: type[Exception], code: str) -> None:
-    seen: list[str] = []
+    items = hub.stream(hub.find("streams"), {"text": text}, hub.context(READER, "test"))
+    assert (await anext(items)).message == "one"
     with pytest.raises(error) as caught:
-        async for item in hub.stream(hub.find("streams"), {"text": text}, hub.context(READER, "test")):
-            seen.append(item.message)
-    assert seen == ["one"]
+        await anext(items)
     assert "secret cause" not in str(caught.value)
     assert (await last(hub)).error_code == code
     assert watch.closed.is_set()

@@ -63,6 +63,7 @@ class CooldownMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_cooling_is_told(self) -> None:
+        assert self.made.quiet is not bool(self.level)
         assert set(self.made.active(self.now)) == {name for name in ("a", "b") if self.cooling(name)}
         for name in ("a", "b"):
             found = self.made.of(name, self.now)

@@ -85,6 +85,15 @@ def test_the_same_question_has_the_same_answer(strategy: Strategy, given_options
     assert names(strategy.order(given_options, facts(seed))) == first
 
 
+@SWEEP
+@given(given_options=options())
+def test_a_steady_one_leaves_nothing_to_chance_or_time(strategy: Strategy, given_options: list[Option]) -> None:
+    """Its plans are kept, so neither may matter."""
+    if strategy.steady:
+        later = Facts(now=9e9, random=random.Random(99), model="m")
+        assert names(strategy.order(given_options, later)) == names(strategy.order(given_options, facts()))
+
+
 @given(options())
 def test_priority_does_not_depend_on_the_order_it_is_given(given_options: list[Option]) -> None:
     order = STRATEGIES["priority"].order
