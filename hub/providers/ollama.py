@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hub.chat import Image, Opaque, Reasoning, Refusal, Role, Text, ToolCall, ToolMode, ToolResult
-from hub.errors import BadRequest, UpstreamFailed
+from hub.errors import BadRequest
 from hub.providers import _ollama_answer as answer
 from hub.providers._arguments import object_of
 from hub.providers._encoding import SYSTEM_ROLES, Encoding, kind_of, merged, wants
-from hub.providers._failure import classify
-from hub.providers._request import build, build_url
-from hub.providers.base import Adapter, Decoder, Failure, Prepared, RawChat, Target, Watcher
+from hub.providers._request import build
+from hub.providers._wire import Reading, WireFormat
+from hub.providers.base import Adapter, Prepared, RawChat, Target
 from hub.splice import replace_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hub.chat import ChatRequest, ChatResponse, JsonObject, Message, Part, Thinking, Tool, Usage
-    from hub.outbound.base import Headers, Outgoing
+    from hub.chat import ChatRequest, JsonObject, Message, Part, Thinking, Tool
+    from hub.outbound.base import Outgoing
 
 DIALECT = "ollama"
 
@@ -202,11 +202,17 @@ class _Models(msgspec.Struct):
     models: list[_Listed]
 
 
-class Ollama:
+def _models(body: bytes) -> list[str]:
+    return [model.name for model in msgspec.json.decode(body, type=_Models).models]
+
+
+class Ollama(WireFormat):
     """Encodes to, decodes from and passes through ``/api/chat``."""
 
     name = "ollama"
     dialect = DIALECT
+    reading = Reading(answer.parse, answer.usage_of, _models, answer.OllamaDecoder, answer.OllamaWatcher)
+    models_path = "/api/tags"
 
     def prepare(self, request: ChatRequest, target: Target) -> Prepared:
         """Encode the internal model. Raises BadRequest for what the format cannot express at all."""
@@ -220,42 +226,6 @@ class Ollama:
     def _send(self, target: Target, body: bytes) -> Outgoing:
         row = target.provider
         return build(target, row.chat_path or "/api/chat", body, query=row.chat_query)
-
-    def parse(self, body: bytes, target: Target) -> ChatResponse:
-        """Decode a whole answer. Raises UpstreamFailed when it is not one."""
-        response = answer.parse(body)
-        response.model = response.model or target.model
-        return response
-
-    def decoder(self, target: Target) -> Decoder:
-        """A decoder for one stream."""
-        return answer.OllamaDecoder()
-
-    def usage_of(self, body: bytes) -> Usage | None:
-        """The usage of a whole answer that is passed through."""
-        return answer.usage_of(body)
-
-    def watcher(self, raw: RawChat) -> Watcher:
-        """A watcher for one stream."""
-        return answer.OllamaWatcher()
-
-    def classify(self, status: int, headers: Headers, body: bytes) -> Failure:
-        """What an error answer means."""
-        return classify(status, headers, body)
-
-    def models_request(self, target: Target) -> Outgoing | None:
-        """The list of models on the server."""
-        row = target.provider
-        if row.models_url:
-            return build_url(target, row.models_url)
-        return build(target, row.models_path or "/api/tags", method="GET")
-
-    def parse_models(self, body: bytes) -> list[str]:
-        """The model ids. Raises UpstreamFailed when the body is not such a list."""
-        try:
-            return [model.name for model in msgspec.json.decode(body, type=_Models).models]
-        except msgspec.DecodeError as error:
-            raise UpstreamFailed("the provider's list of models cannot be read", code="malformed_answer") from error
 
 
 adapter: Adapter = Ollama()

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
+import msgspec
 import orjson
 
-from hub.errors import UpstreamFailed
 from hub.outbound.base import Outgoing
-from hub.providers._failure import classify
 from hub.providers._openai_request import encode_request
 from hub.providers._openai_response import parse_answer, usage_in
 from hub.providers._openai_stream import OpenAiDecoder
 from hub.providers._openai_watch import OpenAiWatcher
-from hub.providers._request import build, build_url
+from hub.providers._request import build
+from hub.providers._wire import Reading, WireFormat
 from hub.providers.base import Prepared
 from hub.splice import Change, edit, edit_text, with_usage
 
 if TYPE_CHECKING:
-    from hub.chat import ChatRequest, ChatResponse, Usage
-    from hub.outbound.base import Headers
-    from hub.providers.base import Decoder, Failure, RawChat, Target, Watcher
+    from hub.chat import ChatRequest
+    from hub.providers.base import RawChat, Target, Watcher
 
 
-class OpenAiAdapter:
+def _models(body: bytes) -> list[str]:
+    """The ids in a list of models: ``data[].id``, or the shapes of servers that name it otherwise."""
+    tree = msgspec.json.decode(body)
+    fields = _fields(tree)
+    items = next((fields[name] for name in ("data", "models", "result") if fields.get(name)), tree)
+    found = [_id_of(item) for item in cast("list[object]", items)] if isinstance(items, list) else []
+    return [name for name in found if name]
+
+
+def _fields(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _id_of(item: object) -> str:
+    if isinstance(item, str):
+        return item
+    fields = _fields(item)
+    return next((value for name in ("id", "name", "model") if isinstance(value := fields.get(name), str)), "")
+
+
+class OpenAiAdapter(WireFormat):
     """OpenAI chat completions, both ways, and the lossless lane for clients that speak the same."""
 
     name = "openai"
     dialect = "openai"
+    reading = Reading(parse_answer, usage_in, _models, OpenAiDecoder, partial(OpenAiWatcher, cut_usage=True))
 
     def prepare(self, request: ChatRequest, target: Target) -> Prepared:
         """Encode the internal model. Raises BadRequest for a document that only has an address."""
@@ -64,56 +84,9 @@ class OpenAiAdapter:
         made.headers = tuple(made.headers)
         return made
 
-    def parse(self, body: bytes, target: Target) -> ChatResponse:
-        """Decode a whole answer. Raises UpstreamFailed when it is not one (REL-03)."""
-        response = parse_answer(body)
-        response.model = response.model or target.model
-        return response
-
-    def decoder(self, target: Target) -> Decoder:
-        """A decoder for one stream."""
-        return OpenAiDecoder()
-
-    def usage_of(self, body: bytes) -> Usage | None:
-        """The usage of a whole answer. Raises UpstreamFailed when the body is no answer."""
-        return usage_in(body)
-
     def watcher(self, raw: RawChat) -> Watcher:
         """A watcher for one stream; it cuts the usage chunk that the client did not ask for."""
         return OpenAiWatcher(cut_usage=not raw.include_usage)
-
-    def classify(self, status: int, headers: Headers, body: bytes) -> Failure:
-        """What an error answer means."""
-        return classify(status, headers, body)
-
-    def models_request(self, target: Target) -> Outgoing | None:
-        """``GET`` of the provider's list of models."""
-        row = target.provider
-        if row.models_url:
-            return build_url(target, row.models_url)
-        return build(target, row.models_path or "/models", method="GET")
-
-    def parse_models(self, body: bytes) -> list[str]:
-        """The ids in a list of models: ``data[].id``, or the shapes of servers that name it otherwise. Raises UpstreamFailed."""
-        try:
-            tree = cast("object", orjson.loads(body))
-        except orjson.JSONDecodeError as error:
-            raise UpstreamFailed("the provider's list of models is not JSON", code="malformed_answer") from error
-        fields = _fields(tree)
-        items = next((fields[name] for name in ("data", "models", "result") if fields.get(name)), tree)
-        found = [_id_of(item) for item in cast("list[object]", items)] if isinstance(items, list) else []
-        return [name for name in found if name]
-
-
-def _fields(value: object) -> dict[str, object]:
-    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
-
-
-def _id_of(item: object) -> str:
-    if isinstance(item, str):
-        return item
-    fields = _fields(item)
-    return next((value for name in ("id", "name", "model") if isinstance(value := fields.get(name), str)), "")
 
 
 @lru_cache(maxsize=1024)
