@@ -24,6 +24,8 @@ FORMATS = {
 AUTH_TYPES = {"bearer", "header", "query", "optional_bearer", "none", "aws-sigv4"}
 KINDS = {"chat", "tts", "stt", "image", "embedding", "moderation", "rerank", "video", "music"}
 CAPS = {
+    "adaptive_thinking",
+    "thinking_level",
     "tools", "reasoning", "vision", "prompt_cache", "json_schema", "pdf", "audio_in", "audio_out", "web_search", "computer_use",
     "xhigh_effort",
 }  # fmt: skip
