@@ -165,9 +165,13 @@ class Run:
         self._prompt = prompt_tokens
 
     def first_byte(self) -> None:
-        """The first useful bytes of the answer arrived."""
+        """The first useful bytes of the answer arrived: the connection works.
+
+        Its end says no more: a long stream may end well after the connection met its limit.
+        """
         if self._first is None:
             self._first = self._ledger.clock.monotonic()
+            self._succeeded()
 
     def passed(self, size: int) -> None:
         """Bytes of the answer arrived."""
@@ -185,8 +189,6 @@ class Run:
             row.cost, row.price_source = None, "unknown"
         else:
             row.cost, row.price_source = self._ledger.prices.cost(priced.price, usage), priced.source
-        if row.outcome == "ok":
-            self._succeeded()
         self._write()
         return row
 
@@ -200,7 +202,9 @@ class Run:
             return
         row = self._row
         if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-            row.outcome, row.status, row.error_code = "cancelled", 499, "cancelled"
+            # A reader that stops because the provider reported an error is no caller that left.
+            if row.outcome == "ok":
+                row.outcome, row.status, row.error_code = "cancelled", 499, "cancelled"
         else:
             row.outcome = "error"
             row.status = error.status if isinstance(error, HubError) else 500

@@ -240,6 +240,14 @@ class Hub:
             raise shown from error
         self._audit(skill, data, ctx, began, None)
 
+    def admit(self, scope: str, ctx: Context) -> None:
+        """Raise Forbidden, and record the attempt, when the caller lacks the scope that opens the whole door (SEC-80)."""
+        if scope in ctx.caller.scopes:
+            return
+        error = Forbidden(f"this key does not hold the scope {scope}, which the {ctx.door} door needs", data={"missing": [scope]})
+        self._record("", ctx, error, target=scope)
+        raise error
+
     def allow(self, skill: Skill, ctx: Context) -> None:
         """Raise Forbidden, and record the attempt, when the caller lacks a scope of the skill."""
         if not skill.scopes <= ctx.caller.scopes:
@@ -271,6 +279,16 @@ class Hub:
         if skill.audit is Audit.NONE and not isinstance(error, Forbidden):
             return
         text = _input(data)
+        self._record(
+            skill.name,
+            ctx,
+            error,
+            duration_us=round((self.clock.monotonic() - began) * 1_000_000),
+            digest=hashlib.sha256(text).hexdigest() if text else "",
+            detail=masked(text[:_DETAIL].decode(errors="ignore")) if skill.audit is Audit.FULL else "",
+        )
+
+    def _record(self, skill: str, ctx: Context, error: HubError | None, **more: Any) -> None:
         self.store.audit.add(
             AuditRow(
                 at=self.clock.now_ms(),
@@ -278,12 +296,10 @@ class Hub:
                 door=ctx.door,
                 caller=ctx.caller.name,
                 key_id=ctx.caller.key_id,
-                skill=skill.name,
+                skill=skill,
                 outcome="ok" if error is None else "denied" if isinstance(error, Forbidden) else "error",
                 error_code="" if error is None else error.code,
-                duration_us=round((self.clock.monotonic() - began) * 1_000_000),
-                digest=hashlib.sha256(text).hexdigest() if text else "",
-                detail=masked(text[:_DETAIL].decode(errors="ignore")) if skill.audit is Audit.FULL else "",
+                **more,
             )
         )
 

@@ -9,25 +9,26 @@ the next target; after it, the stream ends with an error event of the client's d
 from __future__ import annotations
 
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hub.attempts import Run, mask
 from hub.budget import affordable
 from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
-from hub.errors import BadRequest, HubError, NotConfigured, UpstreamFailed, UpstreamRejected, UpstreamTimeout
+from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, UpstreamFailed, UpstreamRejected, UpstreamTimeout
 from hub.flow import Patience, Refused, pass_through, translate
 from hub.outbound.base import OutboundError, Timeouts
 from hub.providers.base import Failure, FailureKind, LocalAdapter, RawChat
 from hub.tokens import estimate_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 
     from hub.attempts import Ledger
     from hub.context import Context
     from hub.outbound.base import Incoming
     from hub.outbound.client import Outbound
-    from hub.plan import Planner
+    from hub.plan import Plan, Planner
     from hub.prices import Prices
     from hub.providers.base import Adapter, Prepared, Target
     from hub.quota import Quotas
@@ -168,8 +169,8 @@ class ChatEngine:
         """Answer a request as a whole. Raises HubError; usage and decision are recorded either way."""
         run = self._ledger.begin(ask, ctx)
         try:
-            options = await self._options(ask, ctx, run)
-            return await self._first_success(options, ask, run, self._whole)
+            plan = await self._planned(ask, ctx, run)
+            return await self._first_success(plan, ask, run, self._whole)
         except BaseException as error:
             run.failed(error)
             raise
@@ -182,8 +183,8 @@ class ChatEngine:
         """
         run = self._ledger.begin(ask, ctx)
         try:
-            options = await self._options(ask, ctx, run)
-            async with aclosing(await self._first_success(options, ask, run, self._flowing)) as flow:
+            plan = await self._planned(ask, ctx, run)
+            async with aclosing(await self._first_success(plan, ask, run, self._flowing)) as flow:
                 async for item in flow:
                     yield item
         except BaseException as error:
@@ -192,18 +193,18 @@ class ChatEngine:
         finally:
             await run.close()
 
-    async def _options(self, ask: ChatAsk, ctx: Context, run: Run) -> list[Option]:
+    async def _planned(self, ask: ChatAsk, ctx: Context, run: Run) -> Plan:
         plan = self.planner.plan(ask.model, ctx.caller, strategy=ask.strategy, connection_id=ask.connection, needs=ask.needs)
         run.planned(plan)
         if ask.budget is not None:
-            return await affordable(ask, plan.options, self._targets, self._prices)
-        return plan.options
+            return replace(plan, options=await affordable(ask, plan.options, self._targets, self._prices))
+        return plan
 
-    async def _first_success(self, options: list[Option], ask: ChatAsk, run: Run, finish: Callable[..., Any]) -> Any:
-        """Try the options until one answers; raise the last real upstream error when none does."""
+    async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, finish: Callable[..., Any]) -> Any:
+        """Try the plan's options until one answers; raise the last real upstream error when none does."""
         last: HubError | None = None
-        for number, option in enumerate(options[: self._attempts]):
-            if number and run.elapsed() > self._seconds:
+        for number, option in enumerate(self._turns(plan)):
+            if number and (run.elapsed() > self._seconds or number >= self._attempts):
                 break
             attempt = run.attempt(option)
             try:
@@ -222,7 +223,21 @@ class ChatEngine:
                 run.refused(attempt, Failure(FailureKind.SERVER, error.status, error.message, code=error.code))
             else:
                 return result
-        raise last or UpstreamTimeout(f"no provider answered within {self._seconds:.0f} s; raise HUBROUTE_REQUEST_SECONDS or try again")
+        raise last or RateLimited("the connection had failed and another request is trying it now; try again in a moment", retry_after=1)
+
+    def _turns(self, plan: Plan) -> Iterator[Option]:
+        """The plan's options that may be called when their turn comes; if none may, one whose failure a retry may survive."""
+        cooldowns, clock = self._ledger.cooldowns, self._ledger.clock
+        passed_over: Option | None = None
+        tried = False
+        for option in plan.options:
+            if cooldowns.admit(option.connection.id, clock.monotonic(), last_resort=plan.last_resort):
+                tried = True
+                yield option
+            elif passed_over is None and cooldowns.soft(option.connection.id):
+                passed_over = option
+        if passed_over is not None and not tried:
+            yield passed_over
 
     def _target(self, option: Option) -> Target:
         """The target of an option; a connection that lacks something is passed over like one that failed."""
@@ -255,7 +270,6 @@ class ChatEngine:
     async def _whole(self, opened: _Opened, ask: ChatAsk, run: Run) -> ChatReply:
         """Read a whole answer, and settle it."""
         body = await opened.incoming.read()
-        run.first_byte()
         adapter, target = opened.adapter, opened.target
         response: ChatResponse | None = None
         if opened.lossless:
@@ -263,6 +277,7 @@ class ChatEngine:
         else:
             response = adapter.parse(body, target)
             usage = response.usage
+        run.first_byte()
         if usage is None:
             usage = Usage(input=ask.prompt_tokens(), output=max(1, len(body) // 4), estimated=True)
         row = run.settle(usage, await self._prices.lookup(target.provider.id, target.model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -28,20 +29,20 @@ _MOST_KEPT = 1024
 _ANYWHERE = Resolution(provider="", model=AUTO, rule=AUTO, why="'auto' stands for the first connection that can take the call")
 
 
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The targets of one request: ``options`` in the order they are tried, ``candidates`` with all that were looked at.
 
-    Never changed once made: requests that find the same state share one.
+    ``last_resort`` says that its one option is cooling, and tried only because nothing else is left. Requests
+    that find the same state share a plan, so nobody changes one.
     """
 
-    __slots__ = ("candidates", "options", "order", "resolution", "strategy")
-
-    def __init__(self, resolution: Resolution, strategy: str, options: list[Option], candidates: list[Candidate], order: list[int]) -> None:
-        self.resolution = resolution
-        self.strategy = strategy
-        self.options = options
-        self.candidates = candidates
-        self.order = order
+    resolution: Resolution
+    strategy: str
+    options: list[Option]
+    candidates: list[Candidate]
+    order: list[int]
+    last_resort: bool = False
 
 
 class Planner:
@@ -117,12 +118,16 @@ class Planner:
         now = self._clock.monotonic()
         wanted = connection_id or resolution.connection
         reasons = [self._reason(place.connection, wanted, now) for place in places]
-        usable = [index for index, reason in enumerate(reasons) if not reason] or self._last_resort(places, reasons, now)
+        usable = [index for index, reason in enumerate(reasons) if not reason]
+        last_resort = not usable
+        if last_resort:
+            usable = self._last_resort(places, reasons, now)
         if not usable:
             raise self._exhausted(resolution, places, reasons, now)
         facts = Facts(now, self._clock.random, resolution.model)
         ordered = self._strategies[strategy].order([places[index] for index in usable], facts)
-        return _record(resolution, strategy, places, reasons, ordered)
+        candidates, order = _record(places, reasons, ordered)
+        return Plan(resolution, strategy, ordered, candidates, order, last_resort)
 
     def _places(self, resolution: Resolution) -> list[Option]:
         """Every connection of one provider, with the model asked for."""
@@ -169,14 +174,18 @@ class Planner:
         return f"cooling down: {cooling.reason}" if cooling else ""
 
     def _last_resort(self, places: Sequence[Option], reasons: list[str], now: float) -> list[int]:
-        """With nothing else left, connections that failed in a way a retry may survive are tried after all."""
-        found: list[int] = []
-        for index, place in enumerate(places):
-            cooling = self._cooldowns.of(place.connection.id, now)
-            if cooling and cooling.soft and reasons[index].startswith("cooling"):
-                reasons[index] = ""
-                found.append(index)
-        return found
+        """With nothing else left, the connection that recovers soonest from a failure which a retry may survive is tried
+        after all; one of them, so that a failing provider gets no more calls than its clients make (REL-04)."""
+        soft = [
+            (state.until, index)
+            for index, place in enumerate(places)
+            if reasons[index].startswith("cooling") and (state := self._cooldowns.of(place.connection.id, now)) and state.soft
+        ]
+        if not soft:
+            return []
+        _, index = min(soft)
+        reasons[index] = ""
+        return [index]
 
     def _nothing(self, provider: str) -> NotConfigured:
         row = self._catalog.get(provider)
@@ -213,14 +222,19 @@ def _require_allowed(model: str, patterns: Sequence[str]) -> None:
 def preferred_model(row: ProviderRow, connection: Connection, needs: frozenset[str], formats: frozenset[str]) -> str:
     """The model a connection uses when none is named: its default, else the provider's first chat model with the abilities
     needed. Models that speak none of these wire formats are passed over."""
-    chosen = connection.default_model
-    if chosen:
-        return chosen if _wire(row, chosen) in formats else ""
-    chat = [model for model in row.models if model.kind == "chat" and (model.wire or row.format) in formats and needs.issubset(model.caps)]
-    if connection.models:
-        listed = [model.id for model in chat if model.id in connection.models]
-        return listed[0] if listed else next((name for name in connection.models if _wire(row, name) in formats), "")
-    return chat[0].id if chat else ""
+    if connection.default_model:
+        names = [connection.default_model]
+    elif connection.models:
+        able = _able(row, needs)
+        names = sorted(connection.models, key=lambda name: able.index(name) if name in able else len(able))
+    else:
+        names = _able(row, needs)
+    return next((name for name in names if _wire(row, name) in formats), "")
+
+
+def _able(row: ProviderRow, needs: frozenset[str]) -> list[str]:
+    """The provider's chat models with these abilities."""
+    return [model.id for model in row.models if model.kind == "chat" and needs.issubset(model.caps)]
 
 
 def _wire(row: ProviderRow, model: str) -> str:
@@ -229,7 +243,8 @@ def _wire(row: ProviderRow, model: str) -> str:
     return (listed.wire if listed else "") or row.format
 
 
-def _record(resolution: Resolution, strategy: str, places: Sequence[Option], reasons: Sequence[str], ordered: list[Option]) -> Plan:
+def _record(places: Sequence[Option], reasons: Sequence[str], ordered: list[Option]) -> tuple[list[Candidate], list[int]]:
+    """All that was looked at, and the order as places in it."""
     candidates = [
         Candidate(
             provider=place.provider,
@@ -240,11 +255,9 @@ def _record(resolution: Resolution, strategy: str, places: Sequence[Option], rea
         )
         for place, reason in zip(places, reasons, strict=True)
     ]
-    if len(places) == 1:
-        return Plan(resolution, strategy, ordered, candidates, [0])
     index = {id(place): number for number, place in enumerate(places)}
     order = [index[id(option)] for option in ordered]
     for number, option in zip(order, ordered, strict=True):
         if option.score is not None:
             candidates[number].score, candidates[number].factors = option.score, dict(option.factors)
-    return Plan(resolution, strategy, ordered, candidates, order)
+    return candidates, order

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class Wire(BaseModel):
@@ -28,4 +30,5 @@ def iso(at_ms: int | None) -> str | None:
     """Milliseconds since the epoch as ISO 8601 in UTC with milliseconds, as the seed writes times."""
     if at_ms is None:
         return None
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    # Whole milliseconds: seconds as a float lose one in some.
+    return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -104,6 +104,7 @@ def _answer(found: Discovery) -> A2aAnswer:
     "provider-discovery",
     scopes=["read:models"],
     cost=CostClass.FREE,
+    rest=[Rest("GET", "/api/providers/discover")],
     a2a=A2a(
         "provider-discovery",
         tags=("providers", "models", "discovery"),

@@ -85,7 +85,8 @@ def _memory() -> Memory:
             now = int(file.read().split()[1]) * resource.getpagesize()
     except OSError:
         now = peak
-    return Memory(heap_used=now, heap_total=peak)
+    # The kernel keeps the peak in coarser steps than the present.
+    return Memory(heap_used=now, heap_total=max(now, peak))
 
 
 def _states(ctx: Context) -> list[ProviderState]:
@@ -205,7 +206,7 @@ class Monitoring(Wire):
 
 def _flat(output: Monitoring) -> dict[str, Any]:
     """The seed's shape: the report's fields stand beside the others."""
-    whole = output.model_dump(mode="json", by_alias=True, exclude_none=True)
+    whole: dict[str, Any] = {name: value for name, value in output.model_dump(mode="json", by_alias=True).items() if value is not None}
     detail: dict[str, Any] = whole.pop("detail", {})
     breakers = detail.get("circuitBreakers", [])
     if detail:

@@ -13,7 +13,7 @@ from hub.context import Context
 from hub.engine import ChatAsk, StreamHead, StreamTail
 from hub.errors import NotFound, UpstreamFailed
 from hub.records import Attempt, Decision, UsageRow
-from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, skill
+from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Rest, skill
 from hub.wire import Wire
 
 #: What a model must be able to do for a kind of work, where it is chosen by 'auto'.
@@ -270,7 +270,8 @@ class Explanation(Wire):
 
 
 def _explained(decision: Decision) -> Explained:
-    chosen = next((one for one in decision.candidates if one.provider == decision.provider and one.score is not None), None)
+    served = (decision.attempts[-1].connection_id, decision.model) if decision.attempts else None
+    chosen = next((one for one in decision.candidates if (one.connection_id, one.model) == served and one.score is not None), None)
     return Explained(
         combo_used=None,
         provider_selected=decision.provider,
@@ -300,6 +301,7 @@ def _fallback(attempt: Attempt) -> Fallback:
     "explain-route",
     scopes=["read:health", "read:usage"],
     cost=CostClass.FREE,
+    rest=[Rest("GET", "/api/routing/decisions/{requestId}")],
     mcp=Mcp("omniroute_explain_route"),
     read_only=True,
     audit=Audit.BASIC,

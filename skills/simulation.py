@@ -7,7 +7,7 @@ from pydantic import Field
 from hub.context import Context
 from hub.plan import Plan
 from hub.routing.strategy import Option
-from hub.skill import CostClass, Mcp, skill
+from hub.skill import CostClass, Mcp, Rest, skill
 from hub.wire import Wire
 
 _DAY_MS = 86_400_000
@@ -69,6 +69,7 @@ class Simulation(Wire):
     "simulate-route",
     scopes=["read:health", "read:combos"],
     cost=CostClass.FREE,
+    rest=[Rest("POST", "/api/routing/simulate")],
     mcp=Mcp("omniroute_simulate_route"),
     read_only=True,
 )

@@ -8,7 +8,7 @@ import orjson
 
 from agents.conformance import Fixtures
 from agents.executor import Executor
-from hub.errors import BadRequest, Forbidden
+from hub.errors import BadRequest
 from hub.task import ENDED
 from hub.wire import iso
 from transports._a2a_errors import WrongBodyType
@@ -68,8 +68,7 @@ class Agent:
 
 def admit(exchange: Exchange) -> None:
     """Raise Forbidden for a key that may not use the agent doors."""
-    if "mcp:connect" not in exchange.caller.scopes:
-        raise Forbidden("this key lacks the scope mcp:connect, which the A2A door needs", data={"missing": ["mcp:connect"]})
+    exchange.hub.admit("mcp:connect", exchange.ctx)
 
 
 def version_of(exchange: Exchange) -> str:

@@ -142,12 +142,13 @@ def of(hub: Hub) -> Mcp:
 
 async def admitted(exchange: Exchange) -> bool:
     """Whether the caller may use MCP at all; answers the request when not, naming the scope to ask for (SEC-54)."""
-    if SCOPE in exchange.caller.scopes:
-        return True
-    error = Forbidden(f"this key does not hold the scope {SCOPE}, which MCP needs", data={"missing": [SCOPE]})
-    challenge = f'{DOOR.challenge.decode()}, error="insufficient_scope", scope="{SCOPE}"'
-    await exchange.answer_json(error_body(error), status=error.status, headers=[(b"www-authenticate", challenge.encode())])
-    return False
+    try:
+        exchange.hub.admit(SCOPE, exchange.ctx)
+    except Forbidden as error:
+        challenge = f'{DOOR.challenge.decode()}, error="insufficient_scope", scope="{SCOPE}"'
+        await exchange.answer_json(error_body(error), status=error.status, headers=[(b"www-authenticate", challenge.encode())])
+        return False
+    return True
 
 
 def _failed(task: asyncio.Task[Any]) -> bool:

@@ -1,8 +1,9 @@
 """Connection cooldown: how long a connection is left alone after a failure (routing.md 3.3).
 
 ``cooldown = base * 2 ** min(level, steps)``, or exactly what the upstream asked for, within a cap.
-The first failure waits the base; a success clears everything. Pure state with the time given, so
-that property tests can hold the clock.
+The first failure waits the base; a success clears everything. When the wait is over one request at a
+time probes the connection until one succeeds, so that a crowd that waited does not storm it (REL-04).
+Pure state with the time given, so that property tests can hold the clock.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Seconds: first wait, number of doublings, and the longest wait that is believed from an upstream."""
+    """Seconds: first wait, number of doublings, the longest wait that is believed from an upstream, and of a probe."""
 
     base: float = 3.0
     steps: int = 5
     cap: float = 3600.0
+    probe: float = 15.0
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class Cooling:
     level: int
     reason: str
     soft: bool
+    probed_until: float = 0.0
 
 
 class Cooldowns:
@@ -49,6 +52,27 @@ class Cooldowns:
         """The state of a connection that is cooling at ``now``."""
         state = self._states.get(connection_id)
         return state if state is not None and state.until > now else None
+
+    def admit(self, connection_id: str, now: float, *, last_resort: bool = False) -> bool:
+        """Whether a request may call this connection now; asked right before the call.
+
+        False while it cools, unless it is the ``last_resort`` and its failure was soft, and while another
+        request probes it after a cooldown. True for the one that may probe it next.
+        """
+        state = self._states.get(connection_id)
+        if state is None:
+            return True
+        if state.until > now:
+            return last_resort and state.soft
+        if state.probed_until > now:
+            return False
+        state.probed_until = now + self._backoff.probe
+        return True
+
+    def soft(self, connection_id: str) -> bool:
+        """Whether a connection's last failure is one that a retry may survive."""
+        state = self._states.get(connection_id)
+        return state is not None and state.soft
 
     def fail(self, connection_id: str, now: float, *, reason: str, soft: bool, hint: float | None = None) -> Cooling:
         """Record a failure. One that comes while the connection is cooling already changes nothing (a burst counts once)."""

@@ -208,6 +208,12 @@ def test_an_error_the_provider_reports_in_its_stream(book: Book) -> None:
     assert (row.outcome, row.error_code, row.status) == ("error", "overloaded_error", 200)
     assert book.decisions[0].attempts[0].kind == "capacity"
     assert book.cooldowns.of("con_a", book.clock.monotonic()) is not None
+    left = Book()
+    run = begun(left)
+    run.passed(400)
+    run.provider_failed(Failure(FailureKind.CAPACITY, 529, "overloaded"))
+    run.failed(GeneratorExit())
+    assert (left.usage[0].outcome, left.usage[0].error_code) == ("error", "capacity")
     bare = Book()
     run = bare.begin(CALLER)
     run.provider_failed(Failure(FailureKind.SERVER, 500, "x"))
@@ -274,6 +280,7 @@ def test_fallbacks_are_counted_and_told(book: Book) -> None:
         book.clock.advance(seconds)
         run.refused(attempt, Failure(FailureKind.SERVER, 503, f"{name} is down"))
     run.attempt(option("c"))
+    run.first_byte()
     book.clock.advance(0.3)
     row = run.settle(USAGE, PRICED)
     _, decision = rows(book)
@@ -305,6 +312,7 @@ def test_a_success_clears_the_connection(book: Book, fields: dict[str, Any], coo
         book.cooldowns.fail("con_a", 0.0, reason="x", soft=True)
     run = book.begin(CALLER)
     run.attempt(option(**fields))
+    run.first_byte()
     run.settle(USAGE, PRICED)
     clean = {"test_status": TestStatus.ACTIVE, "last_error": "", "last_error_at": None, "cooldown_until": None, "backoff_level": 0}
     assert book.marks == ([("con_a", clean)] if marked else [])

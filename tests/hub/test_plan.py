@@ -109,6 +109,7 @@ def test_the_connections_of_a_provider_in_their_order() -> None:
     desk = Desk([connection("b", priority=2), connection("a", priority=1), connection("x", "other")])
     plan = desk.plan()
     assert tried(plan) == [("a", "plain"), ("b", "plain")]
+    assert not plan.last_resort
     assert [one.connection for one in plan.candidates] == ["b", "a"]
     assert [plan.candidates[number].connection for number in plan.order] == ["a", "b"]
     assert (plan.strategy, plan.resolution.rule) == ("priority", "explicit")
@@ -175,8 +176,9 @@ def test_what_a_retry_may_mend_is_tried_when_nothing_else_is_left() -> None:
     assert tried(desk.plan()) == [("b", "plain")]
     desk.cool("b", soft=True)
     plan = desk.plan()
-    assert tried(plan) == [("a", "plain"), ("b", "plain")]
-    assert set(left_out(plan)) == {"c", "d"}
+    assert tried(plan) == [("a", "plain")]
+    assert plan.last_resort
+    assert set(left_out(plan)) == {"b", "c", "d"}
 
 
 def test_a_limit_is_kept_even_when_nothing_else_is_left() -> None:

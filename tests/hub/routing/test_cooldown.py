@@ -132,3 +132,28 @@ def test_connections_do_not_touch_one_another() -> None:
     assert made.of("b", 0.0) is None
     assert set(made.active(1.0)) == {"a"}
     assert made.active(3.0) == {}
+
+
+def test_after_a_cooldown_one_request_probes_at_a_time() -> None:
+    """REL-05: half-open probes are single-flight; a success opens the connection, a failure cools it longer."""
+    cooldowns = Cooldowns(Backoff(base=10, steps=5, cap=3600, probe=15))
+    assert cooldowns.admit("a", 0)
+    cooldowns.fail("a", 0, reason="x", soft=False)
+    assert not cooldowns.admit("a", 9)
+    assert not cooldowns.admit("a", 9, last_resort=True)
+    assert [cooldowns.admit("a", 10), cooldowns.admit("a", 10), cooldowns.admit("a", 24.9)] == [True, False, False]
+    assert cooldowns.admit("a", 25), "a probe that never came back makes way for the next"
+    assert cooldowns.fail("a", 26, reason="y", soft=False).until == 46
+    assert cooldowns.admit("a", 46)
+    cooldowns.clear("a")
+    assert cooldowns.admit("a", 46)
+    assert cooldowns.admit("a", 46)
+
+
+def test_a_soft_failure_is_admitted_as_last_resort_only() -> None:
+    cooldowns = Cooldowns()
+    cooldowns.fail("a", 0, reason="x", soft=True)
+    assert cooldowns.soft("a")
+    assert not cooldowns.soft("b")
+    assert not cooldowns.admit("a", 1)
+    assert cooldowns.admit("a", 1, last_resort=True)

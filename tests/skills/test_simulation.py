@@ -1,0 +1,121 @@
+"""Simulation: the path a request would take, with odds and costs, and nothing spent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hub.errors import Forbidden, InvalidInput, RateLimited
+from hub.prices import Prices
+from hub.records import Caller
+
+if TYPE_CHECKING:
+    from tests.skills.conftest import Desk
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_path_is_the_plan(desk: Desk) -> None:
+    """D21: the same order and exclusions as a request would have."""
+    first, second, off = await desk.connect("first"), await desk.connect("second", priority=2), await desk.connect("off")
+    await desk.hub.store.connections.update(off.id, active=False)
+    found = await desk.ask("simulate-route", model="openai/gpt-4o")
+    plan = desk.hub.planner.plan("openai/gpt-4o", Caller.owner())
+    assert [hop.connection for hop in found.simulated_path] == [one.connection.name for one in plan.options] == ["first", "second"]
+    assert [(one.connection, one.reason) for one in found.excluded] == [("off", "switched off")]
+    assert found.fallback_tree.primary == "openai/gpt-4o"
+    assert found.fallback_tree.fallbacks == ["openai/gpt-4o"]
+    assert (found.strategy, found.resolution) == ("priority", plan.resolution.why)
+    assert first.id != second.id
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "want"),
+    [
+        ({}, [1.0, 0.0, 0.0]),
+        ({"a": "eeee"}, [0.2, 0.8, 0.0]),
+        ({"a": "oe"}, [0.6667, 0.3333, 0.0]),
+        ({"a": "oooe", "b": "eee", "c": "e"}, [0.8, 0.05, 0.075]),
+        ({"a": "oooo", "b": "ee"}, [1.0, 0.0, 0.0]),
+        ({"a": "cc"}, [1.0, 0.0, 0.0]),
+    ],
+)
+async def test_odds_from_a_day_of_successes(desk: Desk, outcomes: dict[str, str], want: list[float]) -> None:
+    """A hop serves when all before it fail; one success more than was seen is assumed."""
+    words = {"o": "ok", "e": "error", "c": "cancelled"}
+    for priority, name in enumerate("abc", start=1):
+        connection = await desk.connect(name, priority=priority)
+        for letter in outcomes.get(name, ""):
+            desk.used(connection, outcome=words[letter])
+        desk.used(connection, outcome="error", days_ago=1.5)
+    hops = (await desk.ask("simulate-route", model="openai/gpt-4o")).simulated_path
+    assert [hop.probability for hop in hops] == want
+    assert sum(want) <= 1.0001
+
+
+async def test_costs_are_the_upper_bound_of_each_hop(desk: Desk) -> None:
+    await desk.connect("a", default_model="gpt-4o")
+    await desk.connect("b", default_model="gpt-4o-mini", priority=2)
+    found = await desk.ask("simulate-route", promptTokenEstimate=10_000, completionTokenEstimate=2000)
+    want: list[float | None] = []
+    for name in ("gpt-4o", "gpt-4o-mini"):
+        row = desk.hub.catalog.get("openai").model(name)
+        assert row is not None
+        assert row.price is not None
+        want.append(Prices.estimate(row.price, 10_000, 2000))
+    assert [hop.estimated_cost for hop in found.simulated_path] == want
+    assert found.fallback_tree.worst_case_cost == want[0]
+    assert found.fallback_tree.best_case_cost == want[1]
+    assert found.fallback_tree.fallbacks == ["openai/gpt-4o-mini"]
+
+
+async def test_a_price_nobody_knows_makes_the_bounds_unknown(desk: Desk) -> None:
+    """D17."""
+    await desk.connect("a", default_model="gpt-4o")
+    await desk.connect("b", default_model="never-heard-of", priority=2)
+    found = await desk.ask("simulate-route")
+    assert found.simulated_path[0].estimated_cost is not None
+    assert found.simulated_path[1].estimated_cost is None
+    assert (found.fallback_tree.worst_case_cost, found.fallback_tree.best_case_cost) == (None, None)
+
+
+async def test_health_and_quota_of_each_hop(desk: Desk) -> None:
+    one, two = await desk.connect("a"), await desk.connect("b", priority=2)
+    desk.limit(two, 300, 100)
+    found = (await desk.ask("simulate-route", model="openai/gpt-4o")).simulated_path
+    assert [(hop.health_status, hop.quota_available) for hop in found] == [("CLOSED", 100.0), ("CLOSED", 33.33)]
+    desk.cool(one)
+    desk.cool(two)
+    found = (await desk.ask("simulate-route", model="openai/gpt-4o")).simulated_path
+    assert [hop.health_status for hop in found] == ["HALF_OPEN", "HALF_OPEN"]
+    desk.hub.cooldowns.clear(one.id)
+    found = await desk.ask("simulate-route", model="openai/gpt-4o")
+    assert [hop.connection for hop in found.simulated_path] == ["a"]
+    assert [one.reason for one in found.excluded] == ["cooling down: why"]
+
+
+async def test_what_would_fail_fails_here_too(desk: Desk) -> None:
+    one = await desk.connect("a")
+    desk.cool(one, soft=False)
+    with pytest.raises(RateLimited):
+        await desk.ask("simulate-route", model="openai/gpt-4o")
+    limited = Caller(key_id="k", name="k", scopes=Caller.owner().scopes, allowed_models=("other/*",))
+    with pytest.raises(Forbidden):
+        await desk.ask("simulate-route", limited, model="openai/gpt-4o")
+    for wrong in ({"promptTokenEstimate": -1}, {"completionTokenEstimate": 10**9}, {"model": "x" * 201}):
+        with pytest.raises(InvalidInput):
+            await desk.ask("simulate-route", **wrong)
+
+
+async def test_nothing_is_spent_or_recorded_as_spent(desk: Desk) -> None:
+    await desk.connect("a")
+    await desk.ask("simulate-route", model="openai/gpt-4o")
+    assert (await desk.hub.store.usage.page())[1] == 0
+    assert desk.hub.outbound.stats()["pools"] == []
+
+
+async def test_the_demo_can_be_imagined_too(desk: Desk) -> None:
+    found = await desk.ask("simulate-route")
+    assert found.fallback_tree.primary == "demo/demo"
+    assert found.simulated_path[0].probability == 1.0
