@@ -20,9 +20,9 @@ from hub.records import Attempt, Decision, TestStatus, UsageRow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hub.ask import ChatAsk
     from hub.clock import Clock
     from hub.context import Context
-    from hub.engine import ChatAsk
     from hub.outbound.base import Incoming
     from hub.plan import Plan
     from hub.prices import Priced, Prices

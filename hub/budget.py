@@ -13,7 +13,7 @@ from hub.errors import BudgetExceeded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hub.engine import ChatAsk
+    from hub.ask import ChatAsk
     from hub.prices import Priced, Prices
     from hub.routing.strategy import Option
     from hub.targets import Targets

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from hub.ask import ChatAsk, ChatReply, StreamItem
 from hub.context import Context
-from hub.engine import ChatAsk, ChatReply, StreamItem
 from hub.skill import Audit, CostClass, Rest, skill
 
 

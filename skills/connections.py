@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import Field, SecretStr
 
-from hub.connection_test import Verdict, list_models, probe
 from hub.context import Context
 from hub.errors import BadRequest
+from hub.probe import Verdict, list_models, probe
 from hub.records import Connection, TestStatus
 from hub.secret import Secret
 from hub.skill import Audit, CostClass, Rest, skill

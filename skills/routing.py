@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from hub.ask import ChatAsk, StreamHead, StreamTail
 from hub.chat import ChatEvent, ChatRequest, Failed, Message, Role, Text, TextDelta
 from hub.context import Context
-from hub.engine import ChatAsk, StreamHead, StreamTail
 from hub.errors import NotFound, UpstreamFailed
 from hub.records import Attempt, Decision, UsageRow
 from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Rest, skill

@@ -1,4 +1,4 @@
-"""The public surface as data: every skill with its schemas and scopes, every route. ``python -m tests.surface`` rewrites the golden file."""
+"""The public surface as data: every skill with its schemas and scopes, every route. ``python -m tests.surface`` writes the golden file."""
 
 from __future__ import annotations
 

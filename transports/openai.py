@@ -6,7 +6,7 @@ from contextlib import aclosing
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from hub.engine import ChatAsk, ChatReply, StreamHead, StreamTail
+from hub.ask import ChatAsk, ChatReply, StreamHead, StreamTail
 from hub.errors import HubError, openai_body
 from transports._http import Door, Exchange, Route
 from transports._openai_chat import StreamEncoder, decode, encode, envelope

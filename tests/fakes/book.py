@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from hub.ask import ChatAsk
 from hub.attempts import Ledger, Run
 from hub.chat import ChatRequest, Message, Role, Text
 from hub.context import Context
-from hub.engine import ChatAsk
 from hub.plan import Plan
 from hub.prices import Prices
 from hub.providers.catalog import Catalog

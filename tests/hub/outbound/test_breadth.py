@@ -269,9 +269,7 @@ async def test_metadata_behind_a_private_proxy(outbound: Outbound) -> None:
         assert proxy.seen == []
 
 
-@pytest.mark.parametrize(
-    ("fields", "package"), [({"proxy": "socks5://127.0.0.1:1080"}, "socksio"), ({"http2": True}, "h2")]
-)
+@pytest.mark.parametrize(("fields", "package"), [({"proxy": "socks5://127.0.0.1:1080"}, "socksio"), ({"http2": True}, "h2")])
 async def test_missing_packages_are_named(
     upstream: FaultUpstream, outbound: Outbound, monkeypatch: pytest.MonkeyPatch, fields: dict[str, object], package: str
 ) -> None:

@@ -1,0 +1,102 @@
+"""What goes into the chat engine and what comes out: a request, a whole answer, or the items of a stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
+from hub.errors import BadRequest
+from hub.tokens import estimate_prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hub.providers.base import RawChat
+    from hub.records import UsageRow
+
+
+class ChatAsk:
+    """One chat request: the client's bytes with a decoder for them, or a request in the internal model.
+
+    ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent.
+    """
+
+    __slots__ = ("_decode", "_request", "budget", "connection", "model", "needs", "raw", "strategy", "stream")
+
+    def __init__(
+        self,
+        raw: RawChat | None = None,
+        *,
+        decode: Callable[[bytes], ChatRequest] | None = None,
+        request: ChatRequest | None = None,
+        budget: float | None = None,
+        connection: str = "",
+        strategy: str = "priority",
+        needs: frozenset[str] = frozenset(),
+    ) -> None:
+        self.raw = raw
+        self._decode = decode
+        self._request = request
+        self.budget = budget
+        self.connection = connection
+        self.strategy = strategy
+        self.needs = needs
+        whole = raw or request
+        if whole is None:
+            raise TypeError("ChatAsk needs raw or request")
+        self.model: str = whole.model
+        self.stream: bool = whole.stream
+
+    def request(self) -> ChatRequest:
+        """The request in the internal model, decoded on first use. Raises BadRequest naming the field at fault."""
+        if self._request is None:
+            if self.raw is None or self._decode is None:
+                raise TypeError("ChatAsk has no decoder")
+            self._request = self._decode(self.raw.body)
+        return self._request
+
+    def prompt_tokens(self) -> int:
+        """A rough count of the prompt, where the provider does not say."""
+        try:
+            return estimate_prompt(self.request())
+        except BadRequest:
+            # Bytes that pass through need not be what our decoder takes; a provider took them.
+            return max(1, len(self.raw.body) // 4) if self.raw else 1
+
+
+class ChatReply:
+    """A whole answer. ``body`` holds the provider's bytes where they pass through, else ``response`` the decoded answer."""
+
+    __slots__ = ("body", "cost", "dropped", "response", "row", "usage")
+
+    def __init__(self, *, body: bytes | None, response: ChatResponse | None, usage: Usage, row: UsageRow, dropped: list[str]) -> None:
+        self.body = body
+        self.response = response
+        self.usage = usage
+        self.row = row
+        self.cost = row.cost
+        self.dropped = dropped
+
+
+class StreamHead:
+    """First item of a stream: where it comes from, and whether ``bytes`` or lists of events follow."""
+
+    __slots__ = ("dropped", "lossless", "model", "provider")
+
+    def __init__(self, *, provider: str, model: str, lossless: bool, dropped: list[str]) -> None:
+        self.provider = provider
+        self.model = model
+        self.lossless = lossless
+        self.dropped = dropped
+
+
+class StreamTail:
+    """Last item of a stream that reached its end: the usage row it left."""
+
+    __slots__ = ("row",)
+
+    def __init__(self, row: UsageRow) -> None:
+        self.row = row
+
+
+StreamItem = StreamHead | bytes | list[ChatEvent] | StreamTail
