@@ -13,6 +13,7 @@ import msgspec
 
 from hub.chat import Usage
 from hub.errors import HubError, UpstreamFailed
+from hub.log import logger
 from hub.outbound.base import LOCAL_FAULTS, OutboundError
 from hub.providers.base import Failure, FailureKind, Watcher
 from hub.records import Attempt, Decision, TestStatus, UsageRow
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from hub.routing.cooldown import Cooldowns
     from hub.routing.strategy import Option
     from hub.secret import Secret
+
+log = logger("hub.attempts")
 
 #: Failures that end a connection's use until a person acts (routing.md 3.3).
 _ENDS = {FailureKind.AUTH: TestStatus.EXPIRED, FailureKind.CREDIT: TestStatus.CREDITS_EXHAUSTED}
@@ -138,6 +141,7 @@ class Run:
         attempt.status = None if fault is not None else failure.status
         attempt.kind = failure.kind.value
         attempt.message = failure.message[:200]
+        log.debug("attempt failed", request_id=self._row.request_id, connection=attempt.connection_id, kind=attempt.kind, reason=attempt.message)
         if self._option is not None and (fault is None or fault.fault not in LOCAL_FAULTS):
             self._punish(self._option.connection, failure)
 

@@ -90,7 +90,7 @@ def run(ctx: typer.Context, work: Callable[[Reach], Awaitable[T]]) -> T:
 def fail(error: BaseException) -> int:
     """Say on stderr what happened and what to do; the exit code."""
     if os.environ.get("HUBROUTE_LOG_LEVEL", "").lower() == "debug":
-        traceback.print_exception(error)
+        print(logs.masked("".join(traceback.format_exception(error))), file=sys.stderr)
     if isinstance(error, WrongUse):
         return _say(str(error), WRONG_USE)
     if isinstance(error, Internal):

@@ -83,13 +83,22 @@ def _mended(value: Any) -> Any:
 def usage_values(identity: str, row: UsageRow) -> tuple[object, ...]:
     """A usage row in the order of :data:`USAGE`."""
     used = row.usage
-    return (
-        identity, text(row.request_id), whole(row.at), text(row.door), text(row.skill), text(row.key_id), text(row.key_name),
-        text(row.provider), text(row.model), text(row.requested_model), text(row.connection_id),
-        whole(used.input), whole(used.cache_read), whole(used.cache_write), whole(used.cache_write_1h), whole(used.output),
-        whole(used.reasoning), used.estimated, real(row.cost), text(row.price_source), whole(row.status), text(row.outcome),
-        whole(row.latency_ms), maybe(row.ttft_ms), row.stream, whole(row.fallbacks), text(row.error_code),
+    request_id, door, skill, key_id, key_name, provider, model, requested, connection_id, source, outcome, code = _texts(
+        row.request_id, row.door, row.skill, row.key_id, row.key_name, row.provider, row.model, row.requested_model,
+        row.connection_id, row.price_source, row.outcome, row.error_code,
     )  # fmt: skip
+    return (
+        identity, request_id, whole(row.at), door, skill, key_id, key_name, provider, model, requested, connection_id,
+        *map(whole, (used.input, used.cache_read, used.cache_write, used.cache_write_1h, used.output, used.reasoning)),
+        used.estimated, real(row.cost), source, whole(row.status), outcome, whole(row.latency_ms), maybe(row.ttft_ms), row.stream,
+        whole(row.fallbacks), code,
+    )  # fmt: skip
+
+
+def _texts(*values: str) -> tuple[str, ...]:
+    """The values as :func:`text` gives them; one look at all of them where none needs mending, which is nearly always."""
+    joined = "".join(values)
+    return values if joined.isascii() and "\x00" not in joined else tuple(map(text, values))
 
 
 def usage_of(row: dict[str, Any]) -> UsageRow:
@@ -103,9 +112,8 @@ def usage_of(row: dict[str, Any]) -> UsageRow:
 
 def decision_values(row: Decision) -> tuple[object, ...]:
     """A decision in the order of :data:`DECISIONS`."""
-    return (
-        text(row.request_id), whole(row.at), text(row.key_id), text(row.provider), text(row.model), text(row.outcome), encoded(row),
-    )  # fmt: skip
+    request_id, key_id, provider, model, outcome = _texts(row.request_id, row.key_id, row.provider, row.model, row.outcome)
+    return (request_id, whole(row.at), key_id, provider, model, outcome, encoded(row))
 
 
 def audit_values(identity: str, row: AuditRow) -> tuple[str | int, ...]:

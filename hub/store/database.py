@@ -132,7 +132,7 @@ def _widened(sql: str, size: int) -> str:
 
 
 #: Statements for so many rows at once; SQLite takes 32,766 parameters.
-_SIZES = (64, 16, 4, 1)
+_SIZES = (64, 16, 8, 4, 2, 1)
 _VALUES = re.compile(r"(?<=VALUES )(\([?, ]+\))")
 
 
