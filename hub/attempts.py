@@ -47,10 +47,18 @@ _COOLS = {
 }
 
 
+MASK = b"[masked]"
+
+
 def mask(body: bytes, secret: Secret) -> bytes:
     """A provider's body without our credential, should it echo it (SEC-25)."""
+    return body.replace(spoken(secret), MASK)
+
+
+def spoken(secret: Secret) -> bytes:
+    """A credential as a provider would repeat it; the mask itself when it is too short to be told from other words."""
     value = secret.reveal().encode()
-    return body.replace(value, b"[masked]") if len(value) >= 8 else body
+    return value if len(value) >= 8 else MASK
 
 
 class Ledger:
@@ -141,7 +149,9 @@ class Run:
         attempt.status = None if fault is not None else failure.status
         attempt.kind = failure.kind.value
         attempt.message = failure.message[:200]
-        log.debug("attempt failed", request_id=self._row.request_id, connection=attempt.connection_id, kind=attempt.kind, reason=attempt.message)
+        log.debug(
+            "attempt failed", request_id=self._row.request_id, connection=attempt.connection_id, reason=f"{attempt.kind}: {attempt.message}"
+        )
         if self._option is not None and (fault is None or fault.fault not in LOCAL_FAULTS):
             self._punish(self._option.connection, failure)
 

@@ -6,6 +6,7 @@ may make. Where the caller left the output open, it is cut to what the budget pa
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hub.errors import BudgetExceeded
@@ -30,40 +31,52 @@ async def affordable(ask: ChatAsk, options: Sequence[Option], targets: Targets, 
     Sets the request's ``max_tokens`` where the caller left it open and the budget is the tighter limit.
     Raises BudgetExceeded when none fits, or when no price is known.
     """
-    request = ask.request()
-    fits: list[Option] = []
-    ceilings: list[int] = []
-    lowest: float | None = None
-    for option in options:
-        priced = await prices.lookup(option.provider, option.model)
-        row = targets.get(option.connection, option.model).model_row
-        wanted = request.max_tokens or (row.max_output if row else None) or _USUAL_OUTPUT
-        least = wanted if request.max_tokens or ask.raw else min(_LEAST_OUTPUT, wanted)
-        bound = prices.estimate(priced.price, ask.prompt_tokens(), least) if priced else None
-        if bound is None:
-            continue
-        lowest = bound if lowest is None else min(lowest, bound)
-        if bound <= (ask.budget or 0.0):
-            fits.append(option)
-            ceilings.append(_ceiling(ask, priced, prices, wanted))
+    budget = ask.budget or 0.0
+    bounds = [await _bound(ask, option, targets, prices) for option in options]
+    known = [bound for bound in bounds if bound is not None]
+    fits = [bound for bound in known if bound.least <= budget]
     if not fits:
-        raise _refusal(ask.budget or 0.0, lowest)
+        raise _refusal(budget, min((bound.least for bound in known), default=None))
+    request = ask.request()
     if request.max_tokens is None and ask.raw is None:
-        request.max_tokens = min(ceilings)
-    return fits
+        request.max_tokens = min(_ceiling(ask, bound, prices) for bound in fits)
+    return [bound.option for bound in fits]
 
 
-def _ceiling(ask: ChatAsk, priced: Priced | None, prices: Prices, wanted: int) -> int:
-    """The most output, up to ``wanted`` tokens, that the budget pays for; found by halving, since rates may come in tiers."""
-    low, high = _LEAST_OUTPUT, wanted
-    while priced is not None and low < high:
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """What an option costs at ``least`` (dollars), and how much output it may make if the budget allows."""
+
+    option: Option
+    priced: Priced
+    least: float
+    wanted: int
+
+
+async def _bound(ask: ChatAsk, option: Option, targets: Targets, prices: Prices) -> _Bound | None:
+    """None where the price is unknown."""
+    priced = await prices.lookup(option.provider, option.model)
+    if priced is None:
+        return None
+    row = targets.get(option.connection, option.model).model_row
+    asked = ask.request().max_tokens
+    wanted = asked or (row.max_output if row else None) or _USUAL_OUTPUT
+    fixed = asked is not None or ask.raw is not None
+    least = prices.estimate(priced.price, ask.prompt_tokens(), wanted if fixed else min(_LEAST_OUTPUT, wanted))
+    return None if least is None else _Bound(option, priced, least, wanted)
+
+
+def _ceiling(ask: ChatAsk, bound: _Bound, prices: Prices) -> int:
+    """The most output that the budget pays for; found by halving, since rates may come in tiers."""
+    low, high = min(_LEAST_OUTPUT, bound.wanted), bound.wanted
+    while low < high:
         middle = (low + high + 1) // 2
-        bound = prices.estimate(priced.price, ask.prompt_tokens(), middle)
-        if bound is not None and bound <= (ask.budget or 0.0):
+        cost = prices.estimate(bound.priced.price, ask.prompt_tokens(), middle)
+        if cost is not None and cost <= (ask.budget or 0.0):
             low = middle
         else:
             high = middle - 1
-    return min(low, wanted)
+    return low
 
 
 def _refusal(budget: float, lowest: float | None) -> BudgetExceeded:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hub.ask import ChatAsk, ChatReply, StreamHead, StreamItem, StreamTail
-from hub.attempts import Run, mask
+from hub.attempts import Run, mask, spoken
 from hub.budget import affordable
 from hub.chat import ChatEvent, ChatResponse, Usage
 from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, UpstreamFailed, UpstreamRejected, UpstreamTimeout
@@ -181,7 +181,7 @@ class ChatEngine:
 
     async def _whole(self, opened: _Opened, ask: ChatAsk, run: Run) -> ChatReply:
         """Read a whole answer, and settle it."""
-        body = await opened.incoming.read()
+        body = mask(await opened.incoming.read(), opened.target.secret)
         adapter, target = opened.adapter, opened.target
         response: ChatResponse | None = None
         if opened.lossless:
@@ -199,10 +199,12 @@ class ChatEngine:
         """Wait for the first thing worth sending, so that a stream that fails at once still falls back."""
         run.streaming(opened.incoming)
         patience = Patience(self._ledger.clock, self._timeouts)
+        hidden = spoken(opened.target.secret)
         if opened.lossless and ask.raw:
-            flow: AsyncIterator[Any] = pass_through(opened.incoming, run.watch(opened.adapter.watcher(ask.raw)), run, patience)
+            watcher = run.watch(opened.adapter.watcher(ask.raw))
+            flow: AsyncIterator[Any] = pass_through(opened.incoming, watcher, run, patience, hidden=hidden)
         else:
-            flow = translate(opened.incoming, opened.adapter.decoder(opened.target), run, patience)
+            flow = translate(opened.incoming, opened.adapter.decoder(opened.target), run, patience, hidden=hidden)
         try:
             first = await anext(flow, None)
         except BaseException:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hub.attempts import MASK
 from hub.chat import ChatEvent, Failed, Started, Used
 from hub.errors import HubError, UpstreamFailed
 from hub.outbound.base import Fault, OutboundError
@@ -55,15 +56,16 @@ class Patience:
             raise OutboundError(fault, f"the provider sent nothing but keep-alives for {self._limit:g} s", started=started, reached=True)
 
 
-async def pass_through(incoming: Incoming, watcher: Watcher, run: Run, patience: Patience) -> AsyncIterator[bytes]:
+async def pass_through(incoming: Incoming, watcher: Watcher, run: Run, patience: Patience, *, hidden: bytes = MASK) -> AsyncIterator[bytes]:
     """The provider's own bytes, watched for usage and for how they end.
 
-    Comments before the first event are dropped. Raises Refused for a stream whose first event is an
-    error, UpstreamFailed for one that is over before the answer is complete.
+    Comments before the first event are dropped, our credential (``hidden``) is masked (SEC-25). Raises
+    Refused for a stream whose first event is an error, UpstreamFailed for one that is over before the
+    answer is complete.
     """
     first = True
     async for chunk in incoming:
-        data = watcher.feed(chunk)
+        data = watcher.feed(chunk.replace(hidden, MASK))
         run.passed(len(chunk))
         if _says_nothing(data):
             patience.idle(started=not first)
@@ -86,14 +88,17 @@ async def pass_through(incoming: Incoming, watcher: Watcher, run: Run, patience:
         run.provider_failed(watcher.failure)
 
 
-async def translate(incoming: Incoming, decoder: Decoder, run: Run, patience: Patience) -> AsyncIterator[list[ChatEvent]]:
+async def translate(
+    incoming: Incoming, decoder: Decoder, run: Run, patience: Patience, *, hidden: bytes = MASK
+) -> AsyncIterator[list[ChatEvent]]:
     """The provider's stream decoded into events; one list for each read (performance rule 9).
 
-    Raises Refused when the first event is an error, UpstreamFailed for a stream without events.
+    Our credential (``hidden``) is masked (SEC-25). Raises Refused when the first event is an error,
+    UpstreamFailed for a stream without events.
     """
     first = True
     async for chunk in incoming:
-        events = decoder.feed(chunk)
+        events = decoder.feed(chunk.replace(hidden, MASK))
         run.passed(len(chunk))
         if not events:
             patience.idle(started=not first)

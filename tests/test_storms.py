@@ -66,7 +66,7 @@ async def test_429_storm_is_not_amplified(running: Running, client: httpx.AsyncC
         assert {status for _, status in answers} == {429}
         assert upstream_calls <= 1.2 * len(answers)
         # Past the first burst a cooling account is left alone.
-        assert upstream_calls < 100
+        assert upstream_calls < 0.75 * len(answers)
 
 
 async def test_traffic_returns_soon_after_the_window(running: Running, client: httpx.AsyncClient) -> None:

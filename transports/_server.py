@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import re
 import socket
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, cast
 
+import orjson
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from hub.errors import Conflict
 
@@ -19,13 +23,30 @@ if TYPE_CHECKING:
     from transports._http import App
 
 
+#: Bytes of one request that are not its body: head, chunk framing and trailers. The parser itself knows no limit.
+_MOST_BESIDE = 512 * 1024
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+
+
 class LeavingProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also cancels a request's task when its client is gone.
+    """uvicorn's protocol, which also cancels a request's task when its client is gone, and drops clients that stall.
 
     uvicorn tells an app of a disconnect only when the app asks ``receive()``; a task that waits for
     an upstream would not ask, and one more task per request to do so costs more than this (rule 10).
     The app puts its task into the scope once leaving should cancel it.
+
+    A head must be complete ``head_seconds`` after it was waited for, a body must go on within
+    ``body_seconds`` (REL-07); :meth:`look`, once a second, is all that this costs a request.
     """
+
+    head_seconds = 10.0
+    body_seconds = 30.0
+
+    _received = 0
+    _bodies = 0
+    _beside = 0
+    _state: tuple[str, object] = ("", None)
+    _since = 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
@@ -38,6 +59,73 @@ class LeavingProtocol(HttpToolsProtocol):
             scope["hubroute.gone"] = True
             task.cancel()
 
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client. A request that asks for another protocol is served as if it had not (RFC 9110, 7.8).
+
+        The parser would take its body for that protocol; Java's own client asks so with every first request.
+        """
+        if b"pgrade" in data and self._between:
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"\r\nx-upgrade:", head) + end + rest
+        super().data_received(data)
+        self._received += len(data)
+        if self._received - self._bodies - self._beside > _MOST_BESIDE:
+            self._refuse(431, "HEADERS_TOO_LARGE", f"head and trailers of a request may have {_MOST_BESIDE // 1024} KiB")
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._beside = self._received - self._bodies
+        super().on_message_begin()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a request's body."""
+        self._bodies += len(body)
+        super().on_body(body)
+
+    def look(self, now: float) -> None:
+        """Drop a client that has kept the server waiting for too long. ``now`` is monotonic."""
+        state = ("head", self.cycle) if self._between else ("body", self._received)
+        if self._idle or state != self._state:
+            self._state, self._since = state, now
+        elif now - self._since > (self.head_seconds if self._between else self.body_seconds):
+            if self._received and not (self.cycle and self.cycle.response_started):
+                self._refuse(408, "request_timeout", f"the {state[0]} of the request did not come in time")
+            else:
+                self.transport.abort()
+
+    @property
+    def _between(self) -> bool:
+        """Whether what comes next belongs to a head."""
+        cycle = self._begun
+        return cycle is None or cycle.response_complete
+
+    @property
+    def _begun(self) -> RequestResponseCycle | None:
+        """The latest request whose head was complete."""
+        return cast("RequestResponseCycle | None", self.cycle)
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing is expected of the client now: uvicorn's own timer runs, or it is our turn."""
+        if self._between:
+            return self.timeout_keep_alive_task is not None
+        return not self.cycle.more_body or self.flow.read_paused
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn answers to bytes that are no request."""
+        self._refuse(400, "bad_request", "this is no HTTP/1.1 request that can be read")
+
+    def _refuse(self, status: int, code: str, words: str) -> None:
+        """Answer in the server's own name and hang up; no door has seen the request."""
+        if self.transport.is_closing():
+            return
+        body = orjson.dumps({"error": {"message": words, "type": "invalid_request_error", "code": code}})
+        headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        cycle = self._begun
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self.transport.write(STATUS_LINE[status] + headers + body)
+        self.transport.close()
+
 
 class Server(uvicorn.Server):
     """A uvicorn server whose signals and lifetime belong to the composition root."""
@@ -47,6 +135,15 @@ class Server(uvicorn.Server):
         """The composition root handles signals for all servers of the process."""
         yield
 
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; every tenth looks for clients that stall."""
+        if counter % 10 == 0:
+            now = time.monotonic()
+            for protocol in list(self.server_state.connections):
+                if isinstance(protocol, LeavingProtocol):
+                    protocol.look(now)
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening and wait for running answers; streams that would stand for ever are told to end first."""
         self.stopping()
@@ -54,6 +151,15 @@ class Server(uvicorn.Server):
 
     def stopping(self) -> None:
         """Called when serving ends; the composition root's hub puts its ``stop`` here."""
+
+
+#: What to do when an address cannot be had.
+_MENDS = {
+    errno.EADDRINUSE: "stop what uses it, or choose another with --port",
+    errno.EACCES: "ports below 1024 are for the superuser, choose another with --port",
+    errno.EADDRNOTAVAIL: "it is no address of this machine, choose another with --host",
+    socket.EAI_NONAME: "no such host is known, choose another with --host",
+}
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -65,9 +171,8 @@ def listen(settings: Settings) -> socket.socket:
         sock.bind((settings.host, settings.port))
     except OSError as error:
         sock.close()
-        raise Conflict(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); stop what uses it, or choose another with --port"
-        ) from None
+        todo = _MENDS.get(error.errno or 0, "choose another address with --host and --port")
+        raise Conflict(f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); {todo}") from None
     sock.setblocking(False)
     return sock
 

@@ -188,6 +188,27 @@ async def test_a_stream_that_ends_too_soon(desk: Desk, pieces: list[bytes], word
         [piece async for piece in desk.passed(*pieces)]
 
 
+KEY = b"sk-our-own-key-1"
+
+
+@pytest.mark.parametrize(
+    "event", [events({"error": {"message": f"bad {KEY.decode()}", "code": KEY.decode()}}), events(chunk({"content": KEY.decode()}))]
+)
+async def test_our_own_key_does_not_come_back_in_a_stream(event: bytes) -> None:
+    """SEC-25: in either way through, in what is passed on and in what is noted."""
+    body = [WHOLE[0], WHOLE[1], event, DONE]
+    one, other = Desk(), Desk()
+    passed = pass_through(Incoming(one.book.clock, *body), one.watcher(), one.run, one.patience, hidden=KEY)
+    got = b"".join([piece async for piece in passed])
+    assert b"[masked]" in got
+    decoder = ADAPTER.decoder(TARGET)
+    translated = translate(Incoming(other.book.clock, *body), decoder, other.run, other.patience, hidden=KEY)
+    batches = [batch async for batch in translated]
+    one.run.finished()
+    other.run.finished()
+    assert KEY.decode() not in repr((got, batches, one.book, other.book))
+
+
 # -- events that are translated
 
 
