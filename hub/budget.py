@@ -32,11 +32,10 @@ async def affordable(ask: ChatAsk, options: Sequence[Option], targets: Targets, 
     Raises BudgetExceeded when none fits, or when no price is known.
     """
     budget = ask.budget or 0.0
-    bounds = [await _bound(ask, option, targets, prices) for option in options]
-    known = [bound for bound in bounds if bound is not None]
+    known = [bound for option in options if (bound := await _bound(ask, option, targets, prices))]
     fits = [bound for bound in known if bound.least <= budget]
     if not fits:
-        raise _refusal(budget, min((bound.least for bound in known), default=None))
+        raise _refusal(budget, known)
     request = ask.request()
     if request.max_tokens is None and ask.raw is None:
         request.max_tokens = min(_ceiling(ask, bound, prices) for bound in fits)
@@ -79,9 +78,10 @@ def _ceiling(ask: ChatAsk, bound: _Bound, prices: Prices) -> int:
     return low
 
 
-def _refusal(budget: float, lowest: float | None) -> BudgetExceeded:
-    if lowest is None:
+def _refusal(budget: float, known: Sequence[_Bound]) -> BudgetExceeded:
+    if not known:
         return BudgetExceeded("the price of this model is unknown, so a budget cannot be kept; leave the budget out", field="budget")
+    lowest = min(bound.least for bound in known)
     return BudgetExceeded(
         f"this call may cost ${lowest:.6f}, over its budget of ${budget:.6f}; lower maxTokens, shorten the prompt or raise the budget",
         field="budget",
