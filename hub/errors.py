@@ -5,6 +5,8 @@ HubError
     InvalidInput              400  a skill's input does not fit its schema; carries every field at fault
     AmbiguousModel            400  a bare model id is served by several providers
     TooLarge                  413  a body, upload or message over its limit
+      HeadTooLarge            431  too many headers
+    UnsupportedMedia          415  a body in a form that is not read
   Unauthenticated             401  no credential, or one that is not valid (any more)
   Forbidden                   403  a valid credential without the scope
   NotFound                    404
@@ -103,6 +105,18 @@ class TooLarge(BadRequest):
     """A body or item over its limit."""
 
     shape = Shape(413, "invalid_request_error", "PAYLOAD_TOO_LARGE", -32600, "request_too_large")
+
+
+class HeadTooLarge(TooLarge):
+    """A request with too many headers."""
+
+    shape = Shape(431, "invalid_request_error", "HEADERS_TOO_LARGE", -32600, "request_too_large")
+
+
+class UnsupportedMedia(BadRequest):
+    """A body whose coding is not read here."""
+
+    shape = Shape(415, "invalid_request_error", "unsupported_media_type", -32600, "invalid_request_error")
 
 
 class Unauthenticated(HubError):

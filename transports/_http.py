@@ -15,7 +15,19 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
-from hub.errors import BadRequest, Forbidden, HubError, Internal, MethodNotAllowed, NotFound, TooLarge, Unauthenticated, rest_body
+from hub.errors import (
+    BadRequest,
+    Forbidden,
+    HeadTooLarge,
+    HubError,
+    Internal,
+    MethodNotAllowed,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    UnsupportedMedia,
+    rest_body,
+)
 from hub.log import logger
 from hub.records import Caller
 from hub.registry import modules
@@ -39,6 +51,7 @@ JSON = (b"content-type", b"application/json")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
 NOBODY = Caller.anonymous()
+MOST_HEADERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,7 @@ class Head:
     origin: str | None = None
     length: int | None = None
     content_type: str = ""
+    encoding: str = ""
     accept: str = ""
     session: str = ""
 
@@ -96,8 +110,13 @@ class Exchange:
         self.request_id = ""
 
     def admit(self, guard: Guard) -> None:
-        """Check Host and Origin, then who calls; make the call's context. Raises Forbidden or Unauthenticated."""
+        """Check the head, then who calls; make the call's context.
+
+        Raises Forbidden, HeadTooLarge, Unauthenticated, and UnsupportedMedia for a compressed body (REL-08: nothing is unpacked).
+        """
         guard.check(self.head)
+        if len(self.scope["headers"]) > MOST_HEADERS:
+            raise HeadTooLarge(f"a request may have {MOST_HEADERS} headers")
         hub = self.hub
         if self.route.public and not self.head.token:
             self.caller = NOBODY
@@ -105,6 +124,8 @@ class Exchange:
             self.caller = hub.authenticate(self.head.token)
         self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session)
         self.request_id = self.ctx.request_id
+        if self.head.encoding:
+            raise UnsupportedMedia(f"the body must come as it is, without Content-Encoding {self.head.encoding[:40]}")
 
     @property
     def method(self) -> str:
@@ -125,20 +146,25 @@ class Exchange:
         limit = self.route.body_limit or self.hub.settings.max_body_mb * 1024 * 1024
         if self.head.length is not None and self.head.length > limit:
             raise _too_large(limit)
-        message = await self.receive()
-        data: bytes = message.get("body", b"")
-        if not message.get("more_body"):
+        message = await self._received()
+        data: bytes = message["body"]
+        if not message["more_body"]:
             return data
         pieces, size = [data], len(data)
-        while message.get("more_body"):
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise BadRequest("the request body ended before its announced length")
-            pieces.append(message.get("body", b""))
+        while message["more_body"]:
+            message = await self._received()
+            pieces.append(message["body"])
             size += len(pieces[-1])
             if size > limit:
                 raise _too_large(limit)
         return b"".join(pieces)
+
+    async def _received(self) -> MutableMapping[str, Any]:
+        """The next piece of the body. Raises BadRequest when the client left before its end: half a request is none."""
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest("the request body ended before its announced length")
+        return message
 
     async def json(self) -> Any:
         """The body as JSON. Raises BadRequest for anything else."""
@@ -188,6 +214,10 @@ class Exchange:
             headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
         if isinstance(error, Unauthenticated):
             headers.append((b"www-authenticate", self.route.door.challenge))
+        elif isinstance(error, MethodNotAllowed):
+            headers.append((b"allow", error.data["allow"].encode()))
+        elif isinstance(error, UnsupportedMedia):
+            headers.append((b"accept-encoding", b"identity"))
         await self.answer_json(self.route.door.error(error), status=error.status, headers=headers)
 
     def cancel_when_gone(self) -> None:
@@ -239,6 +269,7 @@ _SETTERS: dict[bytes, Callable[[Head, bytes], None]] = {
     b"content-length": _set_length,
     b"content-type": lambda head, value: setattr(head, "content_type", value.decode("latin-1")),
     b"accept": lambda head, value: setattr(head, "accept", value.decode("latin-1")),
+    b"content-encoding": lambda head, value: setattr(head, "encoding", value.decode("latin-1").strip().lower().removeprefix("identity")),
     b"x-session-id": lambda head, value: setattr(head, "session", value.decode("latin-1")[:64]),
 }
 

@@ -165,7 +165,8 @@ _MENDS = {
 def listen(settings: Settings) -> socket.socket:
     """The listening socket. Raises Conflict with what to do when the address is taken."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol named: asyncio sends small pieces at once only on sockets that it knows to be TCP.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((settings.host, settings.port))
