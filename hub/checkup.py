@@ -149,8 +149,8 @@ async def store(settings: Settings) -> list[Finding]:
             finally:
                 await remote.close()
         return [*await _looked_at(settings), key]
-    except HubError as error:
-        return [Finding("database", "fail", error.message), key]
+    except (HubError, OSError) as error:
+        return [Finding("database", "fail", _words(error)), key]
 
 
 def _told(health: dict[str, Any]) -> list[Finding]:
@@ -180,8 +180,8 @@ def _master_key(settings: Settings) -> Finding:
         where = "the system's keychain"
     try:
         key = vault.source(settings).read("")
-    except HubError as error:
-        return Finding("master key", "fail", error.message)
+    except (HubError, OSError) as error:
+        return Finding("master key", "fail", _words(error))
     if key is not None:
         return Finding("master key", "ok", f"{vault.fingerprint(key)}, from {where}")
     if any(settings.data_dir.glob("hubroute.db")):
@@ -199,9 +199,13 @@ async def providers(settings: Settings, *, online: bool) -> list[Finding]:
         async with reach(settings) as hub:
             connections = (await hub.call("connections-list", {}))["connections"]
             found = [_provider(one, await hub.call("connections-test", {"id": one["id"]})) for one in connections if one["isActive"]]
-    except HubError as error:
-        return [Finding("providers", "fail", error.message)]
+    except (HubError, OSError) as error:
+        return [Finding("providers", "fail", _words(error))]
     return found or [Finding("providers", "ok", "none connected; the built-in demo answers")]
+
+
+def _words(error: HubError | OSError) -> str:
+    return error.message if isinstance(error, HubError) else f"{error.filename}: {error.strerror}"
 
 
 def _provider(connection: dict[str, Any], report: dict[str, Any]) -> Finding:

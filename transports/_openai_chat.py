@@ -83,7 +83,7 @@ def envelope(body: bytes, *, accept: str = "") -> RawChat:
     """
     try:
         found = _ENVELOPE.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest("Invalid JSON body") from error
     if not isinstance(found.model, str) or not found.model.strip():
         raise BadRequest("Missing model" if not found.model else "model: must be a string", field="model")

@@ -88,10 +88,7 @@ class LeavingProtocol(HttpToolsProtocol):
         if self._idle or state != self._state:
             self._state, self._since = state, now
         elif now - self._since > (self.head_seconds if self._between else self.body_seconds):
-            if self._received and not (self.cycle and self.cycle.response_started):
-                self._refuse(408, "request_timeout", f"the {state[0]} of the request did not come in time")
-            else:
-                self.transport.abort()
+            self._refuse(408, "request_timeout", f"the {state[0]} of the request did not come in time")
 
     @property
     def _between(self) -> bool:
@@ -116,14 +113,15 @@ class LeavingProtocol(HttpToolsProtocol):
         self._refuse(400, "bad_request", "this is no HTTP/1.1 request that can be read")
 
     def _refuse(self, status: int, code: str, words: str) -> None:
-        """Answer in the server's own name and hang up; no door has seen the request."""
+        """Answer in the server's own name, where an answer can still be told from another, and hang up."""
         if self.transport.is_closing():
+            return
+        if not self._between and self.cycle.response_started:
+            self.transport.abort()
             return
         body = orjson.dumps({"error": {"message": words, "type": "invalid_request_error", "code": code}})
         headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        cycle = self._begun
-        if cycle is None or cycle.response_complete or not cycle.response_started:
-            self.transport.write(STATUS_LINE[status] + headers + body)
+        self.transport.write(STATUS_LINE[status] + headers + body)
         self.transport.close()
 
 

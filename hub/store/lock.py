@@ -49,10 +49,10 @@ class FolderLock:
 
 
 def holder(path: Path) -> int | None:
-    """The pid that holds the lock file, 0 when a holder does not say, None when nobody holds it."""
+    """The pid that holds the lock file, 0 when a holder does not say, None when nobody holds it or it is not ours to look at."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
