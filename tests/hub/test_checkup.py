@@ -152,6 +152,8 @@ async def test_before_the_first_start_nothing_is_made(settings: Settings) -> Non
     assert found["master key"][1].startswith("will be made at the first start, in the file (")
     assert not settings.data_dir.exists()
     assert machine(settings, "owner") == ("ok", "no hub runs on this folder")
+    shared = settings.model_copy(update={"database_url": "postgresql://127.0.0.1/x"})
+    assert machine(shared, "owner") == ("ok", "PostgreSQL: any number of processes may share it")
 
 
 async def test_after_a_stop(settings: Settings) -> None:

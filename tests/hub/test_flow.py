@@ -171,6 +171,13 @@ async def test_an_error_without_a_line_end_is_a_refusal(desk: Desk) -> None:
         [piece async for piece in desk.passed(events(ERROR).rstrip(b"\n"))]
 
 
+async def test_an_end_without_a_line_end_is_passed_on_too(desk: Desk) -> None:
+    """REL-03."""
+    got = [piece async for piece in desk.passed(*WHOLE, DONE.rstrip())]
+    assert b"".join(got).rstrip() == b"".join([*WHOLE, DONE]).rstrip()
+    assert desk.run.finished().outcome == "ok"
+
+
 async def test_an_error_in_the_middle_is_passed_on_and_noted(desk: Desk) -> None:
     got = [piece async for piece in desk.passed(WHOLE[0], WHOLE[1], events(ERROR), DONE)]
     assert events(ERROR) in b"".join(got)

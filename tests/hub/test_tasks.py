@@ -88,6 +88,7 @@ class Broken:
         async def save(row: Any) -> None:
             self.calls += self.broken
             if self.broken:
+                await asyncio.sleep(0)
                 raise error
             await original(row)
 
