@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
 from hub.errors import BadRequest
 from hub.tokens import estimate_prompt
@@ -15,13 +17,39 @@ if TYPE_CHECKING:
     from hub.records import UsageRow
 
 
+class Hints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a client wants a request to be served, read by its door from headers and from fields that no provider gets.
+
+    ``endpoint`` is the address that was called, part of what makes two requests the same. ``idempotency_key`` and ``repeat_key``
+    (``X-Request-Id``) name a request that may come twice; ``session`` is the client's id of its conversation; ``tags`` restrict the
+    connections to those with any (or ``all_tags`` of them); ``mode``, ``budget`` (US dollars) and ``budget_fallback`` steer ``auto``;
+    ``progress`` asks for progress events in a stream.
+    """
+
+    endpoint: str = ""
+    idempotency_key: str = ""
+    repeat_key: str = ""
+    no_cache: bool = False
+    session: str = ""
+    tags: tuple[str, ...] = ()
+    all_tags: bool = False
+    mode: str = ""
+    budget: float | None = None
+    budget_fallback: str = ""
+    effort: str = ""
+    progress: bool = False
+
+
+NO_HINTS = Hints()
+
+
 class ChatAsk:
     """One chat request: the client's bytes with a decoder for them, or a request in the internal model.
 
     ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent.
     """
 
-    __slots__ = ("_decode", "_request", "budget", "connection", "model", "needs", "raw", "strategy", "stream")
+    __slots__ = ("_decode", "_request", "budget", "connection", "hints", "model", "needs", "raw", "strategy", "stream")
 
     def __init__(
         self,
@@ -33,6 +61,7 @@ class ChatAsk:
         connection: str = "",
         strategy: str = "priority",
         needs: frozenset[str] = frozenset(),
+        hints: Hints = NO_HINTS,
     ) -> None:
         self.raw = raw
         self._decode = decode
@@ -41,6 +70,7 @@ class ChatAsk:
         self.connection = connection
         self.strategy = strategy
         self.needs = needs
+        self.hints = hints
         whole = raw or request
         if whole is None:
             raise TypeError("ChatAsk needs raw or request")

@@ -124,7 +124,7 @@ class Planner:
             usable = self._last_resort(places, reasons, now)
         if not usable:
             raise self._exhausted(resolution, places, reasons, now)
-        facts = Facts(now, self._clock.random, resolution.model)
+        facts = Facts(seed=self._clock.random.getrandbits(32))
         ordered = self._strategies[strategy].order([places[index] for index in usable], facts)
         candidates, order = _record(places, reasons, ordered)
         return Plan(resolution, strategy, ordered, candidates, order, last_resort)
@@ -151,6 +151,7 @@ class Planner:
             raise NotConfigured(
                 "no connection offers a model for 'auto'; add one with `hubroute providers add`, or name a model", field="model"
             )
+        found.sort(key=lambda one: (one.connection.priority, one.connection.created_at, one.connection.id))
         return found
 
     def _require_adapter(self, resolution: Resolution) -> None:

@@ -16,6 +16,12 @@ class Wire(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
 
+class Body(Wire):
+    """What a management route takes and what it stores: unknown fields are refused by name, nothing changes it afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class Nothing(Wire):
     """No input."""
 

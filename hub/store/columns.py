@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from hub.chat import Usage
-from hub.records import AuditRow, Connection, Decision, Key, TaskRow, TestStatus, UsageRow
+from hub.records import AuditRow, Connection, ConnectionRules, Decision, Key, KeyLimits, Registration, TaskRow, TestStatus, UsageRow
 from hub.scopes import expand
 from hub.secret import Secret
 
@@ -25,6 +25,7 @@ USAGE = (
     "id", "request_id", "at", "door", "skill", "key_id", "key_name", "provider", "model", "requested_model", "connection_id",
     "input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning", "estimated",
     "cost", "price_source", "status", "outcome", "latency_ms", "ttft_ms", "stream", "fallbacks", "error_code",
+    "combo", "step", "source", "session",
 )  # fmt: skip
 DECISIONS = ("request_id", "at", "key_id", "provider", "model", "outcome", "record")
 AUDIT = (
@@ -83,15 +84,15 @@ def _mended(value: Any) -> Any:
 def usage_values(identity: str, row: UsageRow) -> tuple[object, ...]:
     """A usage row in the order of :data:`USAGE`."""
     used = row.usage
-    request_id, door, skill, key_id, key_name, provider, model, requested, connection_id, source, outcome, code = _texts(
+    request_id, door, skill, key_id, key_name, provider, model, requested, connection_id, priced, outcome, code, *rest = _texts(
         row.request_id, row.door, row.skill, row.key_id, row.key_name, row.provider, row.model, row.requested_model,
-        row.connection_id, row.price_source, row.outcome, row.error_code,
+        row.connection_id, row.price_source, row.outcome, row.error_code, row.combo, row.step, row.source, row.session,
     )  # fmt: skip
     return (
         identity, request_id, whole(row.at), door, skill, key_id, key_name, provider, model, requested, connection_id,
         *map(whole, (used.input, used.cache_read, used.cache_write, used.cache_write_1h, used.output, used.reasoning)),
-        used.estimated, real(row.cost), source, whole(row.status), outcome, whole(row.latency_ms), maybe(row.ttft_ms), row.stream,
-        whole(row.fallbacks), code,
+        used.estimated, real(row.cost), priced, whole(row.status), outcome, whole(row.latency_ms), maybe(row.ttft_ms), row.stream,
+        whole(row.fallbacks), code, *rest,
     )  # fmt: skip
 
 
@@ -158,10 +159,12 @@ def key_of(row: dict[str, Any]) -> Key:
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
         last_used_at=row["last_used_at"],
+        limits=msgspec.json.decode(row["limits"], type=KeyLimits),
+        registration=msgspec.json.decode(row["registration"], type=Registration) if row["registration"] else None,
     )
 
 
-def connection_of(row: dict[str, Any], *, secret: Secret, proxy: Secret | None) -> Connection:
+def connection_of(row: dict[str, Any], *, secret: Secret, proxy: Secret | None, extra_secrets: tuple[Secret, ...] = ()) -> Connection:
     """A stored connection with its secrets, which the caller has opened."""
     fields = {name: row[name] for name in ("id", "provider", "name", "auth_type", "base_url", "priority", "default_model", *STATE[1:])}
     return Connection(
@@ -170,6 +173,8 @@ def connection_of(row: dict[str, Any], *, secret: Secret, proxy: Secret | None) 
         proxy=proxy,
         data=msgspec.json.decode(row["data"], type=dict[str, str]),
         models=tuple(msgspec.json.decode(row["models"], type=list[str])),
+        rules=msgspec.json.decode(row["rules"], type=ConnectionRules),
+        extra_secrets=extra_secrets,
         active=bool(row["active"]),
         allow_private=bool(row["allow_private"]),
         test_status=TestStatus(row["test_status"]),

@@ -8,7 +8,7 @@ import msgspec
 
 from hub.errors import NotFound, Unavailable
 from hub.log import logger
-from hub.records import Connection, TestStatus
+from hub.records import NO_RULES, Connection, ConnectionRules, TestStatus
 from hub.secret import Secret
 from hub.store import columns, deferred
 from hub.store.inputs import known, lines, number, words
@@ -91,6 +91,9 @@ class Connections:
         default_model: str = "",
         models: Sequence[str] = (),
         auth_type: str = "apikey",
+        rules: ConnectionRules = NO_RULES,
+        extra_secrets: Sequence[str] = (),
+        active: bool = True,
     ) -> Connection:
         """Store a connection. Raises BadRequest naming the field that is wrong."""
         now = self._clock.now_ms()
@@ -105,13 +108,15 @@ class Connections:
             "default_model": default_model,
             "models": models,
             "auth_type": auth_type,
+            "rules": rules,
+            "extra_secrets": extra_secrets,
+            "active": active,
         }
         identity = self._clock.new_id("con_")
         row = {
             "id": identity,
             "provider": words("provider", provider, limit=100),
             **self._checked(identity, given),
-            "active": True,
             **_UNTRIED,
             "created_at": now,
             "updated_at": now,
@@ -120,7 +125,7 @@ class Connections:
         return self.get(identity)
 
     async def update(self, connection_id: str, **changes: Any) -> Connection:
-        """Change fields of :meth:`create` (but the provider) or ``active``; a new secret clears the health marks.
+        """Change fields of :meth:`create` (but the provider); a new secret clears the health marks.
 
         ``secret`` or ``proxy`` None leaves it as it is, "" removes it. Raises BadRequest, NotFound.
         """
@@ -169,7 +174,7 @@ class Connections:
 
     def _checked(self, identity: str, given: Mapping[str, Any]) -> dict[str, Any]:
         row: dict[str, Any] = {name: _CHECKS[name](value) for name, value in given.items()}
-        for name in ("secret", "proxy"):
+        for name in ("secret", "proxy", "extra_secrets"):
             if name in row:
                 row[name] = self._sealed(identity, name, row[name])
         return row
@@ -182,12 +187,13 @@ class Connections:
     def _opened(self, row: dict[str, Any]) -> Connection:
         """The connection of a row; one whose secret cannot be read is there, and says so, but cannot be used."""
         try:
-            secret, proxy = self._reveal(row, "secret"), self._reveal(row, "proxy")
+            secret, proxy, more = (self._reveal(row, name) for name in ("secret", "proxy", "extra_secrets"))
         except Unreadable as error:
             log.error("a stored credential cannot be decrypted", connection=row["id"], provider=row["provider"])
             broken = columns.connection_of(row, secret=Secret(""), proxy=None)
             return msgspec.structs.replace(broken, test_status=TestStatus.EXPIRED, last_error=error.message)
-        return columns.connection_of(row, secret=secret, proxy=proxy if proxy else None)
+        extra = tuple(map(Secret, msgspec.json.decode(more.reveal(), type=list[str]))) if more else ()
+        return columns.connection_of(row, secret=secret, proxy=proxy if proxy else None, extra_secrets=extra)
 
     def _reveal(self, row: dict[str, Any], column: str) -> Secret:
         sealed = row[column]
@@ -247,6 +253,8 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "default_model": lambda value: words("default_model", value, limit=500, empty=True),
     "models": lambda value: columns.encoded(lines("models", value, limit=500)),
     "auth_type": lambda value: words("auth_type", value, limit=50),
+    "rules": columns.encoded,
+    "extra_secrets": lambda value: columns.encoded([_credential(item) for item in value]) if value else "",
 }
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from hub import scopes
 from hub.errors import BadRequest, Conflict, NotFound
+from hub.records import NO_LIMITS
 from hub.store import columns, deferred
 from hub.store.inputs import known, lines, moment, words
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
     from hub.clock import Clock
-    from hub.records import Key
+    from hub.records import Key, KeyLimits, Registration
     from hub.store.changes import Changes
     from hub.store.database import Link
     from hub.store.queue import WriteBehind
@@ -96,6 +97,8 @@ class Keys:
         allowed_models: Sequence[str] = (),
         no_log: bool = False,
         token: str = "",
+        limits: KeyLimits | None = None,
+        registration: Registration | None = None,
     ) -> tuple[Key, str]:
         """Make a key; the key and its token, which is nowhere else. ``token`` brings in one that exists already.
 
@@ -116,6 +119,8 @@ class Keys:
             "expires_at": moment("expires_at", expires_at),
             "revoked_at": None,
             "last_used_at": None,
+            "limits": columns.encoded(limits or NO_LIMITS),
+            "registration": columns.encoded(registration) if registration else "",
         }
         if self._digest(token) in self._by_digest:
             raise Conflict("this token is a key already")
@@ -123,7 +128,7 @@ class Keys:
         return columns.key_of(stored), token
 
     async def update(self, key_id: str, **changes: Any) -> Key:
-        """Change name, grants, expires_at, allowed_models, no_log or active. Raises BadRequest, NotFound, Conflict."""
+        """Change name, grants, expires_at, allowed_models, no_log, limits or active. Raises BadRequest, NotFound, Conflict."""
         checked = {name: _CHECKS[name](value) for name, value in changes.items() if name in _CHECKS}
         known(changes, _CHECKS)
 
@@ -213,6 +218,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "expires_at": lambda value: moment("expires_at", value),
     "no_log": bool,
     "active": bool,
+    "limits": columns.encoded,
 }
 
 

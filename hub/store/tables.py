@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import BigInteger, Double, Index, MetaData, Text
+from sqlalchemy import BigInteger, Double, Index, MetaData, Text, text
 from sqlalchemy.orm import declared_attr, registry
 from sqlmodel import Field, SQLModel
 
@@ -20,6 +20,11 @@ _NAMES = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+
+#: What rows from before a column was there have in it.
+_EMPTY = {"server_default": text("''")}
+_EMPTY_OBJECT = {"server_default": text("'{}'")}
 
 
 class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=_NAMES))):
@@ -46,10 +51,12 @@ class ApiKeys(Base, table=True):
     expires_at: int | None = Field(sa_type=BigInteger)
     revoked_at: int | None = Field(sa_type=BigInteger)
     last_used_at: int | None = Field(sa_type=BigInteger)
+    limits: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY_OBJECT)
+    registration: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
 
 
 class Connections(Base, table=True):
-    """An account at a provider; ``secret`` and ``proxy`` are sealed by the vault."""
+    """An account at a provider; ``secret``, ``proxy`` and ``extra_secrets`` are sealed by the vault."""
 
     id: str = Field(primary_key=True, sa_type=Text)
     provider: str = Field(index=True, sa_type=Text)
@@ -71,6 +78,8 @@ class Connections(Base, table=True):
     backoff_level: int
     created_at: int = Field(sa_type=BigInteger)
     updated_at: int = Field(sa_type=BigInteger)
+    rules: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY_OBJECT)
+    extra_secrets: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
 
 
 class Usage(Base, table=True):
@@ -105,6 +114,10 @@ class Usage(Base, table=True):
     stream: bool
     fallbacks: int = Field(sa_type=BigInteger)
     error_code: str = Field(sa_type=Text)
+    combo: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
+    step: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
+    source: str = Field(sa_type=Text, sa_column_kwargs={"server_default": text("'upstream'")})
+    session: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
 
 
 class Decisions(Base, table=True):
@@ -163,6 +176,120 @@ class Values(Base, table=True):
     updated_at: int = Field(sa_type=BigInteger)
 
 
+class Documents(Base, table=True):
+    """Something an owner wrote down (a combo, a mapping, a budget, a policy), as JSON. ``name`` is unique within its kind."""
+
+    __table_args__ = (Index(None, "kind", "name", unique=True),)
+    id: str = Field(primary_key=True, sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    name: str = Field(sa_type=Text)
+    body: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+    updated_at: int = Field(sa_type=BigInteger)
+
+
+class State(Base, table=True):
+    """Something the hub has learned and would rather not forget (a breaker, an affinity, a counter), as JSON; gone after ``until``."""
+
+    kind: str = Field(primary_key=True, sa_type=Text)
+    id: str = Field(primary_key=True, sa_type=Text)
+    body: str = Field(sa_type=Text)
+    until: int | None = Field(sa_type=BigInteger)
+    updated_at: int = Field(sa_type=BigInteger)
+
+
+class Spend(Base, table=True):
+    """What a budget has spent in one period, and what is held for calls under way. ``start`` is the period's first millisecond."""
+
+    budget_id: str = Field(primary_key=True, sa_type=Text)
+    period: str = Field(primary_key=True, sa_type=Text)
+    start: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    spent: float = Field(sa_type=Double)
+    held: float = Field(sa_type=Double)
+    warned_at: int | None = Field(sa_type=BigInteger)
+
+
+class Holds(Base, table=True):
+    """Money held for one call under way, where several processes share the database."""
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    budget_id: str = Field(sa_type=Text)
+    amount: float = Field(sa_type=Double)
+    process: str = Field(index=True, sa_type=Text)
+    at: int = Field(sa_type=BigInteger)
+
+
+class Processes(Base, table=True):
+    """The processes that share the database, each seen alive at ``seen_at``."""
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    seen_at: int = Field(sa_type=BigInteger)
+
+
+class UsageHours(Base, table=True):
+    """Usage of one hour in sums, written with the rows it sums up and kept when they are pruned."""
+
+    hour: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    key_id: str = Field(primary_key=True, sa_type=Text)
+    provider: str = Field(primary_key=True, sa_type=Text)
+    model: str = Field(primary_key=True, sa_type=Text)
+    connection_id: str = Field(primary_key=True, sa_type=Text)
+    combo: str = Field(primary_key=True, sa_type=Text)
+    source: str = Field(primary_key=True, sa_type=Text)
+    key_name: str = Field(sa_type=Text)
+    requests: int = Field(sa_type=BigInteger)
+    errors: int = Field(sa_type=BigInteger)
+    cancelled: int = Field(sa_type=BigInteger)
+    fallbacks: int = Field(sa_type=BigInteger)
+    unpriced: int = Field(sa_type=BigInteger)
+    cost: float = Field(sa_type=Double)
+    input: int = Field(sa_type=BigInteger)
+    cache_read: int = Field(sa_type=BigInteger)
+    cache_write: int = Field(sa_type=BigInteger)
+    output: int = Field(sa_type=BigInteger)
+    reasoning: int = Field(sa_type=BigInteger)
+    latency_ms: int = Field(sa_type=BigInteger)
+    last_at: int = Field(sa_type=BigInteger)
+
+
+class LatencyHours(Base, table=True):
+    """Latency and time to first token of one hour, as mergeable sketches in JSON."""
+
+    hour: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    provider: str = Field(primary_key=True, sa_type=Text)
+    model: str = Field(primary_key=True, sa_type=Text)
+    process: str = Field(primary_key=True, sa_type=Text)
+    latency: str = Field(sa_type=Text)
+    ttft: str = Field(sa_type=Text)
+
+
+class Replays(Base, table=True):
+    """The answer to a request that carried an idempotency key; ``id`` binds caller, endpoint and key together."""
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    request: str = Field(sa_type=Text)
+    state: str = Field(sa_type=Text)
+    reply: str = Field(sa_type=Text)
+    process: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+    expires_at: int = Field(index=True, sa_type=BigInteger)
+
+
+class Responses(Base, table=True):
+    """A cached answer; ``id`` is the signature of everything that shaped it, ``owner`` who may see it again."""
+
+    __table_args__ = (Index(None, "owner", "model"),)
+    id: str = Field(primary_key=True, sa_type=Text)
+    owner: str = Field(sa_type=Text)
+    model: str = Field(sa_type=Text)
+    request: str = Field(sa_type=Text)
+    reply: str = Field(sa_type=Text)
+    tokens: int = Field(sa_type=BigInteger)
+    hits: int = Field(sa_type=BigInteger)
+    created_at: int = Field(sa_type=BigInteger)
+    expires_at: int = Field(index=True, sa_type=BigInteger)
+
+
 class Revision(Base, table=True):
     """One row: the counter of management writes that other processes watch, and the head of the audit chain."""
 
@@ -173,4 +300,4 @@ class Revision(Base, table=True):
 
 
 #: What management code may name.
-TABLES: dict[str, type[Base]] = {"api_keys": ApiKeys, "connections": Connections, "values": Values}
+TABLES: dict[str, type[Base]] = {"api_keys": ApiKeys, "connections": Connections, "values": Values, "documents": Documents}

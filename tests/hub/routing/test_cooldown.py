@@ -69,7 +69,7 @@ class CooldownMachine(RuleBasedStateMachine):
             found = self.made.of(name, self.now)
             assert (found is not None) is self.cooling(name)
             if found is not None:
-                assert found.until - self.now <= max(BACKOFF.cap, 900)
+                assert found.until - self.now <= max(BACKOFF.cap, 900) + 1e-6
 
 
 CooldownMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
