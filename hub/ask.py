@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
+from hub.chat import ChatEvent, ChatRequest, ChatResponse, Role, Text, Usage
 from hub.errors import BadRequest
 from hub.tokens import estimate_prompt
 
@@ -49,7 +49,7 @@ class ChatAsk:
     ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent.
     """
 
-    __slots__ = ("_decode", "_request", "budget", "connection", "hints", "model", "needs", "raw", "strategy", "stream")
+    __slots__ = ("_decode", "_request", "budget", "chain", "connection", "hints", "model", "needs", "raw", "session", "strategy", "stream")
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class ChatAsk:
         request: ChatRequest | None = None,
         budget: float | None = None,
         connection: str = "",
-        strategy: str = "priority",
+        strategy: str = "",
         needs: frozenset[str] = frozenset(),
         hints: Hints = NO_HINTS,
     ) -> None:
@@ -71,6 +71,9 @@ class ChatAsk:
         self.strategy = strategy
         self.needs = needs
         self.hints = hints
+        #: The effective session, and the prompt's prefix as provider caches see it, once somebody found them out.
+        self.session = ""
+        self.chain: Any = None
         whole = raw or request
         if whole is None:
             raise TypeError("ChatAsk needs raw or request")
@@ -84,6 +87,28 @@ class ChatAsk:
                 raise TypeError("ChatAsk has no decoder")
             self._request = self._decode(self.raw.body)
         return self._request
+
+    def last_words(self) -> str:
+        """The text of the last message of the user; empty when there is none or it cannot be read."""
+        try:
+            messages = self.request().messages
+        except BadRequest:
+            return ""
+        last = next((message for message in reversed(messages) if message.role is Role.USER), None)
+        return "\n".join(part.text for part in last.parts if isinstance(part, Text)) if last else ""
+
+    def reshaped(self, request: ChatRequest) -> ChatAsk:
+        """This ask with another request, which no longer is the client's bytes."""
+        made = ChatAsk(
+            request=request,
+            budget=self.budget,
+            connection=self.connection,
+            strategy=self.strategy,
+            needs=self.needs,
+            hints=self.hints,
+        )
+        made.session = self.session
+        return made
 
     def prompt_tokens(self) -> int:
         """A rough count of the prompt, where the provider does not say."""

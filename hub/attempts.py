@@ -13,39 +13,34 @@ import msgspec
 
 from hub.chat import Usage
 from hub.errors import HubError, UpstreamFailed
+from hub.fallback import rule_of
 from hub.log import logger
 from hub.outbound.base import LOCAL_FAULTS, OutboundError
 from hub.providers.base import Failure, FailureKind, Watcher
-from hub.records import Attempt, Decision, TestStatus, UsageRow
+from hub.records import Attempt, Decision, UsageRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hub.affinity import Sessions
     from hub.ask import ChatAsk
+    from hub.board import Board
+    from hub.budgets import Budgets, Hold
     from hub.clock import Clock
     from hub.context import Context
+    from hub.fallback import Rule
+    from hub.inflight import Inflight
     from hub.outbound.base import Incoming
     from hub.plan import Plan
     from hub.prices import Priced, Prices
-    from hub.records import Connection
-    from hub.routing.cooldown import Cooldowns
+    from hub.resilience import Resilience
     from hub.routing.strategy import Option
     from hub.secret import Secret
+    from hub.telemetry import Telemetry
+    from hub.throttle import Slot
+    from hub.warmth import Warmth
 
 log = logger("hub.attempts")
-
-#: Failures that end a connection's use until a person acts (routing.md 3.3).
-_ENDS = {FailureKind.AUTH: TestStatus.EXPIRED, FailureKind.CREDIT: TestStatus.CREDITS_EXHAUSTED}
-#: Failures that put a connection on cooldown; True marks those a retry may survive.
-_COOLS = {
-    FailureKind.RATE: False,
-    FailureKind.QUOTA: False,
-    FailureKind.PERMISSION: False,
-    FailureKind.CAPACITY: True,
-    FailureKind.SERVER: True,
-    FailureKind.NETWORK: True,
-}
-
 
 MASK = b"[masked]"
 
@@ -62,24 +57,34 @@ def spoken(secret: Secret) -> bytes:
 
 
 class Ledger:
-    """Where runs leave their rows. ``connected`` gives a connection's current record for its marks."""
+    """Where runs leave their rows, and what learns from them."""
 
     def __init__(
         self,
         *,
         clock: Clock,
         prices: Prices,
-        cooldowns: Cooldowns,
+        resilience: Resilience,
+        telemetry: Telemetry,
+        board: Board,
+        sessions: Sessions,
+        inflight: Inflight,
+        warmth: Warmth,
+        budgets: Budgets,
         add_usage: Callable[[UsageRow], None],
         add_decision: Callable[[Decision], None],
-        mark: Callable[..., None],
     ) -> None:
         self.clock = clock
         self.prices = prices
-        self.cooldowns = cooldowns
+        self.resilience = resilience
+        self.telemetry = telemetry
+        self.board = board
+        self.sessions = sessions
+        self.inflight = inflight
+        self.warmth = warmth
+        self.budgets = budgets
         self.add_usage = add_usage
         self.add_decision = add_decision
-        self.mark = mark
 
     def begin(self, ask: ChatAsk, ctx: Context) -> Run:
         """Start the record of a request."""
@@ -90,8 +95,8 @@ class Run:
     """One request under way. Methods are called in the order of a request's life; the last one wins nothing twice."""
 
     __slots__ = (
-        "_began", "_bytes", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_option", "_priced",
-        "_prompt", "_row", "_started", "_stream", "_watcher", "usage",
+        "_ask", "_began", "_bytes", "_counted", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_name", "_option",
+        "_priced", "_prompt", "_row", "_slots", "_started", "_watcher", "hold", "usage",
     )  # fmt: skip
 
     def __init__(self, ledger: Ledger, ask: ChatAsk, ctx: Context) -> None:
@@ -101,7 +106,11 @@ class Run:
         self._started = self._began
         self._first: float | None = None
         self._bytes = 0
-        self._stream = ask.stream
+        self._ask = ask
+        self._name = ""
+        #: Providers whose breaker has counted this request already.
+        self._counted: set[str] = set()
+        self._slots: list[Slot] = []
         self._incoming: Incoming | None = None
         self._watcher: Watcher | None = None
         self._priced: Priced | None = None
@@ -109,24 +118,31 @@ class Run:
         self._current: Attempt | None = None
         self._option: Option | None = None
         self._done = False
+        self.hold: Hold | None = None
         self.usage: Usage | None = None
         caller = ctx.caller
         at = clock.now_ms()
         self._row = UsageRow(
             request_id=ctx.request_id, at=at, door=ctx.door, skill="chat", key_id=caller.key_id, key_name=caller.name, provider="",
             model="", requested_model=ask.model, connection_id="", usage=Usage(), cost=0.0, price_source="none", status=200,
-            outcome="ok", latency_ms=0, stream=ask.stream,
+            outcome="ok", latency_ms=0, stream=ask.stream, session=ask.session,
         )  # fmt: skip
         self._decision = Decision(
-            request_id=ctx.request_id, at=at, key_id=caller.key_id, requested_model=ask.model, resolution="", strategy=ask.strategy
+            request_id=ctx.request_id, at=at, key_id=caller.key_id, requested_model=ask.model, resolution="", strategy=""
         )
+        ledger.inflight.begin(self._row)
 
     def planned(self, plan: Plan) -> None:
         """The candidates and their order are known."""
         decision = self._decision
         decision.resolution = plan.resolution.why
+        decision.strategy = plan.strategy
         decision.candidates = plan.candidates
         decision.order = plan.order
+        decision.levels = plan.levels
+        if plan.combo is not None:
+            decision.combo = self._row.combo = plan.name
+        self._name = plan.name
 
     def attempt(self, option: Option) -> Attempt:
         """An upstream call begins."""
@@ -139,10 +155,17 @@ class Run:
         self._decision.attempts.append(self._current)
         row = self._row
         row.provider, row.model, row.connection_id = option.provider, option.model, option.connection.id
+        if row.combo:
+            row.step = option.key
         return self._current
 
-    def refused(self, attempt: Attempt, failure: Failure, *, fault: OutboundError | None = None) -> None:
-        """An attempt failed before the client saw anything of it."""
+    def holding(self, slot: Slot) -> None:
+        """A place in a queue or at a gate is held; it is given back when the attempt or the request is over."""
+        self._slots.append(slot)
+
+    def refused(self, attempt: Attempt, failure: Failure, *, fault: OutboundError | None = None) -> Rule:
+        """An attempt failed before the client saw anything of it; what to do next."""
+        self._free()
         # What came was an error and no part of an answer: nobody is billed for it.
         self._bytes = 0
         attempt.latency_ms = self._since(self._started)
@@ -152,15 +175,14 @@ class Run:
         log.debug(
             "attempt failed", request_id=self._row.request_id, connection=attempt.connection_id, reason=f"{attempt.kind}: {attempt.message}"
         )
-        if self._option is not None and (fault is None or fault.fault not in LOCAL_FAULTS):
-            self._punish(self._option.connection, failure)
+        return self._failed(failure, fault)
 
     def provider_failed(self, failure: Failure) -> None:
         """The provider reported an error inside a stream that the client is already reading."""
         if self._current is not None and self._option is not None:
             self._current.kind = failure.kind.value
             self._current.message = failure.message[:200]
-            self._punish(self._option.connection, failure)
+            self._failed(failure, None)
         self._row.outcome = "error"
         self._row.error_code = failure.code or failure.kind.value
 
@@ -248,38 +270,39 @@ class Run:
     def _since(self, moment: float) -> int:
         return round((self._ledger.clock.monotonic() - moment) * 1000)
 
-    def _punish(self, connection: Connection, failure: Failure) -> None:
-        ledger = self._ledger
-        now_ms = ledger.clock.now_ms()
-        message = f"{failure.status}: {failure.message}"[:100]
-        if failure.kind in _ENDS:
-            ledger.mark(connection.id, test_status=_ENDS[failure.kind], last_error=message, last_error_at=now_ms)
-        elif failure.kind in _COOLS:
-            now = ledger.clock.monotonic()
-            state = ledger.cooldowns.fail(connection.id, now, reason=message, soft=_COOLS[failure.kind], hint=failure.retry_after)
-            ledger.mark(
-                connection.id,
-                test_status=TestStatus.UNAVAILABLE,
-                last_error=message,
-                last_error_at=now_ms,
-                cooldown_until=now_ms + round((state.until - now) * 1000),
-                backoff_level=state.level,
-            )
+    def _failed(self, failure: Failure, fault: OutboundError | None) -> Rule:
+        """Tell everybody who learns from failures; what a failure of ours says of the provider is nothing."""
+        option, ledger = self._option, self._ledger
+        if option is None or (fault is not None and fault.fault in LOCAL_FAULTS):
+            return rule_of(failure)
+        if self._name:
+            ledger.board.note(
+                self._name, option.key, ok=False, status=failure.status, latency_ms=self._since(self._started),
+                fallback=len(self._decision.attempts) > 1, model=option.model, provider=option.provider,
+            )  # fmt: skip
+        reached = fault is None or fault.reached
+        return ledger.resilience.failed(option.connection, option.provider, option.model, failure, reached=reached, counted=self._counted)
 
     def _succeeded(self) -> None:
         if self._current is not None:
             self._current.status = 200
-        if self._option is None:
+        option, ledger = self._option, self._ledger
+        if option is None:
             return
-        connection = self._option.connection
-        if self._ledger.cooldowns.clear(connection.id) or connection.test_status is TestStatus.UNAVAILABLE:
-            self._ledger.mark(
-                connection.id, test_status=TestStatus.ACTIVE, last_error="", last_error_at=None, cooldown_until=None, backoff_level=0
-            )
+        ledger.resilience.succeeded(option.connection, option.provider, option.model)
+        session = self._row.session
+        if session:
+            ledger.sessions.pin(session, option.provider, option.connection.id)
+        if self._ask.chain is not None:
+            ledger.warmth.remember(self._ask.chain, option.connection.id)
+
+    def _free(self) -> None:
+        while self._slots:
+            self._slots.pop().release()
 
     def _write(self) -> None:
         self._done = True
-        row, decision = self._row, self._decision
+        row, decision, ledger = self._row, self._decision, self._ledger
         row.latency_ms = self._since(self._began)
         row.fallbacks = max(0, len(decision.attempts) - 1)
         if self._first is not None:
@@ -289,5 +312,15 @@ class Run:
         decision.outcome = row.outcome
         decision.provider, decision.model = row.provider, row.model
         decision.cost, decision.latency_ms = row.cost, row.latency_ms
-        self._ledger.add_usage(row)
-        self._ledger.add_decision(decision)
+        self._free()
+        if self.hold is not None:
+            ledger.budgets.settle(self.hold, row.cost)
+        if self._name and row.outcome == "ok" and self._option is not None:
+            ledger.board.note(
+                self._name, self._option.key, ok=True, status=row.status, latency_ms=row.latency_ms,
+                fallback=row.fallbacks > 0, model=row.model, provider=row.provider,
+            )  # fmt: skip
+        ledger.inflight.end(row.request_id)
+        ledger.telemetry.note(row)
+        ledger.add_usage(row)
+        ledger.add_decision(decision)

@@ -16,16 +16,22 @@ from hub.ask import ChatAsk, ChatReply, StreamHead, StreamItem, StreamTail
 from hub.attempts import Run, mask, spoken
 from hub.budget import affordable
 from hub.chat import ChatEvent, ChatResponse, Usage
-from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, UpstreamFailed, UpstreamRejected, UpstreamTimeout
+from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, Unavailable, UpstreamFailed, UpstreamRejected, UpstreamTimeout
+from hub.fallback import Next
 from hub.flow import Patience, Refused, pass_through, translate
 from hub.outbound.base import OutboundError, Timeouts
+from hub.plan import Query
 from hub.providers.base import Failure, FailureKind, LocalAdapter
+from hub.reshape import only_tools, with_system
+from hub.waiting import Line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 
+    from hub.affinity import Sessions
     from hub.attempts import Ledger
     from hub.context import Context
+    from hub.fallback import Rule
     from hub.outbound.base import Incoming
     from hub.outbound.client import Outbound
     from hub.plan import Plan, Planner
@@ -33,8 +39,11 @@ if TYPE_CHECKING:
     from hub.providers.base import Adapter, Prepared, Target
     from hub.quota import Quotas
     from hub.routing.strategy import Option
+    from hub.senses import Senses
     from hub.settings import Settings
     from hub.targets import Targets
+    from hub.throttle import Gates, Throttle
+    from hub.waiting import Waiting
 
 
 class _Opened:
@@ -63,6 +72,11 @@ class ChatEngine:
         prices: Prices,
         ledger: Ledger,
         quotas: Quotas,
+        senses: Senses,
+        sessions: Sessions,
+        throttle: Throttle,
+        gates: Gates,
+        waiting: Waiting,
         settings: Settings,
     ) -> None:
         self.planner = planner
@@ -73,16 +87,21 @@ class ChatEngine:
         self._prices = prices
         self._ledger = ledger
         self._quotas = quotas
+        self._senses = senses
+        self._sessions = sessions
+        self._throttle = throttle
+        self._gates = gates
+        self._waiting = waiting
         self._timeouts = Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout)
         self._attempts = settings.attempt_limit
         self._seconds = settings.request_seconds
+        self._turn = 0
 
     async def complete(self, ask: ChatAsk, ctx: Context) -> ChatReply:
         """Answer a request as a whole. Raises HubError; usage and decision are recorded either way."""
         run = self._ledger.begin(ask, ctx)
         try:
-            plan = await self._planned(ask, ctx, run)
-            return await self._first_success(plan, ask, run, self._whole)
+            return await self._served(ask, ctx, run, self._whole)
         except BaseException as error:
             run.failed(error)
             raise
@@ -95,8 +114,7 @@ class ChatEngine:
         """
         run = self._ledger.begin(ask, ctx)
         try:
-            plan = await self._planned(ask, ctx, run)
-            async with aclosing(await self._first_success(plan, ask, run, self._flowing)) as flow:
+            async with aclosing(await self._served(ask, ctx, run, self._flowing)) as flow:
                 async for item in flow:
                     yield item
         except BaseException as error:
@@ -105,66 +123,118 @@ class ChatEngine:
         finally:
             await run.close()
 
+    async def _served(self, ask: ChatAsk, ctx: Context, run: Run, finish: Callable[..., Any]) -> Any:
+        """Plan and try; when everybody is out of action for a moment, wait for the first to return and look again."""
+        line = Line(ask.model)
+        while True:
+            try:
+                plan = await self._planned(ask, ctx, run)
+                shaped = _shaped(ask, plan)
+                if ask.budget is not None:
+                    plan = replace(plan, options=await affordable(shaped, plan.options, self._targets, self._prices))
+                return await self._first_success(plan, shaped, run, finish)
+            except _Passed as error:
+                if not await self._waiting.pause(error.shown, line):
+                    raise error.shown from None
+
     async def _planned(self, ask: ChatAsk, ctx: Context, run: Run) -> Plan:
-        plan = self.planner.plan(ask.model, ctx.caller, strategy=ask.strategy, connection_id=ask.connection, needs=ask.needs)
+        hints = ask.hints
+        query = Query(
+            model=ask.model,
+            caller=ctx.caller,
+            strategy=ask.strategy,
+            connection_id=ask.connection,
+            needs=ask.needs,
+            session=ask.session,
+            tags=hints.tags,
+            all_tags=hints.all_tags,
+            ask=ask,
+        )
+        for provider, model in self.planner.unpriced(query):
+            await self._prices.lookup(provider, model)
+        try:
+            plan = self.planner.plan(query)
+        except (RateLimited, Unavailable) as error:
+            raise _Passed(error) from error
         run.planned(plan)
-        if ask.budget is not None:
-            return replace(plan, options=await affordable(ask, plan.options, self._targets, self._prices))
         return plan
 
     async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, finish: Callable[..., Any]) -> Any:
-        """Try the plan's options until one answers; raise the last real upstream error when none does."""
-        last: HubError | None = None
-        for number, option in enumerate(self._turns(plan)):
-            if number and (run.elapsed() > self._seconds or number >= self._attempts):
+        """Try the plan's options until one answers; raise the last real upstream error when none does.
+
+        Raises _Passed when nobody could be tried: the error then says when to come back.
+        """
+        tries = _Tries(plan)
+        for option in self._turns(plan, tries):
+            if tries.count and (run.elapsed() > self._seconds or tries.count >= self._attempts):
                 break
+            tries.count += 1
             attempt = run.attempt(option)
             try:
-                opened = await self._open(ask, self._target(option))
-                result = await finish(opened, ask, run)
+                await self._place(option, plan, run)
+                opened = await self._open(ask, self._target(option), plan)
+                return await finish(opened, ask, run)
             except Refused as refused:
-                last = refused.error
-                run.refused(attempt, refused.failure)
-                if refused.failure.kind in _FINAL:
-                    break
+                tries.last = refused.error
+                rule = run.refused(attempt, refused.failure)
             except OutboundError as error:
-                last = _upstream_error(error)
-                run.refused(attempt, Failure(FailureKind.NETWORK, error.status, error.message, code=error.fault.value), fault=error)
+                tries.last = _upstream_error(error)
+                failure = Failure(FailureKind.NETWORK, error.status, error.message, code=error.fault.value)
+                rule = run.refused(attempt, failure, fault=error)
             except UpstreamFailed as error:
-                last = error
-                run.refused(attempt, Failure(FailureKind.SERVER, error.status, error.message, code=error.code))
-            else:
-                return result
-        raise last or RateLimited("the connection had failed and another request is trying it now; try again in a moment", retry_after=1)
+                tries.last = error
+                rule = run.refused(attempt, Failure(FailureKind.SERVER, error.status, error.message, code=error.code))
+            if rule.next is Next.STOP:
+                break
+            tries.note(option, rule, self._senses.context(option) if rule.next is Next.LARGER else None)
+        if tries.last is None:
+            words = "the connection had failed and another request is trying it now; try again in a moment"
+            raise _Passed(RateLimited(words, retry_after=1))
+        raise tries.last
 
-    def _turns(self, plan: Plan) -> Iterator[Option]:
+    def _turns(self, plan: Plan, tries: _Tries) -> Iterator[Option]:
         """The plan's options that may be called when their turn comes; if none may, one whose failure a retry may survive."""
-        cooldowns, clock = self._ledger.cooldowns, self._ledger.clock
+        resilience = self._ledger.resilience
         passed_over: Option | None = None
-        tried = False
         for option in plan.options:
-            if cooldowns.admit(option.connection.id, clock.monotonic(), last_resort=plan.last_resort):
-                tried = True
+            if tries.too_small(self._senses.context(option) if tries.window else None, option):
+                continue
+            block = None if resilience.quiet else resilience.blocked(option.connection, option.provider, option.model)
+            if resilience.admit(option.connection, option.provider, option.model, last_resort=plan.last_resort):
                 yield option
-            elif passed_over is None and cooldowns.soft(option.connection.id):
+            elif passed_over is None and block is not None and block.soft:
                 passed_over = option
-        if passed_over is not None and not tried:
+        if passed_over is not None and not tries.count:
             yield passed_over
+
+    async def _place(self, option: Option, plan: Plan, run: Run) -> None:
+        """A place in the connection's queue, and at the gate of a combo that bounds the calls to one target."""
+        rules = option.connection.rules
+        if rules.max_concurrent or rules.rate_limit or self._throttle.everywhere:
+            run.holding(await self._throttle.slot(option.connection))
+        if plan.config is not None and plan.strategy == "round-robin":
+            limit, wait = plan.config.concurrency_per_model or 1, (plan.config.queue_timeout_ms or 0) / 1000
+            run.holding(await self._gates.enter(f"{plan.name} {option.key}", limit, wait))
 
     def _target(self, option: Option) -> Target:
         """The target of an option; a connection that lacks something is passed over like one that failed."""
         try:
+            if option.connection.extra_secrets:
+                self._turn += 1
+                return self._targets.get(option.connection, option.model, self._turn)
             return self._targets.get(option.connection, option.model)
         except BadRequest as error:
             failure = Failure(FailureKind.CONFIG, error.status, error.message, code=error.code)
             raise Refused(failure, NotConfigured(error.message, field=error.field)) from error
 
-    async def _open(self, ask: ChatAsk, target: Target) -> _Opened:
+    async def _open(self, ask: ChatAsk, target: Target, plan: Plan) -> _Opened:
         adapter = self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]
         lossless = ask.raw is not None and ask.raw.dialect == adapter.dialect
         prepared = adapter.splice(ask.raw, target) if lossless and ask.raw else adapter.prepare(ask.request(), target)
         outgoing = prepared.outgoing
         outgoing.timeouts = self._timeouts
+        if plan.config is not None and plan.config.timeout_ms:
+            outgoing.timeouts = replace(self._timeouts, first_byte=plan.config.timeout_ms / 1000)
         local = self._local.get(adapter.name)
         incoming = await (local.answer(outgoing) if local is not None else self._outbound.send(outgoing))
         self._quotas.observe(target.connection_id, incoming.headers, self._ledger.clock.now_ms())
@@ -229,8 +299,50 @@ class ChatEngine:
         yield StreamTail(run.finished())
 
 
-#: Failures that no other target can mend: the request itself is at fault.
-_FINAL = frozenset({FailureKind.CALLER, FailureKind.CONTEXT})
+class _Passed(Exception):
+    """Nobody could be tried; ``shown`` is what the client gets when nothing changes by waiting."""
+
+    def __init__(self, shown: HubError) -> None:
+        super().__init__(shown.message)
+        self.shown = shown
+
+
+class _Tries:
+    """What the tries of one plan have shown so far."""
+
+    __slots__ = ("count", "last", "small", "window")
+
+    def __init__(self, plan: Plan) -> None:
+        self.count = 0
+        self.last: HubError | None = None
+        #: The window in tokens that was too small, and the models that have it.
+        self.window = 0
+        self.small: set[tuple[str, str]] = set()
+
+    def note(self, option: Option, rule: Rule, context: int | None) -> None:
+        """A try failed and another may help."""
+        if rule.next is Next.LARGER:
+            self.small.add((option.provider, option.model))
+            self.window = max(self.window, context or 1)
+
+    def too_small(self, context: int | None, option: Option) -> bool:
+        """Whether a request that was too long for another model is so for this one: its window is known and no larger."""
+        if not self.window:
+            return False
+        return (option.provider, option.model) in self.small or (context is not None and context <= self.window)
+
+
+def _shaped(ask: ChatAsk, plan: Plan) -> ChatAsk:
+    """The ask as the plan's combo wants it: its system message, and only the tools it lets through."""
+    combo = plan.combo
+    if combo is None or not (combo.system_message or combo.tool_filter_regex):
+        return ask
+    request = ask.request()
+    if combo.system_message:
+        request = with_system(request, combo.system_message)
+    if combo.tool_filter_regex:
+        request = only_tools(request, combo.tool_filter_regex)
+    return ask.reshaped(request)
 
 
 def _rejected(failure: Failure, target: Target, body: bytes, content_type: str) -> UpstreamFailed:

@@ -1,40 +1,51 @@
-"""From a model string to the targets that may serve it, in order, each exclusion with its reason (D21)."""
+"""From a request to the targets that may serve it, in order, each exclusion with its reason (D21).
+
+The tree of a model string (:mod:`hub.roots`) is kept; what this adds is the state of the moment: who is
+out of action, whom the session used before, and the order that the strategies make of the rest.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hub.errors import Forbidden, NotConfigured, RateLimited, Unavailable
-from hub.records import TERMINAL, Candidate, Connection
-from hub.routing.resolve import Resolution
-from hub.routing.strategy import Facts, Option
-from hub.targets import builtin_connection
+from hub.records import Candidate, Level
+from hub.roots import AUTO, Leaf
+from hub.routing.intent import task_of
+from hub.routing.strategy import Facts, Option, named
+from hub.senses import Moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from hub.affinity import Sessions
+    from hub.ask import ChatAsk
+    from hub.board import Board
     from hub.clock import Clock
-    from hub.providers.catalog import Catalog, ProviderRow
+    from hub.preferences import Preferences
+    from hub.quota import Quotas
     from hub.records import Caller
-    from hub.routing.cooldown import Cooldowns
-    from hub.routing.resolve import Resolver
-    from hub.routing.strategy import Strategy
+    from hub.resilience import Block, Resilience
+    from hub.roots import Group, Root, Roots
+    from hub.routing.combo import Combo, ComboConfig
+    from hub.routing.resolve import Resolution
+    from hub.routing.strategy import Mode, Strategy
+    from hub.senses import Senses
 
-AUTO = "auto"
 _MOST_KEPT = 1024
+#: How many options a refusal names.
+_MOST_TOLD = 20
 
 
-_ANYWHERE = Resolution(provider="", model=AUTO, rule=AUTO, why="'auto' stands for the first connection that can take the call")
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
     """The targets of one request: ``options`` in the order they are tried, ``candidates`` with all that were looked at.
 
-    ``last_resort`` says that its one option is cooling, and tried only because nothing else is left. Requests
-    that find the same state share a plan, so nobody changes one.
+    ``levels`` are the orders that strategies made, each with what it knew. ``last_resort`` says that its one option is out of action, and
+    tried only because nothing else is left. Requests that find the same state share a plan, so nobody changes one.
     """
 
     resolution: Resolution
@@ -43,222 +54,419 @@ class Plan:
     candidates: list[Candidate]
     order: list[int]
     last_resort: bool = False
+    levels: list[Level] = field(default_factory=list[Level])
+    mode: Mode = "fallback"
+    name: str = ""
+    combo: Combo | None = None
+    config: ComboConfig | None = None
+
+
+@dataclass(slots=True)
+class Query:
+    """What a plan is asked for. ``peek`` makes one without counting a turn, for simulations."""
+
+    model: str
+    caller: Caller
+    strategy: str = ""
+    connection_id: str = ""
+    needs: frozenset[str] = frozenset()
+    session: str = ""
+    tags: tuple[str, ...] = ()
+    all_tags: bool = False
+    ask: ChatAsk | None = None
+    peek: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing in the request narrows the choice of connections."""
+        return not (self.connection_id or self.tags or self.caller.limits.connections)
+
+
+@dataclass(slots=True)
+class _Work:
+    """One plan under way."""
+
+    query: Query
+    now: float
+    now_ms: int
+    places: dict[int, int]
+    reasons: list[str]
+    blocks: list[Block | None]
+    levels: list[Level] = field(default_factory=list[Level])
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A tree with what can be known of it beforehand: ``plan`` where its order never changes while nothing is wrong."""
+
+    root: Root
+    all: list[Option]
+    reasons: list[str]
+    candidates: list[Candidate]
+    steady: bool
+    watched: bool
+    plan: Plan | None = None
 
 
 class Planner:
-    """Makes plans. Reads only memory: the catalogue, the connections' current state, cooldowns."""
+    """Makes plans. Reads only memory."""
 
     def __init__(
         self,
         *,
-        catalog: Catalog,
-        resolver: Resolver,
-        connections: Callable[[str], Sequence[Connection]],
-        cooldowns: Cooldowns,
-        connected: Callable[[], frozenset[str]],
+        roots: Roots,
         strategies: Mapping[str, Strategy],
-        formats: frozenset[str],
+        resilience: Resilience,
+        quotas: Quotas,
+        senses: Senses,
+        board: Board,
+        sessions: Sessions,
+        preferences: Callable[[], Preferences],
         clock: Clock,
-        builtins: bool = True,
     ) -> None:
-        self._catalog = catalog
-        self._resolver = resolver
-        self._connections = connections
-        self._connected = connected
-        self._cooldowns = cooldowns
+        self._roots = roots
         self._strategies = strategies
-        self._formats = formats
+        self._resilience = resilience
+        self._quotas = quotas
+        self._senses = senses
+        self._board = board
+        self._sessions = sessions
+        self._preferences = preferences
         self._clock = clock
-        self._resolved: dict[str, Resolution] = {}
-        self._kept: dict[tuple[str, str, str, frozenset[str]], Plan] = {}
-        self._builtin = {row.id: (builtin_connection(row),) for row in catalog.providers.values() if row.builtin and builtins}
+        self._kept: dict[tuple[str, str, frozenset[str]], _Kept] = {}
 
     def forget(self) -> None:
-        """Drop kept resolutions and plans, after connections, their marks, aliases or settings changed."""
-        self._resolved.clear()
+        """Drop kept trees and plans, after connections, their marks, combos, aliases or preferences changed."""
         self._kept.clear()
 
     def resolve(self, model: str) -> Resolution:
-        """Where a model string leads.
+        """Where a model string leads. Raises what :meth:`hub.roots.Roots.make` raises."""
+        return self._tree(model, "", frozenset()).root.resolution
 
-        Raises BadRequest, AmbiguousModel or UnknownModel, and NotConfigured for a model whose wire format no adapter speaks.
+    def unpriced(self, query: Query) -> list[tuple[str, str]]:
+        """Models of the query whose price should be looked up before :meth:`plan`, because an order goes by price."""
+        kept = self._tree(query.model, query.strategy, query.needs)
+        return [] if kept.steady else self._senses.unpriced(kept.all)
+
+    def plan(self, query: Query) -> Plan:
+        """The targets of a request, best first.
+
+        Raises Forbidden for a model outside the key's list, NotConfigured when there is no connection, RateLimited
+        or Unavailable with ``retry_after`` when every one is out of action.
         """
-        found = self._resolved.get(model)
-        if found is None:
-            found = _ANYWHERE if model == AUTO else self._resolver.resolve(model)
-            self._require_adapter(found)
-            if len(self._resolved) > 1024:
-                self._resolved.clear()
-            self._resolved[model] = found
-        return found
-
-    def plan(
-        self, model: str, caller: Caller, *, strategy: str = "priority", connection_id: str = "", needs: frozenset[str] = frozenset()
-    ) -> Plan:
-        """The targets of a model string for a caller, best first.
-
-        ``auto`` stands for every connection's own choice of model; ``needs`` are abilities it must have.
-        Raises Forbidden for a model outside the key's list, NotConfigured when the provider has no
-        connection, RateLimited or Unavailable with ``retry_after`` when every one is out of action.
-        """
+        caller = query.caller
         if caller.allowed_models:
-            _require_allowed(model, caller.allowed_models)
-        key = (model, strategy, connection_id, needs)
-        quiet = self._cooldowns.quiet
-        plan = self._kept.get(key) if quiet else None
-        if plan is None:
-            plan = self._make(model, strategy, connection_id, needs)
-            if quiet and self._strategies[strategy].steady and len(self._kept) < _MOST_KEPT:
-                self._kept[key] = plan
+            require_allowed(query.model, caller.allowed_models)
+        kept = self._tree(query.model, query.strategy, query.needs)
+        calm = query.plain and not kept.watched and self._resilience.quiet
+        if calm and kept.plan is not None and not query.session:
+            return kept.plan
+        plan = self._make(kept, query, calm=calm)
+        if calm and kept.steady and not query.session:
+            kept.plan = plan
         return plan
 
-    def _make(self, model: str, strategy: str, connection_id: str, needs: frozenset[str]) -> Plan:
-        resolution = self.resolve(model)
-        places = self._anywhere(needs) if resolution.rule == AUTO else self._places(resolution)
-        now = self._clock.monotonic()
-        wanted = connection_id or resolution.connection
-        reasons = [self._reason(place.connection, wanted, now) for place in places]
-        usable = [index for index, reason in enumerate(reasons) if not reason]
+    def _tree(self, model: str, strategy: str, needs: frozenset[str]) -> _Kept:
+        key = (model, strategy, needs)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._prepared(self._roots.make(model, needs), strategy)
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = kept
+        return kept
+
+    def _prepared(self, root: Root, strategy: str) -> _Kept:
+        if strategy:
+            root.group.strategy = strategy
+        options = [option for leaf in root.leaves for option in leaf.options]
+        reasons = [reason for leaf in root.leaves for reason in leaf.reasons[: len(leaf.options)]]
+        candidates = [_candidate(option, reason) for option, reason in zip(options, reasons, strict=True)]
+        for leaf in root.leaves:
+            if not leaf.options:
+                words = leaf.reasons[0] if leaf.reasons else f"no connection for {leaf.provider}"
+                candidates.append(Candidate(provider=leaf.provider, model=leaf.model, connection_id="", connection="", excluded=words))
+        steady = self._steady(root.group) and all(self._accounts(leaf).steady or len(leaf.options) < 2 for leaf in root.leaves)
+        watched = any(leaf.wanted for leaf in root.leaves) or any(_watched(option) for option in options)
+        return _Kept(root, options, reasons, candidates, steady, watched)
+
+    def _steady(self, group: Group) -> bool:
+        nested = all(self._steady(item) for item in group.items if not isinstance(item, Leaf))
+        return nested and self._of(group.strategy).steady and not group.config.health_check_enabled
+
+    def _of(self, name: str) -> Strategy:
+        return named(self._strategies, name)
+
+    def _accounts(self, leaf: Leaf) -> Strategy:
+        preferences = self._preferences()
+        return self._of(preferences.provider_strategies.get(leaf.provider, preferences.fallback_strategy))
+
+    def _make(self, kept: _Kept, query: Query, *, calm: bool) -> Plan:
+        root = kept.root
+        work = _Work(
+            query,
+            self._clock.monotonic(),
+            self._clock.now_ms(),
+            {id(option): place for place, option in enumerate(kept.all)},
+            kept.reasons if calm else list(kept.reasons),
+            [],
+        )
+        if not calm:
+            self._exclude(root, work)
+        usable = frozenset(id(option) for option, reason in zip(kept.all, work.reasons, strict=True) if not reason)
         last_resort = not usable
         if last_resort:
-            usable = self._last_resort(places, reasons, now)
+            usable = self._last_resort(kept.all, work)
         if not usable:
-            raise self._exhausted(resolution, places, reasons, now)
-        facts = Facts(seed=self._clock.random.getrandbits(32))
-        ordered = self._strategies[strategy].order([places[index] for index in usable], facts)
-        candidates, order = _record(places, reasons, ordered)
-        return Plan(resolution, strategy, ordered, candidates, order, last_resort)
-
-    def _places(self, resolution: Resolution) -> list[Option]:
-        """Every connection of one provider, with the model asked for."""
-        connections = self._builtin.get(resolution.provider) or self._connections(resolution.provider)
-        if not connections:
-            raise self._nothing(resolution.provider)
-        return [Option(connection, resolution.provider, resolution.model) for connection in connections]
-
-    def _anywhere(self, needs: frozenset[str]) -> list[Option]:
-        """One option for each connection whose provider chats, with the model it prefers among those that can do what is needed."""
-        found: list[Option] = []
-        for provider in sorted(self._connected()):
-            row = self._catalog.find(provider)
-            if row is None or row.format not in self._formats:
-                continue
-            for connection in self._builtin.get(provider) or self._connections(provider):
-                model = preferred_model(row, connection, needs, self._formats)
-                if model:
-                    found.append(Option(connection, provider, model))
-        if not found:
-            raise NotConfigured(
-                "no connection offers a model for 'auto'; add one with `hubroute providers add`, or name a model", field="model"
-            )
-        found.sort(key=lambda one: (one.connection.priority, one.connection.created_at, one.connection.id))
-        return found
-
-    def _require_adapter(self, resolution: Resolution) -> None:
-        row = self._catalog.find(resolution.provider)
-        if row is None:  # 'auto' names no provider
-            return
-        wire = _wire(row, resolution.model)
-        if wire not in self._formats:
-            words = f"{resolution.model!r} of {row.name} speaks the wire format {wire!r}, for which this version has no chat adapter"
-            raise NotConfigured(f"{words}; choose another {'model' if row.format in self._formats else 'provider'}", field="model")
-
-    def _reason(self, connection: Connection, wanted: str, now: float) -> str:
-        """Why a connection cannot be used now; empty when it can."""
-        if not connection.active:
-            return "switched off"
-        if wanted and connection.id != wanted:
-            return "another connection was asked for"
-        if connection.test_status in TERMINAL:
-            return f"{connection.test_status.value}: {connection.last_error or 'needs a person'}"
-        cooling = self._cooldowns.of(connection.id, now)
-        return f"cooling down: {cooling.reason}" if cooling else ""
-
-    def _last_resort(self, places: Sequence[Option], reasons: list[str], now: float) -> list[int]:
-        """With nothing else left, the connection that recovers soonest from a failure which a retry may survive is tried
-        after all; one of them, so that a failing provider gets no more calls than its clients make (REL-04)."""
-        soft = [
-            (state.until, index)
-            for index, place in enumerate(places)
-            if reasons[index].startswith("cooling") and (state := self._cooldowns.of(place.connection.id, now)) and state.soft
-        ]
-        if not soft:
-            return []
-        _, index = min(soft)
-        reasons[index] = ""
-        return [index]
-
-    def _nothing(self, provider: str) -> NotConfigured:
-        row = self._catalog.get(provider)
-        return NotConfigured(
-            f"no connection for {row.name}; add one with `hubroute providers add {row.id} --name main --api-key …`", field="model"
+            raise self._exhausted(root, kept.all, work)
+        options = self._ordered(root.group, usable, work)
+        candidates = kept.candidates if calm else _told(kept, work.reasons)
+        return Plan(
+            resolution=root.resolution,
+            strategy=root.group.strategy if root.name else self._accounts(root.leaves[0]).name,
+            options=options,
+            candidates=_scored(candidates, options, work.places),
+            order=[work.places[id(option)] for option in options],
+            last_resort=last_resort,
+            levels=work.levels,
+            mode=self._of(root.group.strategy).mode,
+            name=root.name,
+            combo=root.combo,
+            config=root.group.config if root.name else None,
         )
 
-    def _exhausted(self, resolution: Resolution, places: Sequence[Option], reasons: Sequence[str], now: float) -> RateLimited | Unavailable:
+    def _exclude(self, root: Root, work: _Work) -> None:
+        """Add the reasons of the moment to those that always hold."""
+        place = 0
+        for leaf in root.leaves:
+            for option in leaf.options:
+                block = None
+                if not work.reasons[place]:
+                    block = self._resilience.blocked(option.connection, option.provider, option.model)
+                    work.reasons[place] = self._narrowed(option, leaf, work) or (block.reason if block else self._short_of(option, work))
+                work.blocks.append(block)
+                place += 1
+
+    def _narrowed(self, option: Option, leaf: Leaf, work: _Work) -> str:
+        """Why the request itself does not want an option."""
+        query = work.query
+        wanted = query.connection_id or leaf.wanted
+        if wanted and option.connection.id != wanted:
+            return "another connection was asked for"
+        allowed = query.caller.limits.connections
+        if allowed and option.connection.id not in allowed:
+            return "this key may not use it"
+        if query.tags:
+            have = option.connection.rules.tags
+            found = [tag in have for tag in query.tags]
+            if not (all(found) if query.all_tags else any(found)):
+                return f"it lacks the tags asked for ({', '.join(query.tags)})"
+        return ""
+
+    def _short_of(self, option: Option, work: _Work) -> str:
+        return self._quotas.preflight(option.connection, work.now_ms) if _watched(option) else ""
+
+    def _last_resort(self, options: Sequence[Option], work: _Work) -> frozenset[int]:
+        """With nothing else left, the option that recovers soonest from a failure which a retry may survive is tried
+        after all; one of them, so that a failing provider gets no more calls than its clients make (REL-04)."""
+        soft = [
+            (block.until, place)
+            for place, block in enumerate(work.blocks)
+            if block is not None and block.soft and work.reasons[place] == block.reason
+        ]
+        if not soft:
+            return frozenset()
+        _, place = min(soft)
+        work.reasons[place] = ""
+        return frozenset({id(options[place])})
+
+    def _ordered(self, group: Group, usable: frozenset[int], work: _Work) -> list[Option]:
+        """The usable options of a group in the order in which they are tried."""
+        heads: list[Option] = []
+        tails: dict[int, list[Option]] = {}
+        for item in group.items:
+            tail = self._turns(item, usable, work) if isinstance(item, Leaf) else self._ordered(item, usable, work)
+            if tail:
+                head = _stands_for(tail[0], item.key, item.weight) if group.name else tail[0]
+                heads.append(head)
+                tails[id(head)] = tail
+        board = group.name + (f" {group.key}" if group.key else "")
+        ordered = self._by(self._of(group.strategy), heads, Moment(work.query.ask, board, work.now), work, group)
+        if group.config.health_check_enabled and group.name:
+            ordered.sort(key=lambda option: not self._senses.healthy(option))
+        for head in heads:
+            first = tails[id(head)][0]
+            if first is not head:
+                first.score, first.factors = head.score, head.factors
+        return [option for head in ordered for option in tails[id(head)]]
+
+    def _turns(self, leaf: Leaf, usable: frozenset[int], work: _Work) -> list[Option]:
+        """The usable connections of a target, by turns; the one that the session used before comes first."""
+        options = [option for option in leaf.options if id(option) in usable]
+        if len(options) < 2:
+            return options
+        ordered = self._by(self._accounts(leaf), options, Moment(work.query.ask, f"@{leaf.provider}", work.now), work, None)
+        session = work.query.session
+        pinned = self._sessions.pinned(session, leaf.provider) if session else None
+        if pinned is not None and ordered[0].connection.id != pinned:
+            ordered.sort(key=lambda option: option.connection.id != pinned)
+        return ordered
+
+    def _by(self, strategy: Strategy, options: list[Option], moment: Moment, work: _Work, group: Group | None) -> list[Option]:
+        if strategy.steady or len(options) < 2:
+            return strategy.order(options, _NO_FACTS) if len(options) > 1 else list(options)
+        facts = self._facts(strategy, moment, work, group)
+        moment.task = facts.task
+        if strategy.sees:
+            self._senses.look(options, strategy.sees, moment)
+        ordered = strategy.order(options, facts)
+        given = {id(option): number for number, option in enumerate(options)}
+        work.levels.append(
+            Level(
+                strategy=strategy.name,
+                facts=facts.inputs(strategy.knows),
+                given=[option.key for option in options],
+                sights=[_seen(option, strategy.sees) for option in options] if strategy.sees else [],
+                order=[given[id(option)] for option in ordered],
+            )
+        )
+        return ordered
+
+    def _facts(self, strategy: Strategy, moment: Moment, work: _Work, group: Group | None) -> Facts:
+        """The facts that a strategy asks for; what it does not ask for is not found out."""
+        found: dict[str, Any] = {name: self._fact(name, moment, work, group) for name in strategy.knows}
+        return Facts(**found)
+
+    def _fact(self, name: str, moment: Moment, work: _Work, group: Group | None) -> Any:
+        made = _FACTS.get(name)
+        if made is not None:
+            return made(group)
+        return getattr(self, f"_{name}")(moment, work, group)
+
+    def _seed(self, moment: Moment, work: _Work, group: Group | None) -> int:
+        return self._clock.random.getrandbits(32)
+
+    def _turn(self, moment: Moment, work: _Work, group: Group | None) -> int:
+        return self._board.turns(moment.board) if work.query.peek else self._board.turn(moment.board)
+
+    def _sticky(self, moment: Moment, work: _Work, group: Group | None) -> int:
+        return 1 if group is not None else max(1, self._preferences().sticky_round_robin_limit)
+
+    def _deck(self, moment: Moment, work: _Work, group: Group | None) -> int:
+        return zlib.crc32(moment.board.encode())
+
+    def _last_good(self, moment: Moment, work: _Work, group: Group | None) -> str:
+        return self._board.last_good(moment.board)
+
+    def _task(self, moment: Moment, work: _Work, group: Group | None) -> str:
+        auto = group.auto if group is not None else None
+        if auto is not None and auto.task:
+            return auto.task
+        return task_of(work.query.ask.last_words()) if work.query.ask is not None else "default"
+
+    def _tools(self, moment: Moment, work: _Work, group: Group | None) -> bool:
+        return work.query.ask is not None and bool(work.query.ask.request().tools)
+
+    def _tokens(self, moment: Moment, work: _Work, group: Group | None) -> int:
+        return work.query.ask.prompt_tokens() if work.query.ask is not None else 0
+
+    def _exhausted(self, root: Root, options: Sequence[Option], work: _Work) -> RateLimited | Unavailable | NotConfigured:
         """Every target is known dead: say so at once, each with its reason, and when to come back."""
+        if not options:
+            words = "; ".join(dict.fromkeys(reason for leaf in root.leaves for reason in leaf.reasons)) or "it has no targets"
+            return NotConfigured(f"{root.resolution.model!r} has no target that could be used: {words}", field="model")
         # A cooldown that is not the reason ends without making its connection usable.
-        states = [
-            self._cooldowns.of(place.connection.id, now) if reason.startswith("cooling") else None
-            for place, reason in zip(places, reasons, strict=True)
+        blocks = [
+            block if block is not None and block.reason == reason else None
+            for block, reason in zip(work.blocks or [None] * len(options), work.reasons, strict=True)
         ]
-        waits = [state.until - now for state in states if state]
+        waits = [max(0.0, block.until - work.now) for block in blocks if block]
         rows = [
-            {"connection": place.connection.name, "reason": reason, "retryAfter": round(state.until - now, 1) if state else None}
-            for place, reason, state in zip(places, reasons, states, strict=True)
-        ]
-        kind = RateLimited if waits and len(waits) == len(places) else Unavailable
+            {
+                "connection": option.connection.name,
+                "provider": option.provider,
+                "model": option.model,
+                "reason": reason,
+                "retryAfter": round(max(0.0, block.until - work.now), 1) if block else None,
+            }
+            for option, reason, block in zip(options, work.reasons, blocks, strict=True)
+        ][:_MOST_TOLD]
+        limited = waits and len(waits) == len(options) and all(block and block.scope != "provider" for block in blocks)
+        kind = RateLimited if limited else Unavailable
         listing = "; ".join(f"{row['connection']}: {row['reason']}" for row in rows)
         return kind(
-            f"no connection can take {resolution.model} now ({listing})",
+            f"no connection can take {root.resolution.model} now ({listing})",
             retry_after=min(waits) if waits else None,
             data={"targets": rows},
         )
 
 
-def _require_allowed(model: str, patterns: Sequence[str]) -> None:
+_NO_FACTS = Facts()
+#: Facts that come from the configuration of a group alone.
+_FACTS: dict[str, Callable[[Group | None], Any]] = {
+    "weights": lambda group: group.config.weights.model_dump(by_alias=True) if group and group.config.weights else {},
+    "pack": lambda group: (group.auto.pack if group.auto else "") or group.config.mode_pack or "" if group else "",
+    "variant": lambda group: (group.auto.variant if group.auto else "") or group.config.router_strategy or "rules" if group else "rules",
+    "exploration": lambda group: group.config.exploration_rate or 0.0 if group else 0.0,
+    "budget_cap": lambda group: group.config.budget_cap if group else None,
+}
+
+
+def require_allowed(model: str, patterns: Sequence[str]) -> None:
+    """Raise Forbidden when a key's list has no pattern that a model string fits."""
     if not any(fnmatchcase(model, pattern) for pattern in patterns):
         raise Forbidden(f"this key may not use model {model!r}; its list is {', '.join(patterns)}", field="model")
 
 
-def preferred_model(row: ProviderRow, connection: Connection, needs: frozenset[str], formats: frozenset[str]) -> str:
-    """The model a connection uses when none is named: its default, else the provider's first chat model with the abilities
-    needed. Models that speak none of these wire formats are passed over."""
-    if connection.default_model:
-        names = [connection.default_model]
-    elif connection.models:
-        able = _able(row, needs)
-        names = sorted(connection.models, key=lambda name: able.index(name) if name in able else len(able))
-    else:
-        names = _able(row, needs)
-    return next((name for name in names if _wire(row, name) in formats), "")
+def _watched(option: Option) -> bool:
+    """Whether a connection's own rules look at its quota."""
+    rules = option.connection.rules
+    return rules.preflight or rules.limit_percent > 0
 
 
-def _able(row: ProviderRow, needs: frozenset[str]) -> list[str]:
-    """The provider's chat models with these abilities."""
-    return [model.id for model in row.models if model.kind == "chat" and needs.issubset(model.caps)]
+def _stands_for(option: Option, key: str, weight: float) -> Option:
+    """An option as the head of its target: with the target's key and weight."""
+    if option.key == key and option.weight == weight:
+        return option
+    return Option(option.connection, option.provider, option.model, key, weight, option.label)
 
 
-def _wire(row: ProviderRow, model: str) -> str:
-    """The wire format of a model: its own, else its provider's."""
-    listed = row.model(model)
-    return (listed.wire if listed else "") or row.format
+def _seen(option: Option, sees: frozenset[str]) -> dict[str, Any]:
+    return {name: getattr(option.sight, name) for name in sees}
 
 
-def _record(places: Sequence[Option], reasons: Sequence[str], ordered: list[Option]) -> tuple[list[Candidate], list[int]]:
-    """All that was looked at, and the order as places in it."""
-    candidates = [
-        Candidate(
-            provider=place.provider,
-            model=place.model,
-            connection_id=place.connection.id,
-            connection=place.connection.name,
-            excluded=reason,
-        )
-        for place, reason in zip(places, reasons, strict=True)
+def _candidate(option: Option, reason: str) -> Candidate:
+    return Candidate(
+        provider=option.provider,
+        model=option.model,
+        connection_id=option.connection.id,
+        connection=option.connection.name,
+        excluded=reason,
+        step="" if option.key == option.connection.id else option.key,
+    )
+
+
+def _told(kept: _Kept, reasons: Iterable[str]) -> list[Candidate]:
+    """The candidates with the reasons of the moment."""
+    made = [
+        candidate if candidate.excluded == reason else _candidate(option, reason)
+        for candidate, option, reason in zip(kept.candidates, kept.all, reasons, strict=False)
     ]
-    index = {id(place): number for number, place in enumerate(places)}
-    order = [index[id(option)] for option in ordered]
-    for number, option in zip(order, ordered, strict=True):
-        if option.score is not None:
-            candidates[number].score, candidates[number].factors = option.score, dict(option.factors)
-    return candidates, order
+    return made + kept.candidates[len(kept.all) :]
+
+
+def _scored(candidates: list[Candidate], options: Sequence[Option], places: Mapping[int, int]) -> list[Candidate]:
+    """The candidates with the scores that strategies gave; the same list where none did."""
+    scored = [option for option in options if option.score is not None]
+    if not scored:
+        return candidates
+    made = list(candidates)
+    for option in scored:
+        place = places[id(option)]
+        one = _candidate(option, made[place].excluded)
+        one.score, one.factors = option.score, dict(option.factors)
+        made[place] = one
+    return made
+
+
+__all__ = ["AUTO", "Plan", "Planner", "Query", "require_allowed"]

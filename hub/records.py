@@ -186,7 +186,7 @@ class UsageRow(msgspec.Struct, kw_only=True):
 class Candidate(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One target that was considered. ``excluded`` says why it was not used, empty when it was in the order.
 
-    ``facts`` are those that the strategy read, so that the order can be made again from the record.
+    ``step`` is the execution key of a combo's target.
     """
 
     provider: str
@@ -195,10 +195,8 @@ class Candidate(msgspec.Struct, kw_only=True, omit_defaults=True):
     connection: str
     excluded: str = ""
     step: str = ""
-    weight: float = 0.0
     score: float | None = None
     factors: dict[str, float] = {}
-    facts: dict[str, Any] = {}
 
 
 class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -214,11 +212,22 @@ class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
     message: str = ""
 
 
-class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Why a request went where it did (D21). ``resolution`` names the rule that read the model string.
+class Level(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One order that a strategy made: of the targets of a combo, or of the connections of a provider.
 
-    ``inputs`` are what the strategy knew besides the candidates (:meth:`hub.routing.strategy.Facts.inputs`).
+    ``given`` are the keys of the options as it got them, ``sights`` what it saw of each, ``facts`` what it knew besides
+    (:meth:`hub.routing.strategy.Facts.inputs`), ``order`` places in ``given``. From these the same order can be made again.
     """
+
+    strategy: str
+    facts: dict[str, Any] = {}
+    given: list[str] = []
+    sights: list[dict[str, Any]] = []
+    order: list[int] = []
+
+
+class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Why a request went where it did (D21). ``resolution`` names the rule that read the model string."""
 
     request_id: str
     at: int
@@ -227,7 +236,7 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
     resolution: str
     strategy: str
     combo: str = ""
-    inputs: dict[str, Any] = {}
+    levels: list[Level] = []
     candidates: list[Candidate] = []
     order: list[int] = []
     attempts: list[Attempt] = []
