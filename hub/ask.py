@@ -97,6 +97,14 @@ class ChatAsk:
         last = next((message for message in reversed(messages) if message.role is Role.USER), None)
         return "\n".join(part.text for part in last.parts if isinstance(part, Text)) if last else ""
 
+    def max_output(self) -> int | None:
+        """The most tokens of output that the caller asks for, None where it is left open."""
+        return self.raw.max_tokens if self.raw is not None else self.request().max_tokens
+
+    def choices(self) -> int:
+        """How many answers the caller asks for at once."""
+        return (self.raw.choices if self.raw is not None else self.request().n) or 1
+
     def reshaped(self, request: ChatRequest) -> ChatAsk:
         """This ask with another request, which no longer is the client's bytes."""
         made = ChatAsk(

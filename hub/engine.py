@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub.ask import ChatAsk, ChatReply, StreamHead, StreamItem, StreamTail
 from hub.attempts import Run, mask, spoken
-from hub.budget import affordable
+from hub.bounds import affordable, bounds, ceiling, rough_prompt
 from hub.chat import ChatEvent, ChatResponse, Usage
 from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, Unavailable, UpstreamFailed, UpstreamRejected, UpstreamTimeout
 from hub.fallback import Next
@@ -22,7 +22,7 @@ from hub.flow import Patience, Refused, pass_through, translate
 from hub.outbound.base import OutboundError, Timeouts
 from hub.plan import Query
 from hub.providers.base import Failure, FailureKind, LocalAdapter
-from hub.reshape import only_tools, with_system
+from hub.reshape import cap_tokens, only_tools, with_system
 from hub.waiting import Line
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ class ChatEngine:
                 shaped = _shaped(ask, plan)
                 if ask.budget is not None:
                     plan = replace(plan, options=await affordable(shaped, plan.options, self._targets, self._prices))
+                if self._ledger.budgets.limited(ctx.caller.key_id):
+                    plan, shaped = await self._held(plan, shaped, run, ctx)
                 return await self._first_success(plan, shaped, run, finish)
             except _Passed as error:
                 if not await self._waiting.pause(error.shown, line):
@@ -158,6 +160,26 @@ class ChatEngine:
             raise _Passed(error) from error
         run.planned(plan)
         return plan
+
+    async def _held(self, plan: Plan, ask: ChatAsk, run: Run, ctx: Context) -> tuple[Plan, ChatAsk]:
+        """Hold what the call may cost against the caller's budgets; where that is more than is left, the output is cut to it.
+
+        Targets whose price is unknown are left out: no budget could be kept with them. Raises BudgetSpent.
+        """
+        known = await bounds(ask, plan.options, self._targets, self._prices, prompt=rough_prompt(ask))
+        most = max((bound.most for bound in known), default=None)
+        least = min((bound.least for bound in known), default=0.0)
+        if run.hold is None:
+            first = plan.options[0]
+            run.hold = await self._ledger.budgets.hold(ctx.caller.key_id, most, group=f"{first.provider}/{first.model}", least=least)
+        hold = run.hold
+        fits = [bound for bound in known if bound.least <= hold.granted]
+        if hold.degrade:
+            fits.sort(key=lambda bound: bound.most)
+        if most is not None and hold.granted < most:
+            limit = min(ceiling(bound, hold.granted, self._prices) for bound in fits)
+            ask = ask.reshaped(cap_tokens(ask.request(), limit))
+        return replace(plan, options=[bound.option for bound in fits]), ask
 
     async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, finish: Callable[..., Any]) -> Any:
         """Try the plan's options until one answers; raise the last real upstream error when none does.

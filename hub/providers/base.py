@@ -47,7 +47,8 @@ class Target:
 class RawChat:
     """A client's request as it came: ``body`` in ``dialect``, with the two facts routing needs.
 
-    ``include_usage`` says whether the client asked for usage in its stream (OpenAI ``stream_options``).
+    ``include_usage`` says whether the client asked for usage in its stream (OpenAI ``stream_options``);
+    ``max_tokens`` and ``choices`` (OpenAI ``n``) are what it may cost at most, None where the request leaves them open.
     ``headers`` are those of the client's that belong to its dialect (``anthropic-beta``), names in lower case;
     an adapter sends on the ones it knows.
     """
@@ -57,6 +58,8 @@ class RawChat:
     model: str
     stream: bool = False
     include_usage: bool = False
+    max_tokens: int | None = None
+    choices: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
 
