@@ -15,7 +15,7 @@ from hub.skill import details_of
 from hub.wire import Body
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from hub.store.values import Values
 
@@ -153,16 +153,19 @@ class PreferenceStore:
             self._seen = stored
             self.current = Preferences.model_validate(stored or {})
 
-    async def change(self, patch: Mapping[str, Any]) -> Preferences:
+    async def change(self, patch: Mapping[str, Any], *, check: Callable[[Preferences], None] | None = None) -> Preferences:
         """Merge a patch of wire names into what is set; nested objects are merged, None resets a field.
 
-        Raises InvalidInput naming every field at fault; nothing is stored then.
+        ``check`` looks at the outcome before it is stored. Raises InvalidInput naming every field at fault, and what
+        ``check`` raises; nothing is stored then.
         """
         merged = _merged(self._values.get(_NAME) or {}, patch)
         try:
             made = Preferences.model_validate(merged)
         except ValidationError as error:
             raise InvalidInput(details_of(error)) from None
+        if check is not None:
+            check(made)
         await self._values.set(_NAME, made.model_dump(mode="json", by_alias=True, exclude_defaults=True))
         self.refresh()
         return self.current
