@@ -243,7 +243,7 @@ class Roots:
                     at = f"{key}>{connection.id}" if key else connection.id
                     option = Option(connection, provider, model, at)
                     group.items.append(Leaf(at, provider, model, [option], [_never(connection, model, ())]))
-        group.items.sort(key=lambda item: _stored_order(item))
+        group.items.sort(key=_stored_order)
         return group
 
     def _require_adapter(self, resolution: Resolution) -> None:

@@ -1,4 +1,4 @@
-"""Settings that change while the hub runs: routing, resilience, caches, retention. Each change is checked as a whole before it is stored."""
+"""Settings that change while the hub runs: routing, resilience, caches, retention. A change is checked as a whole before it is stored."""
 
 from __future__ import annotations
 
