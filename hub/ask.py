@@ -49,7 +49,7 @@ class ChatAsk:
     ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent.
     """
 
-    __slots__ = ("_decode", "_request", "budget", "chain", "connection", "hints", "model", "needs", "raw", "session", "strategy", "stream")
+    __slots__ = ("_decode", "_request", "budget", "chain", "connection", "hints", "model", "needs", "raw", "session", "session_id", "strategy", "stream")
 
     def __init__(
         self,
@@ -71,7 +71,9 @@ class ChatAsk:
         self.strategy = strategy
         self.needs = needs
         self.hints = hints
-        #: The effective session, and the prompt's prefix as provider caches see it, once somebody found them out.
+        #: The effective session id, the caller's own name for it, and the prompt's prefix as provider caches see it: once somebody
+        #: found them out.
+        self.session_id = ""
         self.session = ""
         self.chain: Any = None
         whole = raw or request
@@ -115,7 +117,7 @@ class ChatAsk:
             needs=self.needs,
             hints=self.hints,
         )
-        made.session = self.session
+        made.session, made.session_id = self.session, self.session_id
         return made
 
     def prompt_tokens(self) -> int:

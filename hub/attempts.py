@@ -13,7 +13,7 @@ import msgspec
 
 from hub.chat import Usage
 from hub.errors import HubError, UpstreamFailed
-from hub.fallback import rule_of
+from hub.fallback import rule_for
 from hub.log import logger
 from hub.outbound.base import LOCAL_FAULTS, OutboundError
 from hub.providers.base import Failure, FailureKind, Watcher
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
     from hub.affinity import Sessions
     from hub.ask import ChatAsk
-    from hub.board import Board
     from hub.budgets import Budgets, Hold
     from hub.clock import Clock
+    from hub.comboboard import ComboBoard
     from hub.context import Context
     from hub.fallback import Rule
-    from hub.inflight import Inflight
+    from hub.inflight import InFlight
     from hub.outbound.base import Incoming
     from hub.plan import Plan
+    from hub.prefixes import Prefixes
     from hub.prices import Priced, Prices
     from hub.resilience import Resilience
     from hub.routing.strategy import Option
     from hub.secret import Secret
     from hub.telemetry import Telemetry
-    from hub.throttle import Slot
-    from hub.warmth import Warmth
+    from hub.throttle import Ticket
 
 log = logger("hub.attempts")
 
@@ -66,10 +66,10 @@ class Ledger:
         prices: Prices,
         resilience: Resilience,
         telemetry: Telemetry,
-        board: Board,
+        board: ComboBoard,
         sessions: Sessions,
-        inflight: Inflight,
-        warmth: Warmth,
+        inflight: InFlight,
+        prefixes: Prefixes,
         budgets: Budgets,
         add_usage: Callable[[UsageRow], None],
         add_decision: Callable[[Decision], None],
@@ -81,10 +81,24 @@ class Ledger:
         self.board = board
         self.sessions = sessions
         self.inflight = inflight
-        self.warmth = warmth
+        self.prefixes = prefixes
         self.budgets = budgets
         self.add_usage = add_usage
         self.add_decision = add_decision
+        #: Connection -> calls under way.
+        self.running: dict[str, int] = {}
+
+    def called(self, connection_id: str) -> None:
+        """A call to a connection begins."""
+        self.running[connection_id] = self.running.get(connection_id, 0) + 1
+
+    def returned(self, connection_id: str) -> None:
+        """It is over."""
+        left = self.running.get(connection_id, 0) - 1
+        if left > 0:
+            self.running[connection_id] = left
+        else:
+            self.running.pop(connection_id, None)
 
     def begin(self, ask: ChatAsk, ctx: Context) -> Run:
         """Start the record of a request."""
@@ -95,7 +109,7 @@ class Run:
     """One request under way. Methods are called in the order of a request's life; the last one wins nothing twice."""
 
     __slots__ = (
-        "_ask", "_began", "_bytes", "_counted", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_name", "_option",
+        "_ask", "_began", "_bytes", "_calling", "_counted", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_name", "_option",
         "_priced", "_prompt", "_row", "_slots", "_started", "_watcher", "hold", "usage",
     )  # fmt: skip
 
@@ -110,7 +124,8 @@ class Run:
         self._name = ""
         #: Providers whose breaker has counted this request already.
         self._counted: set[str] = set()
-        self._slots: list[Slot] = []
+        self._slots: list[Ticket] = []
+        self._calling = ""
         self._incoming: Incoming | None = None
         self._watcher: Watcher | None = None
         self._priced: Priced | None = None
@@ -125,7 +140,7 @@ class Run:
         self._row = UsageRow(
             request_id=ctx.request_id, at=at, door=ctx.door, skill="chat", key_id=caller.key_id, key_name=caller.name, provider="",
             model="", requested_model=ask.model, connection_id="", usage=Usage(), cost=0.0, price_source="none", status=200,
-            outcome="ok", latency_ms=0, stream=ask.stream, session=ask.session,
+            outcome="ok", latency_ms=0, stream=ask.stream, session=ask.session_id,
         )  # fmt: skip
         self._decision = Decision(
             request_id=ctx.request_id, at=at, key_id=caller.key_id, requested_model=ask.model, resolution="", strategy=""
@@ -153,13 +168,15 @@ class Run:
         self._option = option
         self._current = Attempt(provider=option.provider, model=option.model, connection_id=option.connection.id, started_at=clock.now_ms())
         self._decision.attempts.append(self._current)
+        self._ledger.called(option.connection.id)
+        self._calling = option.connection.id
         row = self._row
         row.provider, row.model, row.connection_id = option.provider, option.model, option.connection.id
         if row.combo:
             row.step = option.key
         return self._current
 
-    def holding(self, slot: Slot) -> None:
+    def holding(self, slot: Ticket) -> None:
         """A place in a queue or at a gate is held; it is given back when the attempt or the request is over."""
         self._slots.append(slot)
 
@@ -274,14 +291,14 @@ class Run:
         """Tell everybody who learns from failures; what a failure of ours says of the provider is nothing."""
         option, ledger = self._option, self._ledger
         if option is None or (fault is not None and fault.fault in LOCAL_FAULTS):
-            return rule_of(failure)
+            return rule_for(failure)
         if self._name:
             ledger.board.note(
                 self._name, option.key, ok=False, status=failure.status, latency_ms=self._since(self._started),
                 fallback=len(self._decision.attempts) > 1, model=option.model, provider=option.provider,
             )  # fmt: skip
         reached = fault is None or fault.reached
-        return ledger.resilience.failed(option.connection, option.provider, option.model, failure, reached=reached, counted=self._counted)
+        return ledger.resilience.failed(option.connection, option.provider, option.model, failure, reached=reached, request=self._counted)
 
     def _succeeded(self) -> None:
         if self._current is not None:
@@ -290,13 +307,18 @@ class Run:
         if option is None:
             return
         ledger.resilience.succeeded(option.connection, option.provider, option.model)
-        session = self._row.session
+        session = self._ask.session
         if session:
             ledger.sessions.pin(session, option.provider, option.connection.id)
+            ledger.sessions.answered(session, option.connection.id)
         if self._ask.chain is not None:
-            ledger.warmth.remember(self._ask.chain, option.connection.id)
+            ledger.prefixes.remember(self._ask.chain, option.connection.id, option.model)
 
     def _free(self) -> None:
+        """Give back what the attempt holds."""
+        if self._calling:
+            self._ledger.returned(self._calling)
+            self._calling = ""
         while self._slots:
             self._slots.pop().release()
 
@@ -320,7 +342,7 @@ class Run:
                 self._name, self._option.key, ok=True, status=row.status, latency_ms=row.latency_ms,
                 fallback=row.fallbacks > 0, model=row.model, provider=row.provider,
             )  # fmt: skip
-        ledger.inflight.end(row.request_id)
-        ledger.telemetry.note(row)
+        ledger.inflight.end(row)
+        ledger.telemetry.note(row, decision.attempts)
         ledger.add_usage(row)
         ledger.add_decision(decision)

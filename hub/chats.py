@@ -8,9 +8,11 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from hub.ask import ChatAsk
 from hub.plan import require_allowed
-from hub.reshape import cap_tokens, with_model
+from hub.reshape import cap_tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -54,9 +56,12 @@ class Chats:
             if verdict.model or verdict.max_tokens:
                 request = ask.request()
                 if verdict.model:
-                    request = with_model(request, verdict.model)
+                    request = replace(request, model=verdict.model)
                 if verdict.max_tokens:
                     request = cap_tokens(request, verdict.max_tokens)
                 ask = ask.reshaped(request)
-        ask.session = self._sessions.of(ask, ctx)
+        ask.session_id = self._sessions.explicit(ask)
+        if ask.session_id:
+            ask.session = self._sessions.of(ctx.caller, ask.session_id)
+            self._sessions.begin(ask.session)
         return ask

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hub.ask import ChatAsk, ChatReply, StreamHead, StreamItem, StreamTail
@@ -22,7 +23,9 @@ from hub.flow import Patience, Refused, pass_through, translate
 from hub.outbound.base import OutboundError, Timeouts
 from hub.plan import Query
 from hub.providers.base import Failure, FailureKind, LocalAdapter
-from hub.reshape import cap_tokens, only_tools, with_system
+from hub.reshape import cap_tokens, keep_tools, with_system
+from hub.routing.pattern import compiled
+from hub.throttle import Limits, limits_for
 from hub.waiting import Line
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from hub.outbound.base import Incoming
     from hub.outbound.client import Outbound
     from hub.plan import Plan, Planner
+    from hub.preferences import Profile, RequestQueue
     from hub.prices import Prices
     from hub.providers.base import Adapter, Prepared, Target
     from hub.quota import Quotas
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
     from hub.senses import Senses
     from hub.settings import Settings
     from hub.targets import Targets
-    from hub.throttle import Gates, Throttle
+    from hub.throttle import Throttle
     from hub.waiting import Waiting
 
 
@@ -75,7 +79,8 @@ class ChatEngine:
         senses: Senses,
         sessions: Sessions,
         throttle: Throttle,
-        gates: Gates,
+        queue: Callable[[], RequestQueue],
+        profile: Callable[[str], Profile],
         waiting: Waiting,
         settings: Settings,
     ) -> None:
@@ -90,7 +95,8 @@ class ChatEngine:
         self._senses = senses
         self._sessions = sessions
         self._throttle = throttle
-        self._gates = gates
+        self._queue = queue
+        self._profile = profile
         self._waiting = waiting
         self._timeouts = Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout)
         self._attempts = settings.attempt_limit
@@ -231,12 +237,15 @@ class ChatEngine:
 
     async def _place(self, option: Option, plan: Plan, run: Run) -> None:
         """A place in the connection's queue, and at the gate of a combo that bounds the calls to one target."""
-        rules = option.connection.rules
-        if rules.max_concurrent or rules.rate_limit or self._throttle.everywhere:
-            run.holding(await self._throttle.slot(option.connection))
+        rules, queue = option.connection.rules, self._queue()
+        if rules.max_concurrent or rules.rate_limit or queue.auto_enable_api_key_providers:
+            limits = limits_for(rules, queue, self._profile(option.provider))
+            if limits is not None:
+                run.holding(await self._throttle.slot(option.connection.id, limits))
         if plan.config is not None and plan.strategy == "round-robin":
-            limit, wait = plan.config.concurrency_per_model or 1, (plan.config.queue_timeout_ms or 0) / 1000
-            run.holding(await self._gates.enter(f"{plan.name} {option.key}", limit, wait))
+            places, wait = plan.config.concurrency_per_model or 1, (plan.config.queue_timeout_ms or 0) / 1000
+            limits = Limits(concurrent=places, max_wait=wait)
+            run.holding(await self._throttle.slot(f"{plan.name} {option.key}", limits))
 
     def _target(self, option: Option) -> Target:
         """The target of an option; a connection that lacks something is passed over like one that failed."""
@@ -354,6 +363,9 @@ class _Tries:
         return (option.provider, option.model) in self.small or (context is not None and context <= self.window)
 
 
+_pattern = lru_cache(maxsize=256)(compiled)
+
+
 def _shaped(ask: ChatAsk, plan: Plan) -> ChatAsk:
     """The ask as the plan's combo wants it: its system message, and only the tools it lets through."""
     combo = plan.combo
@@ -363,7 +375,7 @@ def _shaped(ask: ChatAsk, plan: Plan) -> ChatAsk:
     if combo.system_message:
         request = with_system(request, combo.system_message)
     if combo.tool_filter_regex:
-        request = only_tools(request, combo.tool_filter_regex)
+        request = keep_tools(request, _pattern(combo.tool_filter_regex))
     return ask.reshaped(request)
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from hub.affinity import Sessions
     from hub.ask import ChatAsk
-    from hub.board import Board
     from hub.clock import Clock
+    from hub.comboboard import ComboBoard
     from hub.preferences import Preferences
     from hub.quota import Quotas
     from hub.records import Caller
@@ -119,7 +119,7 @@ class Planner:
         resilience: Resilience,
         quotas: Quotas,
         senses: Senses,
-        board: Board,
+        board: ComboBoard,
         sessions: Sessions,
         preferences: Callable[[], Preferences],
         clock: Clock,

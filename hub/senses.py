@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hub.prefixes import chain
+from hub.routing.breaker import BreakerState
 from hub.routing.intent import fit
 from hub.routing.strategy import SIGHTS, Sight
 
@@ -14,18 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from hub.ask import ChatAsk
-    from hub.board import Board
     from hub.clock import Clock
+    from hub.comboboard import ComboBoard
+    from hub.prefixes import Chain, Prefixes
     from hub.prices import Prices
     from hub.providers.catalog import Catalog
     from hub.quota import Quotas
     from hub.resilience import Resilience
     from hub.routing.strategy import Option
     from hub.telemetry import Telemetry
-    from hub.warmth import Warmth
 
 #: How much of a price is input and how much output, where one figure has to do (routing.md 2.4).
 _INPUT_SHARE = 0.6
+_HEALTH = {BreakerState.CLOSED: 1.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPEN: 0.0}
 _TIERS = {"ultra": 1.0, "pro": 0.67, "standard": 0.33, "free": 0.0}
 #: An error older than this says nothing of now.
 _TROUBLE_MS = 600_000
@@ -37,20 +40,19 @@ class Moment:
     ``board`` names the counters: a combo's name, or ``@provider`` where the connections of a provider take turns.
     """
 
-    __slots__ = ("_chain", "ask", "board", "now", "task")
+    __slots__ = ("ask", "board", "now", "task")
 
     def __init__(self, ask: ChatAsk | None, board: str, now: float, task: str = "default") -> None:
         self.ask = ask
         self.board = board
         self.now = now
         self.task = task
-        self._chain: Any = None
 
-    def chain(self, warmth: Warmth) -> Any:
-        """The prompt's prefix as the provider caches would see it; made once."""
-        if self._chain is None and self.ask is not None:
-            self._chain = warmth.chain(self.ask)
-        return self._chain
+    def chain(self) -> Chain | None:
+        """The prompt's prefix as the provider caches would see it; made once for a request."""
+        if self.ask is not None and self.ask.chain is None:
+            self.ask.chain = chain(self.ask)
+        return self.ask.chain if self.ask is not None else None
 
 
 class Senses:
@@ -64,8 +66,8 @@ class Senses:
         quotas: Quotas,
         resilience: Resilience,
         telemetry: Telemetry,
-        board: Board,
-        warmth: Warmth,
+        board: ComboBoard,
+        prefixes: Prefixes,
         clock: Clock,
         running: Callable[[str], int],
     ) -> None:
@@ -75,7 +77,7 @@ class Senses:
         self._resilience = resilience
         self._telemetry = telemetry
         self._board = board
-        self._warmth = warmth
+        self._prefixes = prefixes
         self._clock = clock
         self._calls = running
         self._facts: dict[str, Callable[[Option, Moment], Any]] = {name: getattr(self, f"_{name}") for name in SIGHTS}
@@ -126,13 +128,13 @@ class Senses:
         return self._telemetry.of(option.provider, option.model).success
 
     def _health(self, option: Option, moment: Moment) -> float:
-        return self._resilience.health(option.provider)
+        return _HEALTH[self._resilience.breaker(option.provider)]
 
     def _quota(self, option: Option, moment: Moment) -> float | None:
-        return self._quotas.left(option.connection.id, self._clock.now_ms())
+        return self._quotas.left(option.connection.id, self._clock.now_ms(), model=option.model)
 
     def _resets_in(self, option: Option, moment: Moment) -> float | None:
-        return self._quotas.resets_in(option.connection.id, self._clock.now_ms())
+        return self._quotas.resets_in(option.connection.id, self._clock.now_ms(), model=option.model)
 
     def _uses(self, option: Option, moment: Moment) -> int:
         return self._board.uses(moment.board, _counted(option, moment))[0]
@@ -160,8 +162,8 @@ class Senses:
         return _TIERS.get(option.connection.rules.tier, _TIERS["standard"])
 
     def _warm(self, option: Option, moment: Moment) -> float:
-        chain = moment.chain(self._warmth)
-        return self._warmth.warm(chain, option.connection.id) if chain else 0.0
+        prefix = moment.chain()
+        return self._prefixes.warm(prefix, option.connection.id, option.model) if prefix is not None else 0.0
 
     def _tools(self, option: Option, moment: Moment) -> bool:
         row = self._catalog.find(option.provider)
