@@ -181,4 +181,4 @@ def _with(request: ChatRequest, words: str) -> ChatRequest:
 
 def _shown(mark: str, text: str) -> str:
     """An answer between marks that it cannot close itself."""
-    return f"<{mark}>\n{text[:_SHOWN].replace('</answer', '<\\u200b/answer')}\n</{mark}>"
+    return f"<{mark}>\n{text[:_SHOWN].replace('</answer', '< /answer')}\n</{mark}>"

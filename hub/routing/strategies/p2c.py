@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def order(options: Sequence[Option], facts: Facts) -> list[Option]:
-    """The better of two in front, the rest as stored. Of two there is nothing to draw.
+    """The better of two in front, the rest as stored. Two that are in the same shape share the work by chance.
 
     Those that cannot answer (their breaker is open, their window too small) are not drawn while others are there, and go last.
     """
@@ -32,14 +32,10 @@ def _better_first(options: list[Option], facts: Facts) -> list[Option]:
     count = len(options)
     if count < 2:
         return options
-    first, second = 0, 1
-    if count > 2:
-        chance = facts.chance
-        first, second = chance.below(count), chance.below(count - 1)
-        if second >= first:
-            second += 1
-        else:
-            first, second = second, first
+    chance = facts.chance
+    first, second = chance.below(count), chance.below(count - 1)
+    second += second >= first
+    # Equal ones go by chance too: the first of a pair is as likely to be the one as the other.
     pick = second if penalty(options[second]) < penalty(options[first]) else first
     return [options[pick], *options[:pick], *options[pick + 1 :]]
 
