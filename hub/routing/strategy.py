@@ -7,14 +7,17 @@ same order can be made again (D21).
 
 from __future__ import annotations
 
-import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
+from hub.errors import BadRequest
+from hub.routing.chance import Chance
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from hub.records import Connection
 
@@ -100,13 +103,17 @@ class Facts:
     tokens: int = 0
 
     @property
-    def random(self) -> random.Random:
+    def chance(self) -> Chance:
         """Chance, the same again for the same seed."""
-        return random.Random(self.seed)  # noqa: S311 - spreads load; no secret comes of it
+        return Chance(self.seed)
 
     def inputs(self, names: frozenset[str]) -> dict[str, Any]:
-        """These facts for the decision record, to make the same order again with ``Facts(**inputs)``."""
-        return {name: getattr(self, name) for name in sorted(names)}
+        """These facts for the decision record, as plain JSON values, to make the same order again with ``Facts(**inputs)``."""
+        return {name: _plain(getattr(self, name)) for name in sorted(names)}
+
+
+def _plain(value: Any) -> Any:
+    return dict(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ class Strategy:
     ``sees`` names the :class:`Sight` facts and ``knows`` the :class:`Facts` that it reads. ``steady`` promises that the same options in
     the same order always give the same order, so that a plan may be kept: it sees and knows nothing. ``mode`` says how the order is
     run: one after the other until one answers, all at once with a judge (fusion), or each on the answer before it (pipeline).
-    ``accounts`` marks those that can also order the connections of a provider.
+    ``accounts`` marks those that can also order the connections of a provider. ``aliases`` are further names that may be written for it.
     """
 
     name: str
@@ -126,8 +133,19 @@ class Strategy:
     knows: frozenset[str] = frozenset()
     mode: Mode = "fallback"
     accounts: bool = False
+    aliases: tuple[str, ...] = ()
 
     @property
     def steady(self) -> bool:
         """Whether the order depends on the options and nothing else."""
         return not self.sees and not self.knows
+
+
+def named(strategies: Mapping[str, Strategy], name: str) -> Strategy:
+    """The strategy of this name or alias. Raises BadRequest naming those there are."""
+    found = strategies.get(name)
+    if found is None:
+        found = next((one for one in strategies.values() if name in one.aliases), None)
+    if found is None:
+        raise BadRequest(f"no routing strategy {name!r}; there are {', '.join(sorted(strategies))}", field="strategy")
+    return found
