@@ -18,22 +18,25 @@ from hub.clock import Clock
 from hub.context import Context
 from hub.engine import ChatEngine
 from hub.errors import Cancelled, Forbidden, HubError, Internal, Unauthenticated, Unavailable, UnknownSkill
+from hub.events import Events
 from hub.log import logger, masked, secret_name
 from hub.outbound.client import Outbound
 from hub.plan import Planner
+from hub.preferences import PreferenceStore
 from hub.prices import Prices
 from hub.providers.base import Adapter
 from hub.providers.catalog import Catalog
 from hub.quota import Quotas
 from hub.records import AuditRow, Caller
 from hub.registry import Skills, load
-from hub.routing.cooldown import Cooldowns, Cooling
+from hub.resilience import Resilience
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Strategy
 from hub.skill import Audit, CostClass
 from hub.store import Store
 from hub.targets import Targets
 from hub.tasks import LiveTasks
+from hub.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -64,7 +67,20 @@ class Hub:
         self.tasks = LiveTasks(self.store, self.clock)
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.prices = Prices(self.catalog, dict)
-        self.cooldowns = Cooldowns()
+        self.preferences = PreferenceStore(self.store.values)
+        self.events = Events(self.clock)
+        self.resilience = Resilience(
+            clock=self.clock,
+            settings=lambda: self.preferences.current.resilience_settings,
+            profile=self.catalog.profile,
+            per_model=lambda connection: self.catalog.per_model(connection.provider, connection.rules.model_quotas),
+            mark=self.mark,
+            state=self.store.state,
+            events=self.events,
+            current=self.store.connections.peek,
+        )
+        self.cooldowns = self.resilience.cooldowns
+        self.throttle = Throttle(self.clock)
         self.quotas = Quotas()
         self.targets = Targets(self.catalog)
         self.planner = Planner(
@@ -101,8 +117,6 @@ class Hub:
         self.on_stop: list[Callable[[], None]] = []
         self.on_close: list[Callable[[], Awaitable[None]]] = []
         self._builtin = frozenset(row.id for row in self.catalog.providers.values() if row.builtin)
-        #: Connection -> the end of its cooldown as it was last made here or taken over.
-        self._cooling: dict[str, int | None] = {}
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
@@ -158,25 +172,14 @@ class Hub:
         self.planner.forget()
         if connection_id not in self._builtin:
             if "cooldown_until" in state:
-                self._cooling[connection_id] = state["cooldown_until"]
+                self.resilience.noted(connection_id, state["cooldown_until"])
             self.store.connections.mark(connection_id, **state)
 
     def _changed(self) -> None:
         """Connections, keys or settings changed, here or in another process."""
         self.planner.forget()
-        now, now_ms = self.clock.monotonic(), self.clock.now_ms()
-        for connection in self.store.connections.all():
-            until = connection.cooldown_until
-            # A cooldown that began here is known better than its row tells: the row's time is the wall clock's.
-            if until == self._cooling.get(connection.id):
-                continue
-            self._cooling[connection.id] = until
-            if until is None:
-                self.cooldowns.clear(connection.id)
-            elif until > now_ms:
-                self.cooldowns.restore(
-                    connection.id, Cooling(now + (until - now_ms) / 1000, connection.backoff_level, connection.last_error, soft=False)
-                )
+        self.preferences.refresh()
+        self.resilience.load(self.store.connections.all())
 
     def authenticate(self, token: str | None) -> Caller:
         """The caller behind a credential.

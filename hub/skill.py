@@ -45,6 +45,7 @@ class Rest:
 
     ``view`` turns the output into the wire's shape where the seed's differs; ``ask`` turns the merged
     path, query and body fields into the skill's input. ``public`` addresses answer without a key (SEC-01's allowlist).
+    ``moved`` is where the skill is served now: the address answers 308 with it and runs nothing.
     """
 
     method: str
@@ -53,6 +54,7 @@ class Rest:
     view: Callable[[Any], Any] | None = None
     ask: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     public: bool = False
+    moved: str = ""
 
 
 @dataclass(frozen=True, slots=True)

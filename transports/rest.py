@@ -40,6 +40,9 @@ def _handler(skill: Skill, address: Rest) -> Any:
     lists = _list_fields(skill)
 
     async def handle(exchange: Exchange) -> None:
+        if address.moved:
+            await _point(exchange, skill, address.moved)
+            return
         data = await _input(exchange, names, lists)
         if address.ask is not None:
             data = address.ask(data)
@@ -51,6 +54,13 @@ def _handler(skill: Skill, address: Rest) -> Any:
         await exchange.answer_json(_shape(output, address), status=address.status)
 
     return handle
+
+
+async def _point(exchange: Exchange, skill: Skill, place: str) -> None:
+    """Say where a skill is served now, to those who may call it."""
+    exchange.hub.allow(skill, exchange.ctx)
+    query: bytes = exchange.scope["query_string"]
+    await exchange.answer(308, b"", [(b"location", place.encode() + (b"?" + query if query else b""))])
 
 
 def _list_fields(skill: Skill) -> frozenset[str]:

@@ -90,13 +90,17 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An upstream error, classified. ``message`` is the provider's own, secrets masked; ``retry_after`` in seconds."""
+    """An upstream error, classified. ``message`` is the provider's own, secrets masked; ``retry_after`` in seconds.
+
+    ``source`` says where ``retry_after`` is from: the answer's ``header``, its ``text``, or a ``rule`` of ours; empty where there is none.
+    """
 
     kind: FailureKind
     status: int
     message: str
     code: str = ""
     retry_after: float | None = None
+    source: str = ""
 
 
 class Decoder(Protocol):

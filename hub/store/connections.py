@@ -77,6 +77,10 @@ class Connections:
             raise NotFound(f"there is no connection {connection_id!r}")
         return connection
 
+    def peek(self, connection_id: str) -> Connection | None:
+        """One connection, if there is one of this id."""
+        return self._all.get(connection_id)
+
     async def create(
         self,
         *,
