@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import orjson
 from pydantic import BaseModel
@@ -38,10 +38,11 @@ from hub.tasks import LiveTasks
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from hub.records import Connection
+    from hub.records import Connection, Key
     from hub.settings import Settings
     from hub.skill import Skill
 
+T = TypeVar("T")
 log = logger("hub.call")
 
 #: How deep the audit log looks into an input, and how much of it level full keeps, in bytes.
@@ -103,6 +104,9 @@ class Hub:
         self._builtin = frozenset(row.id for row in self.catalog.providers.values() if row.builtin)
         #: Connection -> the end of its cooldown as it was last made here or taken over.
         self._cooling: dict[str, int | None] = {}
+        #: What is worked out of connections and keys, until one of them changes.
+        self._worked_out: dict[str, Any] = {}
+        self._callers: dict[str, tuple[Key, Caller]] = {}
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
@@ -129,6 +133,9 @@ class Hub:
 
     def connected(self) -> frozenset[str]:
         """Providers that can be used now: those with an active connection, and the built-in ones as the setting says (D3)."""
+        return self._once("connected", self._connected)
+
+    def _connected(self) -> frozenset[str]:
         real = frozenset(connection.provider for connection in self.store.connections.all() if connection.active)
         if self.settings.demo == "on" or (self.settings.demo == "auto" and not real):
             return real | self._builtin
@@ -136,6 +143,9 @@ class Hub:
 
     def prefixes(self) -> dict[str, str]:
         """Prefixes that owners gave to their own endpoints -> ``provider``, or ``provider/connection`` where one has it alone."""
+        return self._once("prefixes", self._prefixes)
+
+    def _prefixes(self) -> dict[str, str]:
         found: dict[str, list[Connection]] = {}
         for connection in self.store.connections.all():
             prefix = connection.data.get("prefix", "")
@@ -148,9 +158,19 @@ class Hub:
 
     def discovered(self) -> dict[str, set[str]]:
         """Provider -> model ids that its connections name, beside those of the catalogue."""
+        return self._once("discovered", self._discovered)
+
+    def _discovered(self) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for connection in self.store.connections.all():
             found.setdefault(connection.provider, set()).update(connection.models)
+        return found
+
+    def _once(self, name: str, work_out: Callable[[], T]) -> T:
+        """The result of ``work_out``, kept until connections, keys or settings change."""
+        found = self._worked_out.get(name)
+        if found is None:
+            found = self._worked_out[name] = work_out()
         return found
 
     def mark(self, connection_id: str, **state: Any) -> None:
@@ -163,6 +183,8 @@ class Hub:
 
     def _changed(self) -> None:
         """Connections, keys or settings changed, here or in another process."""
+        self._worked_out.clear()
+        self._callers.clear()
         self.planner.forget()
         now, now_ms = self.clock.monotonic(), self.clock.now_ms()
         for connection in self.store.connections.all():
@@ -187,7 +209,10 @@ class Hub:
         if token:
             key = self.store.keys.find(token)
             if key is not None:
-                return Caller.of(key)
+                kept = self._callers.get(key.id)
+                if kept is None or kept[0] is not key:
+                    kept = self._callers[key.id] = (key, Caller.of(key))
+                return kept[1]
         elif not self.settings.require_api_key:
             return Caller.anonymous(("chat",))
         raise Unauthenticated("a valid API key is needed: send it as `Authorization: Bearer …`; `hubroute keys create NAME` makes one")
