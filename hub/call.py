@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import orjson
 from pydantic import BaseModel
 
+from hub.affinity import Sessions
 from hub.attempts import Ledger
 from hub.clock import Clock
 from hub.context import Context
 from hub.engine import ChatEngine
 from hub.errors import Cancelled, Forbidden, HubError, Internal, Unauthenticated, Unavailable, UnknownSkill
+from hub.events import Events
 from hub.log import logger, masked, secret_name
 from hub.outbound.client import Outbound
 from hub.plan import Planner
+from hub.preferences import PreferenceStore
+from hub.prefixes import Prefixes
 from hub.prices import Prices
 from hub.providers.base import Adapter
 from hub.providers.catalog import Catalog
@@ -66,7 +70,11 @@ class Hub:
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.prices = Prices(self.catalog, dict)
         self.cooldowns = Cooldowns()
-        self.quotas = Quotas()
+        self.events = Events(self.clock)
+        self.preferences = PreferenceStore(self.store.values)
+        self.quotas = Quotas(self.clock, state=self.store.state, emit=self.events.emit)
+        self.sessions = Sessions(self.store.state, self.clock, ttl_ms=lambda: self.preferences.current.session_affinity_ttl_ms)
+        self.prefixes_warm = Prefixes(self.clock)
         self.targets = Targets(self.catalog)
         self.planner = Planner(
             catalog=self.catalog,
@@ -111,6 +119,8 @@ class Hub:
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
         await self.store.open()
+        self.quotas.open()
+        self.sessions.open()
         await self.tasks.open()
         self.on_stop.append(self.tasks.end_streams)
         self.on_close.append(self.tasks.close)
@@ -129,6 +139,8 @@ class Hub:
         while self.on_close:
             await self.on_close.pop()()
         await self.outbound.aclose()
+        if self.store.unlocked:
+            self.quotas.flush()
         await self.store.close()
 
     def connected(self) -> frozenset[str]:
@@ -185,6 +197,8 @@ class Hub:
         """Connections, keys or settings changed, here or in another process."""
         self._worked_out.clear()
         self._callers.clear()
+        self.preferences.refresh()
+        self.quotas.keep_only({*self._builtin, *(connection.id for connection in self.store.connections.all())})
         self.planner.forget()
         now, now_ms = self.clock.monotonic(), self.clock.now_ms()
         for connection in self.store.connections.all():
