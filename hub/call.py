@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import orjson
 from pydantic import BaseModel
 
+from hub.affinity import Sessions
 from hub.attempts import Ledger
 from hub.clock import Clock
 from hub.context import Context
@@ -23,6 +24,7 @@ from hub.log import logger, masked, secret_name
 from hub.outbound.client import Outbound
 from hub.plan import Planner
 from hub.preferences import PreferenceStore
+from hub.prefixes import Prefixes
 from hub.prices import Prices
 from hub.providers.base import Adapter
 from hub.providers.catalog import Catalog
@@ -41,10 +43,11 @@ from hub.throttle import Throttle
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from hub.records import Connection
+    from hub.records import Connection, Key
     from hub.settings import Settings
     from hub.skill import Skill
 
+T = TypeVar("T")
 log = logger("hub.call")
 
 #: How deep the audit log looks into an input, and how much of it level full keeps, in bytes.
@@ -82,6 +85,12 @@ class Hub:
         self.cooldowns = self.resilience.cooldowns
         self.throttle = Throttle(self.clock)
         self.quotas = Quotas()
+        self.cooldowns = Cooldowns()
+        self.events = Events(self.clock)
+        self.preferences = PreferenceStore(self.store.values)
+        self.quotas = Quotas(self.clock, state=self.store.state, emit=self.events.emit)
+        self.sessions = Sessions(self.store.state, self.clock, ttl_ms=lambda: self.preferences.current.session_affinity_ttl_ms)
+        self.prefixes_warm = Prefixes(self.clock)
         self.targets = Targets(self.catalog)
         self.planner = Planner(
             catalog=self.catalog,
@@ -117,10 +126,17 @@ class Hub:
         self.on_stop: list[Callable[[], None]] = []
         self.on_close: list[Callable[[], Awaitable[None]]] = []
         self._builtin = frozenset(row.id for row in self.catalog.providers.values() if row.builtin)
+        #: Connection -> the end of its cooldown as it was last made here or taken over.
+        self._cooling: dict[str, int | None] = {}
+        #: What is worked out of connections and keys, until one of them changes.
+        self._worked_out: dict[str, Any] = {}
+        self._callers: dict[str, tuple[Key, Caller]] = {}
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
         await self.store.open()
+        self.quotas.open()
+        self.sessions.open()
         await self.tasks.open()
         self.on_stop.append(self.tasks.end_streams)
         self.on_close.append(self.tasks.close)
@@ -139,10 +155,15 @@ class Hub:
         while self.on_close:
             await self.on_close.pop()()
         await self.outbound.aclose()
+        if self.store.unlocked:
+            self.quotas.flush()
         await self.store.close()
 
     def connected(self) -> frozenset[str]:
         """Providers that can be used now: those with an active connection, and the built-in ones as the setting says (D3)."""
+        return self._once("connected", self._connected)
+
+    def _connected(self) -> frozenset[str]:
         real = frozenset(connection.provider for connection in self.store.connections.all() if connection.active)
         if self.settings.demo == "on" or (self.settings.demo == "auto" and not real):
             return real | self._builtin
@@ -150,6 +171,9 @@ class Hub:
 
     def prefixes(self) -> dict[str, str]:
         """Prefixes that owners gave to their own endpoints -> ``provider``, or ``provider/connection`` where one has it alone."""
+        return self._once("prefixes", self._prefixes)
+
+    def _prefixes(self) -> dict[str, str]:
         found: dict[str, list[Connection]] = {}
         for connection in self.store.connections.all():
             prefix = connection.data.get("prefix", "")
@@ -162,9 +186,19 @@ class Hub:
 
     def discovered(self) -> dict[str, set[str]]:
         """Provider -> model ids that its connections name, beside those of the catalogue."""
+        return self._once("discovered", self._discovered)
+
+    def _discovered(self) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for connection in self.store.connections.all():
             found.setdefault(connection.provider, set()).update(connection.models)
+        return found
+
+    def _once(self, name: str, work_out: Callable[[], T]) -> T:
+        """The result of ``work_out``, kept until connections, keys or settings change."""
+        found = self._worked_out.get(name)
+        if found is None:
+            found = self._worked_out[name] = work_out()
         return found
 
     def mark(self, connection_id: str, **state: Any) -> None:
@@ -177,6 +211,10 @@ class Hub:
 
     def _changed(self) -> None:
         """Connections, keys or settings changed, here or in another process."""
+        self._worked_out.clear()
+        self._callers.clear()
+        self.preferences.refresh()
+        self.quotas.keep_only({*self._builtin, *(connection.id for connection in self.store.connections.all())})
         self.planner.forget()
         self.preferences.refresh()
         self.resilience.load(self.store.connections.all())
@@ -190,7 +228,10 @@ class Hub:
         if token:
             key = self.store.keys.find(token)
             if key is not None:
-                return Caller.of(key)
+                kept = self._callers.get(key.id)
+                if kept is None or kept[0] is not key:
+                    kept = self._callers[key.id] = (key, Caller.of(key))
+                return kept[1]
         elif not self.settings.require_api_key:
             return Caller.anonymous(("chat",))
         raise Unauthenticated("a valid API key is needed: send it as `Authorization: Bearer …`; `hubroute keys create NAME` makes one")

@@ -99,7 +99,9 @@ class ConnectionRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
     ``limit_percent`` passes the connection over once a window (one of ``limit_windows``, or any) is used that far;
     ``preflight`` does so at 98 %. ``model_quotas`` says that a 429 concerns the model and not the account;
-    ``lenient`` that a 401 or 403 is a passing state and not the end of the credential.
+    ``lenient`` that a 401 or 403 is a passing state and not the end of the credential. ``global_priority`` orders connections over
+    all providers (lower first, before ``Connection.priority``), ``tier`` is that of the account: ultra, pro, standard or free;
+    ``group`` is a word for people.
     """
 
     tags: tuple[str, ...] = ()
@@ -112,6 +114,9 @@ class ConnectionRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     model_quotas: bool | None = None
     lenient: bool = False
     weight: float = 0.0
+    global_priority: int = 0
+    tier: str = ""
+    group: str = ""
 
 
 NO_RULES = ConnectionRules()

@@ -7,12 +7,26 @@ cannot hold is mended here, numbers are bounded, and NaN is unknown.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from hub.chat import Usage
-from hub.records import AuditRow, Connection, ConnectionRules, Decision, Key, KeyLimits, Registration, TaskRow, TestStatus, UsageRow
+from hub.records import (
+    NO_LIMITS,
+    NO_RULES,
+    AuditRow,
+    Connection,
+    ConnectionRules,
+    Decision,
+    Key,
+    KeyLimits,
+    Registration,
+    TaskRow,
+    TestStatus,
+    UsageRow,
+)
 from hub.scopes import expand
 from hub.secret import Secret
 
@@ -20,6 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LARGEST = 2**63 - 1
+_NAMES: msgspec.json.Decoder[list[str]] = msgspec.json.Decoder(list[str])
+_LIMITS = msgspec.json.Decoder(KeyLimits)
+_NOTHING = "{}"
+_RULES = msgspec.json.Decoder(ConnectionRules)
+_FACTS: msgspec.json.Decoder[dict[str, str]] = msgspec.json.Decoder(dict[str, str])
 
 USAGE = (
     "id", "request_id", "at", "door", "skill", "key_id", "key_name", "provider", "model", "requested_model", "connection_id",
@@ -143,23 +162,35 @@ def task_of(row: dict[str, Any]) -> TaskRow:
     return TaskRow(**{**{name: row[name] for name in TASKS}, "task": msgspec.json.decode(row["task"])})
 
 
+def _names(text_: str) -> tuple[str, ...]:
+    return () if text_ == "[]" else tuple(_NAMES.decode(text_))
+
+
+@lru_cache(maxsize=256)
+def _granted(grants: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Stored grants and the scopes they stand for; most keys share a few sets."""
+    names = tuple(_NAMES.decode(grants))
+    return names, expand(names)
+
+
 def key_of(row: dict[str, Any]) -> Key:
     """A stored key."""
-    grants = tuple(msgspec.json.decode(row["grants"], type=list[str]))
+    grants, scopes = _granted(row["grants"])
+    limits = row["limits"]
     return Key(
         id=row["id"],
         name=row["name"],
         prefix=row["prefix"],
         grants=grants,
-        scopes=expand(grants),
+        scopes=scopes,
         active=bool(row["active"]),
-        allowed_models=tuple(msgspec.json.decode(row["allowed_models"], type=list[str])),
+        allowed_models=_names(row["allowed_models"]),
         no_log=bool(row["no_log"]),
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
         last_used_at=row["last_used_at"],
-        limits=msgspec.json.decode(row["limits"], type=KeyLimits),
+        limits=NO_LIMITS if limits == _NOTHING else _LIMITS.decode(limits),
         registration=msgspec.json.decode(row["registration"], type=Registration) if row["registration"] else None,
     )
 
@@ -171,9 +202,9 @@ def connection_of(row: dict[str, Any], *, secret: Secret, proxy: Secret | None, 
         **fields,
         secret=secret,
         proxy=proxy,
-        data=msgspec.json.decode(row["data"], type=dict[str, str]),
-        models=tuple(msgspec.json.decode(row["models"], type=list[str])),
-        rules=msgspec.json.decode(row["rules"], type=ConnectionRules),
+        data=_FACTS.decode(row["data"]),
+        models=_names(row["models"]),
+        rules=NO_RULES if row["rules"] == _NOTHING else _RULES.decode(row["rules"]),
         extra_secrets=extra_secrets,
         active=bool(row["active"]),
         allow_private=bool(row["allow_private"]),

@@ -29,7 +29,7 @@ def window(headers: dict[str, str]) -> Window:
 def reset(text: str) -> int | None:
     """The moment that a reset header of this text means."""
     quotas = seen({"x-ratelimit-limit-requests": "10", "x-ratelimit-remaining-requests": "5", "x-ratelimit-reset-requests": text})
-    found = quotas._windows["con"]["requests"]
+    found = quotas._kept["con"].windows["requests", ""]
     return found.reset_at
 
 
