@@ -46,10 +46,11 @@ NO_HINTS = Hints()
 class ChatAsk:
     """One chat request: the client's bytes with a decoder for them, or a request in the internal model.
 
-    ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent.
+    ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent. ``direct`` means the model
+    itself, whatever combo or mapping stands in front of its name.
     """
 
-    __slots__ = ("_decode", "_request", "budget", "connection", "hints", "model", "needs", "raw", "strategy", "stream")
+    __slots__ = ("_decode", "_request", "budget", "connection", "direct", "hints", "model", "needs", "raw", "strategy", "stream")
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class ChatAsk:
         strategy: str = "priority",
         needs: frozenset[str] = frozenset(),
         hints: Hints = NO_HINTS,
+        direct: bool = False,
     ) -> None:
         self.raw = raw
         self._decode = decode
@@ -71,6 +73,7 @@ class ChatAsk:
         self.strategy = strategy
         self.needs = needs
         self.hints = hints
+        self.direct = direct
         whole = raw or request
         if whole is None:
             raise TypeError("ChatAsk needs raw or request")

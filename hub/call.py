@@ -5,6 +5,7 @@ authenticate -> scope -> run -> settle -> audit. Doors translate and call; they 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from contextlib import aclosing
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 
 from hub.attempts import Ledger
 from hub.clock import Clock
+from hub.comboboard import ComboBoard
 from hub.context import Context
 from hub.engine import ChatEngine
 from hub.errors import Cancelled, Forbidden, HubError, Internal, Unauthenticated, Unavailable, UnknownSkill
@@ -27,6 +29,7 @@ from hub.providers.catalog import Catalog
 from hub.quota import Quotas
 from hub.records import AuditRow, Caller
 from hub.registry import Skills, load
+from hub.routing.combo import Combo, Mapping
 from hub.routing.cooldown import Cooldowns, Cooling
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Strategy
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
     from hub.skill import Skill
 
 log = logger("hub.call")
+
+#: The stored value that holds the owner's names of models.
+ALIASES = "modelAliases"
 
 #: How deep the audit log looks into an input, and how much of it level full keeps, in bytes.
 _DEPTH = 8
@@ -62,14 +68,20 @@ class Hub:
         self.strategies = load("hub.routing.strategies", Strategy, lambda strategy: strategy.name)
         self.store = Store(settings, self.clock)
         self.tasks = LiveTasks(self.store, self.clock)
+        self.combos = self.store.collection("combo", what="combo", prefix="combo_", body=Combo)
+        self.mappings = self.store.collection("mapping", what="mapping", prefix="map_", body=Mapping)
+        #: Held from the check of a change to combos, mappings or aliases until it is stored.
+        self.combo_changes = asyncio.Lock()
+        self.board = ComboBoard(self.store.state, self.clock)
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.prices = Prices(self.catalog, dict)
         self.cooldowns = Cooldowns()
         self.quotas = Quotas()
         self.targets = Targets(self.catalog)
+        self.resolver = Resolver(self.catalog, self.connected, self.prefixes, self.aliases, discovered=self.discovered)
         self.planner = Planner(
             catalog=self.catalog,
-            resolver=Resolver(self.catalog, self.connected, self.prefixes, dict, discovered=self.discovered),
+            resolver=self.resolver,
             builtins=settings.demo != "off",
             connections=self.store.connections.of,
             cooldowns=self.cooldowns,
@@ -107,6 +119,7 @@ class Hub:
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
         await self.store.open()
+        self.board.load()
         await self.tasks.open()
         self.on_stop.append(self.tasks.end_streams)
         self.on_close.append(self.tasks.close)
@@ -125,6 +138,7 @@ class Hub:
         while self.on_close:
             await self.on_close.pop()()
         await self.outbound.aclose()
+        self.board.flush()
         await self.store.close()
 
     def connected(self) -> frozenset[str]:
@@ -145,6 +159,10 @@ class Hub:
             prefix: connections[0].provider if len(connections) > 1 else f"{connections[0].provider}/{connections[0].id}"
             for prefix, connections in found.items()
         }
+
+    def aliases(self) -> dict[str, str]:
+        """Names that the owner gave to models, exact or with wildcards -> ``provider/model``."""
+        return self.store.values.get(ALIASES, {})
 
     def discovered(self) -> dict[str, set[str]]:
         """Provider -> model ids that its connections name, beside those of the catalogue."""
