@@ -46,10 +46,12 @@ NO_HINTS = Hints()
 class ChatAsk:
     """One chat request: the client's bytes with a decoder for them, or a request in the internal model.
 
-    ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent.
+    ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent. ``direct`` means the model
+    itself, whatever combo or mapping stands in front of its name.
     """
 
     __slots__ = ("_decode", "_request", "budget", "chain", "connection", "hints", "model", "needs", "raw", "session", "session_id", "strategy", "stream")
+    __slots__ = ("_decode", "_request", "budget", "connection", "direct", "hints", "model", "needs", "raw", "strategy", "stream")
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class ChatAsk:
         strategy: str = "",
         needs: frozenset[str] = frozenset(),
         hints: Hints = NO_HINTS,
+        direct: bool = False,
     ) -> None:
         self.raw = raw
         self._decode = decode
@@ -76,6 +79,7 @@ class ChatAsk:
         self.session_id = ""
         self.session = ""
         self.chain: Any = None
+        self.direct = direct
         whole = raw or request
         if whole is None:
             raise TypeError("ChatAsk needs raw or request")

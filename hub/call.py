@@ -5,6 +5,7 @@ authenticate -> scope -> run -> settle -> audit. Doors translate and call; they 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from contextlib import aclosing
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from hub.affinity import Sessions
 from hub.attempts import Ledger
 from hub.clock import Clock
+from hub.comboboard import ComboBoard
 from hub.context import Context
 from hub.engine import ChatEngine
 from hub.errors import Cancelled, Forbidden, HubError, Internal, Unauthenticated, Unavailable, UnknownSkill
@@ -32,6 +34,8 @@ from hub.quota import Quotas
 from hub.records import AuditRow, Caller
 from hub.registry import Skills, load
 from hub.resilience import Resilience
+from hub.routing.combo import Combo, Mapping
+from hub.routing.cooldown import Cooldowns, Cooling
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Strategy
 from hub.skill import Audit, CostClass
@@ -49,6 +53,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logger("hub.call")
+
+#: The stored value that holds the owner's names of models.
+ALIASES = "modelAliases"
 
 #: How deep the audit log looks into an input, and how much of it level full keeps, in bytes.
 _DEPTH = 8
@@ -68,6 +75,11 @@ class Hub:
         self.strategies = load("hub.routing.strategies", Strategy, lambda strategy: strategy.name)
         self.store = Store(settings, self.clock)
         self.tasks = LiveTasks(self.store, self.clock)
+        self.combos = self.store.collection("combo", what="combo", prefix="combo_", body=Combo)
+        self.mappings = self.store.collection("mapping", what="mapping", prefix="map_", body=Mapping)
+        #: Held from the check of a change to combos, mappings or aliases until it is stored.
+        self.combo_changes = asyncio.Lock()
+        self.board = ComboBoard(self.store.state, self.clock)
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.prices = Prices(self.catalog, dict)
         self.preferences = PreferenceStore(self.store.values)
@@ -92,9 +104,10 @@ class Hub:
         self.sessions = Sessions(self.store.state, self.clock, ttl_ms=lambda: self.preferences.current.session_affinity_ttl_ms)
         self.prefixes_warm = Prefixes(self.clock)
         self.targets = Targets(self.catalog)
+        self.resolver = Resolver(self.catalog, self.connected, self.prefixes, self.aliases, discovered=self.discovered)
         self.planner = Planner(
             catalog=self.catalog,
-            resolver=Resolver(self.catalog, self.connected, self.prefixes, dict, discovered=self.discovered),
+            resolver=self.resolver,
             builtins=settings.demo != "off",
             connections=self.store.connections.of,
             cooldowns=self.cooldowns,
@@ -137,6 +150,7 @@ class Hub:
         await self.store.open()
         self.quotas.open()
         self.sessions.open()
+        self.board.load()
         await self.tasks.open()
         self.on_stop.append(self.tasks.end_streams)
         self.on_close.append(self.tasks.close)
@@ -157,6 +171,7 @@ class Hub:
         await self.outbound.aclose()
         if self.store.unlocked:
             self.quotas.flush()
+        self.board.flush()
         await self.store.close()
 
     def connected(self) -> frozenset[str]:
@@ -183,6 +198,10 @@ class Hub:
             prefix: connections[0].provider if len(connections) > 1 else f"{connections[0].provider}/{connections[0].id}"
             for prefix, connections in found.items()
         }
+
+    def aliases(self) -> dict[str, str]:
+        """Names that the owner gave to models, exact or with wildcards -> ``provider/model``."""
+        return self.store.values.get(ALIASES, {})
 
     def discovered(self) -> dict[str, set[str]]:
         """Provider -> model ids that its connections name, beside those of the catalogue."""

@@ -46,6 +46,8 @@ class Rest:
     ``view`` turns the output into the wire's shape where the seed's differs; ``ask`` turns the merged
     path, query and body fields into the skill's input. ``public`` addresses answer without a key (SEC-01's allowlist).
     ``moved`` is where the skill is served now: the address answers 308 with it and runs nothing.
+    path, query and body fields into the skill's input; ``headers`` gives further headers of a successful answer.
+    ``public`` addresses answer without a key (SEC-01's allowlist).
     """
 
     method: str
@@ -53,6 +55,7 @@ class Rest:
     status: int = 200
     view: Callable[[Any], Any] | None = None
     ask: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    headers: Callable[[Any], dict[str, str]] | None = None
     public: bool = False
     moved: str = ""
 

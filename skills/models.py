@@ -11,8 +11,11 @@ from hub.context import Context
 from hub.errors import NotFound
 from hub.health import State, standing
 from hub.providers.catalog import ModelRow, ProviderRow
+from hub.routing.combo import Combo
 from hub.skill import Audit, CostClass, Mcp, Rest, skill
+from hub.store.documents import Document
 from hub.wire import Nothing, Wire
+from skills._shelf import in_order, leaves, may_use, provider_of
 
 #: The catalogue's kinds of models under the seed's names of capabilities.
 _CAPABILITY = {"stt": "audio", "tts": "audio", "music": "audio", "embeddings": "embedding", "images": "image"}
@@ -178,10 +181,40 @@ def _openai(row: ProviderRow, model: ModelRow) -> OpenAiModel:
     )
 
 
+def _listed_combos(ctx: Context) -> list[Document[Combo]]:
+    """The combos that this key may ask for, those apart that are switched off or hidden."""
+    return [one for one in in_order(ctx) if one.body.is_active and not one.body.is_hidden and may_use(ctx, one.name)]
+
+
+def _openai_combo(ctx: Context, document: Document[Combo]) -> OpenAiModel:
+    """A combo as a model: it can do what all its targets can, and takes what the smallest of them takes."""
+    rows: list[tuple[ProviderRow | None, ModelRow | None]] = []
+    for leaf in leaves(ctx, document):
+        provider, model = provider_of(ctx, leaf.step)
+        row = ctx.hub.catalog.find(provider)
+        rows.append((row, row.model(model) if row else None))
+    windows = [size for row, model in rows if (size := (model.context if model else None) or (row.default_context if row else None))]
+    outputs = [model.max_output for _, model in rows if model and model.max_output]
+    able = {
+        name: bool(rows) and all(model is not None and name in model.caps for _, model in rows) for name in ("tools", "reasoning", "vision")
+    }
+    return OpenAiModel(
+        id=document.name,
+        created=document.created_at // 1000,
+        owned_by="combo",
+        root=document.name,
+        capabilities={"tool_calling": able["tools"], "reasoning": able["reasoning"], "vision": able["vision"]},
+        context_length=document.body.context_length or min(windows, default=None),
+        max_output_tokens=min(outputs, default=None),
+        type="chat",
+    )
+
+
 @skill("openai-models", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("GET", "/v1/models")], read_only=True, audit=Audit.NONE)
 async def openai_models(ctx: Context, ask: Nothing) -> OpenAiModels:
-    """List the models this key can call, in OpenAI's shape."""
-    return OpenAiModels(data=[_openai(row, model) for row, model in callable_models(ctx)])
+    """List the combos and models this key can call, in OpenAI's shape."""
+    combos = [_openai_combo(ctx, one) for one in _listed_combos(ctx)]
+    return OpenAiModels(data=combos + [_openai(row, model) for row, model in callable_models(ctx)])
 
 
 class ModelName(Wire):
@@ -194,7 +227,10 @@ class ModelName(Wire):
     "openai-model", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("GET", "/v1/models/{model:path}")], read_only=True, audit=Audit.NONE
 )
 async def openai_model(ctx: Context, ask: ModelName) -> OpenAiModel:
-    """Show one model this key can call, in OpenAI's shape."""
+    """Show one model or combo this key can call, in OpenAI's shape."""
+    combo = ctx.hub.combos.find(ask.model)
+    if combo is not None and combo.body.is_active and may_use(ctx, combo.name):
+        return _openai_combo(ctx, combo)
     for row, model in callable_models(ctx):
         if ask.model in (f"{row.alias}/{model.id}", f"{row.id}/{model.id}", model.id):
             return _openai(row, model)

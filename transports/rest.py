@@ -51,7 +51,9 @@ def _handler(skill: Skill, address: Rest) -> Any:
             return
         exchange.cancel_when_gone()
         output = await exchange.hub.call(skill, data, exchange.ctx)
-        await exchange.answer_json(_shape(output, address), status=address.status)
+        headers = address.headers(output) if address.headers is not None else {}
+        more = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await exchange.answer_json(_shape(output, address), status=address.status, headers=more)
 
     return handle
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hub.wire import Body
 
@@ -90,6 +90,13 @@ class ComboConfig(Body):
     composite_tiers: CompositeTiers | None = Field(default=None, description="Order of the steps by tiers.")
     judge_model: str | None = Field(default=None, max_length=200, description="Model that judges a fusion; empty: the first target.")
     panel_size: int | None = Field(default=None, ge=2, le=8, description="Targets that answer at once in a fusion.")
+
+    @field_validator("compression_mode", mode="before")
+    @classmethod
+    def _no_compression(cls, value: object) -> object:
+        if value not in (None, "off"):
+            raise ValueError("this version has no prompt compression; leave it out, or write 'off'")
+        return value
 
 
 BUILT_IN = ComboConfig(

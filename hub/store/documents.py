@@ -101,23 +101,32 @@ class Documents(Generic[T]):
         await self._made(lambda session: deferred.management().change(session, "documents", document_id, lambda _: row), name or kept.name)
         return self.get(document_id)
 
-    async def replace_all(self, bodies: dict[str, T]) -> None:
-        """Replace the bodies of several documents, by id, in one transaction. Raises NotFound."""
+    async def replace_all(self, bodies: dict[str, T], *, names: dict[str, str] | None = None) -> None:
+        """Replace the bodies of several documents, by id, and the names of some, in one transaction.
+
+        Raises NotFound, BadRequest, Conflict; nothing is changed then.
+        """
         now = self._clock.now_ms()
+        given = {one: {"name": words("name", name, limit=500)} for one, name in (names or {}).items()}
+
+        rows = {one: {"body": _encoded(body), "updated_at": now, **given.get(one, {})} for one, body in bodies.items()}
 
         def work(session: Session) -> list[dict[str, Any]]:
             management = deferred.management()
-            return [
-                management.change(session, "documents", one, lambda _, body=body: {"body": _encoded(body), "updated_at": now})
-                for one, body in sorted(bodies.items())
-            ]
+            return [management.change(session, "documents", one, lambda _, row=row: row) for one, row in sorted(rows.items())]
 
         def apply(rows: list[dict[str, Any]]) -> None:
             for row in rows:
                 self._hold(self._document(row))
             self.version += 1
 
-        await self._changes.make(work, apply)
+        try:
+            await self._changes.make(work, apply)
+        except RowRefused as error:
+            taken = next((name for name in (names or {}).values() if name in self._by_name), None)
+            if taken is None:
+                raise
+            raise Conflict(f"there is a {self.what} {taken!r} already", field="name") from error
 
     async def delete(self, document_id: str) -> None:
         """Remove a document. Raises NotFound."""

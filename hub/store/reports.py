@@ -31,6 +31,7 @@ _USAGE_FILTERS: dict[str, Column[Any]] = {
     "provider": _usage.c.provider,
     "model": _usage.c.model,
     "connection_id": _usage.c.connection_id,
+    "combo": _usage.c.combo,
     "outcome": _usage.c.outcome,
     "skill": _usage.c.skill,
     "door": _usage.c.door,

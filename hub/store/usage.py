@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from hub.store.database import Database, Link
     from hub.store.queue import WriteBehind
 
-Grouping = Literal["provider", "model", "key_id", "connection_id", "day"]
-GROUPINGS: tuple[Grouping, ...] = ("provider", "model", "key_id", "connection_id", "day")
+Grouping = Literal["provider", "model", "key_id", "connection_id", "combo", "day"]
+GROUPINGS: tuple[Grouping, ...] = ("provider", "model", "key_id", "connection_id", "combo", "day")
 _INSERT = columns.insert("usage", columns.USAGE) + " ON CONFLICT (id) DO NOTHING"
 
 
