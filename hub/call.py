@@ -14,13 +14,16 @@ import orjson
 from pydantic import BaseModel
 
 from hub.attempts import Ledger
+from hub.budgets import Budgets
 from hub.clock import Clock
 from hub.context import Context
 from hub.engine import ChatEngine
 from hub.errors import Cancelled, Forbidden, HubError, Internal, Unauthenticated, Unavailable, UnknownSkill
+from hub.events import Events
 from hub.log import logger, masked, secret_name
 from hub.outbound.client import Outbound
 from hub.plan import Planner
+from hub.preferences import PreferenceStore
 from hub.prices import Prices
 from hub.providers.base import Adapter
 from hub.providers.catalog import Catalog
@@ -61,6 +64,9 @@ class Hub:
         self.adapters = load("hub.providers", Adapter, lambda adapter: adapter.name)
         self.strategies = load("hub.routing.strategies", Strategy, lambda strategy: strategy.name)
         self.store = Store(settings, self.clock)
+        self.events = Events(self.clock)
+        self.preferences = PreferenceStore(self.store.values)
+        self.budgets = Budgets(self.store, self.clock, self.events, lambda: self.preferences.current)
         self.tasks = LiveTasks(self.store, self.clock)
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.prices = Prices(self.catalog, dict)
@@ -107,6 +113,9 @@ class Hub:
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
         await self.store.open()
+        self.preferences.refresh()
+        self.store.on_change(self.preferences.refresh)
+        await self.budgets.open()
         await self.tasks.open()
         self.on_stop.append(self.tasks.end_streams)
         self.on_close.append(self.tasks.close)
@@ -125,6 +134,7 @@ class Hub:
         while self.on_close:
             await self.on_close.pop()()
         await self.outbound.aclose()
+        await self.budgets.close()
         await self.store.close()
 
     def connected(self) -> frozenset[str]:
