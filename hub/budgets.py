@@ -154,7 +154,10 @@ class Budgets:
         if bound != bound or bound < 0 or least != least:  # NaN would pass every comparison
             raise BudgetExceeded(f"the price of {group} makes no sense; set it with PUT /api/pricing", field="model", code="price_unknown")
         self._number += 1
-        claim = Claim(names, nanos(bound), min(nanos(max(0.0, least)), nanos(bound)), group, self._number)
+        claim = Claim(names, nanos(bound), nanos(least), group, self._number)
+        return self._ledger.at_once(claim) or await self._wait(claim)
+
+    async def _wait(self, claim: Claim) -> Hold:
         if self._waiting >= _WAITING:
             raise BudgetSpent("too many calls wait for budgets; try again in a moment", retry_after=1)
         self._waiting += 1
@@ -162,9 +165,9 @@ class Budgets:
             return await self._ledger.take(claim, self._preferences().budget_wait_ms / 1000)
         except TimeoutError:
             raise BudgetSpent(
-                f"calls under way hold the money that is left of the budget of {self._who(names)}; try again when they have ended",
+                f"calls under way hold the money that is left of the budget of {self._who(claim.accounts)}; try again when they have ended",
                 retry_after=5,
-                data={"budget": names[0] if names else HUB},
+                data={"budget": claim.accounts[0] if claim.accounts else HUB},
             ) from None
         finally:
             self._waiting -= 1
@@ -180,8 +183,8 @@ class Budgets:
             return
         hold.ended = True
         claim = hold.claim
-        if complete and cost is not None and claim.accounts:
-            self._calibration.learn(claim.accounts[0], claim.group, hold.granted, max(cost, full or 0.0))
+        if complete and cost is not None:
+            self._calibration.learn(claim.group, hold.granted, max(cost, full or 0.0))
         self._ledger.settle(hold, nanos(hold.granted if cost is None else cost))
 
     def release(self, hold: Hold) -> None:
@@ -278,7 +281,7 @@ class Budgets:
         return found
 
     def _factor(self, claim: Claim) -> float | None:
-        return self._calibration.factor(claim.accounts[0], claim.group) if claim.accounts else 1.0
+        return self._calibration.factor(claim.group)
 
     def _tell(self, kind: str, account: Account, window: Window) -> None:
         self._events.emit(kind, **facts(account, window), threshold=account.terms.threshold)

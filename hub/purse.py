@@ -104,12 +104,15 @@ class Purse:
         """The rows of a budget that was deleted go, too."""
         await self._spending.forget(name)
 
+    def at_once(self, claim: Claim) -> Hold | None:
+        """Money for a claim that need not wait, else None. Raises BudgetSpent, Unavailable without a journal."""
+        if self._line.length:
+            return None
+        found = self._verdict(claim)
+        return None if isinstance(found, Wait) else self._begun(claim, found)
+
     async def take(self, claim: Claim, seconds: float) -> Hold:
-        """Money for a claim. Raises BudgetSpent, TimeoutError after ``seconds`` in line, Unavailable without a journal."""
-        if not self._line.length:
-            found = self._verdict(claim)
-            if not isinstance(found, Wait):
-                return self._begun(claim, found)
+        """Money for a claim that waits its turn. Raises BudgetSpent, TimeoutError after ``seconds`` in line, Unavailable."""
         return await in_line(self._line, claim, seconds, start=self._serve, release=lambda hold: self.settle(hold, 0))
 
     def settle(self, hold: Hold, cost: int) -> None:
@@ -120,7 +123,8 @@ class Purse:
         for account in self._of(hold.claim.accounts):
             account.held = max(0, account.held - hold.amount)
             self._spent(account, cost, now)
-        self._rotate()
+        if self._journal.large:
+            self._rotate()
         if self._line.length:
             self._serve()
 
@@ -130,7 +134,8 @@ class Purse:
         self._write("c", names, cost, now)
         for account in self._of(names):
             self._spent(account, cost, now)
-        self._rotate()
+        if self._journal.large:
+            self._rotate()
 
     async def state(self, name: str) -> Account | None:
         """A budget as it is now."""
@@ -148,7 +153,8 @@ class Purse:
         return account.exhausted()
 
     def _of(self, names: tuple[str, ...]) -> list[Account]:
-        return [account for name in names if (account := self._accounts.get(name)) is not None]
+        accounts = self._accounts
+        return [accounts[name] for name in names if name in accounts]
 
     def _verdict(self, claim: Claim) -> Grant | Refusal | Wait:
         claim.factor = self._hooks.factor(claim)
@@ -184,9 +190,9 @@ class Purse:
         if cost:
             account.spend(cost, now)
             self._changed(account, told=bool(account.news))
-            for kind, window in account.news:
+            while account.news:
+                kind, window = account.news.pop(0)
                 self._hooks.tell(kind, account, window)
-            account.news.clear()
 
     def _changed(self, account: Account, *, told: bool) -> None:
         if told:
@@ -204,9 +210,8 @@ class Purse:
             log.error("money is kept in memory only until the journal can be written", reason=error.message)
 
     def _rotate(self) -> None:
-        if self._journal.large:
-            with suppress(Unavailable):  # the old file goes on
-                self._journal.renew()
+        with suppress(Unavailable):  # the old file goes on
+            self._journal.renew()
 
     def _save(self) -> None:
         self._timer = None

@@ -23,14 +23,15 @@ NANO = 1_000_000_000
 UNSEEN = 4.0
 #: No limit and no cost is more: sums of a few thousand of these still fit 64 bits.
 _MOST = 10**15
+_DEAREST = _MOST / NANO
 
 
 def nanos(dollars: float) -> int:
     """Dollars as nano-dollars, rounded up; what is not a number, or more than a million dollars, counts as a million."""
-    if not dollars < _MOST / NANO:
+    if not dollars < _DEAREST:
         return _MOST
     # Less than a thousandth of a nano-dollar is an artefact of doubles (0.07 * 1e9 is 70000000.00000001).
-    return max(0, math.ceil(dollars * NANO - 1e-3))
+    return math.ceil(dollars * NANO - 1e-3) if dollars > 0 else 0
 
 
 def dollars(amount: int) -> float:
@@ -211,43 +212,43 @@ class Wait:
 def decide(claim: Claim, accounts: Sequence[Account]) -> Grant | Refusal | Wait:
     """Whether a claim may spend, and how much. Every account must have been rolled to now."""
     tier = ""
-    strict: list[Account] = []
-    for account in accounts:
-        if account.terms.strict:
-            strict.append(account)
-        elif account.terms.tier and account.exhausted():
-            tier = account.terms.tier
-    if not strict or not claim.bound:
-        return Grant(claim.bound, claim.bound, tier)
-    room, left, narrow = _room(strict)
-    factor = claim.factor or 1.0
-    wanted = claim.bound if factor == 1.0 else math.ceil(claim.bound * factor)
-    least = min(math.ceil(claim.least * factor), wanted)
-    if left > 0:
-        careful = math.ceil(claim.bound * UNSEEN) if claim.factor is None else wanted
-        if careful <= room:
-            return Grant(careful, claim.bound, tier)
-        held = any(account.held for account in strict)
-        if not held and room >= least:
-            # Alone: all that is left, for as much output as it pays for.
-            return Grant(min(room, careful), min(claim.bound, int(room / factor)), tier)
-        if held and left >= least:
-            return Wait(narrow.id)
-    account = min(strict, key=lambda one: _left(one.tightest()))
-    return Refusal(account, *account.tightest())
-
-
-def _room(strict: Sequence[Account]) -> tuple[int, int, Account]:
-    """What is neither spent nor held, what is not spent, and the account that has the least of the first."""
     room = left = _MOST * 1000
-    narrow = strict[0]
-    for account in strict:
-        for window, limit in account.limited():
-            unspent = limit - window.spent
+    narrow: Account | None = None
+    for account in accounts:
+        terms = account.terms
+        if not terms.strict:
+            tier = terms.tier if terms.tier and account.exhausted() else tier
+            continue
+        for kind, limit in terms.limits.items():
+            unspent = limit - account.windows[kind].spent
             left = min(left, unspent)
             if unspent - account.held < room:
                 room, narrow = unspent - account.held, account
-    return room, left, narrow
+    if narrow is None or not claim.bound:
+        return Grant(claim.bound, claim.bound, tier)
+    return _share(claim, room, left, narrow, tier) or _refusal(accounts)
+
+
+def _share(claim: Claim, room: int, left: int, narrow: Account, tier: str) -> Grant | Wait | None:
+    """What a claim gets of ``room`` that is neither spent nor held, and ``left`` that is not spent; None for nothing, ever."""
+    factor = claim.factor or 1.0
+    wanted = claim.bound if factor == 1.0 else math.ceil(claim.bound * factor)
+    careful = math.ceil(claim.bound * UNSEEN) if claim.factor is None else wanted
+    if careful <= room:
+        return Grant(careful, claim.bound, tier)
+    least = max(1, min(math.ceil(claim.least * factor), wanted))
+    if room < left:  # others hold the rest
+        return Wait(narrow.id) if left >= least else None
+    if room >= least:
+        # Alone: all that is left, for as much output as it pays for.
+        share = int(room / (claim.factor or UNSEEN))
+        return Grant(min(room, careful), min(claim.bound, max(claim.least, share)), tier)
+    return None
+
+
+def _refusal(accounts: Sequence[Account]) -> Refusal:
+    account = min((one for one in accounts if one.terms.strict), key=lambda one: _left(one.tightest()))
+    return Refusal(account, *account.tightest())
 
 
 def _left(pair: tuple[Window, int]) -> int:
