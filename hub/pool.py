@@ -34,6 +34,8 @@ _SILENT_MS = 30_000
 _FORGOTTEN_MS = 600_000
 #: How often claims in line look whether other processes have given money back: often at first, then less so.
 _POLLS = (0.004, 0.1)
+#: Claims on the same budgets that one transaction decides on.
+_AT_ONCE = 64
 #: After a failure, for how long claims are refused without asking the database again.
 _AWAY_SECONDS = 0.5
 _NO_TERMS = Terms({}, "UTC", "00:00", strict=False)
@@ -280,7 +282,7 @@ class Pool:
 
     async def _turn(self) -> None:
         now = self._clock.monotonic()
-        claims, ended, charges = self._line.all(), self._ended, self._charges
+        claims, ended, charges = self._line.first(_AT_ONCE), self._ended, self._charges
         if not (claims or ended or charges):
             return
         for claim in claims:
@@ -315,7 +317,7 @@ class Pool:
         self._exhausted.update((name, value) for name, value in turn.exhausted.items() if name in self._terms)
         for kind, account, window in turn.news:
             self._hooks.tell(kind, account, window)
-        if turn.ended or turn.charges:
+        if turn.ended or turn.charges or turn.decided:
             self._pause = _POLLS[0]
             if self._line.length:
                 self._wake.set()
@@ -324,7 +326,7 @@ class Pool:
         """Refuse who waits, and wait before the next try. True when the hub stops and should not wait for the database."""
         self._away, self._away_until = error, self._clock.monotonic() + _AWAY_SECONDS
         log.error("budgets fail closed: the database failed", reason=error.message, waiting=self._line.length, unsettled=len(self._ended))
-        for claim in self._line.all():
+        for claim in self._line.first(self._line.length):
             self._line.remove(claim)
             if claim.done is not None:
                 claim.done(_closed(error))

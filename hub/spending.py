@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hub.periods import CALENDAR, NEVER, Kind, period
@@ -276,9 +277,9 @@ class Line:
             if not lane:
                 del self._lanes[claim.accounts]
 
-    def all(self) -> list[Claim]:
-        """Everyone in line, the first first."""
-        return sorted((claim for lane in self._lanes.values() for claim in lane), key=lambda claim: claim.number)
+    def first(self, most: int) -> list[Claim]:
+        """Everyone in line, the first first; of each lane at most so many."""
+        return sorted((claim for lane in self._lanes.values() for claim in islice(lane, most)), key=lambda claim: claim.number)
 
     def serve(self, verdict: Callable[[Claim], Grant | Refusal | Wait], apply: Callable[[Claim, Grant | Refusal], None]) -> None:
         """Decide on claims from the front until each lane waits; what is decided is applied before the next is looked at."""
