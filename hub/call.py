@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from hub.affinity import Sessions
 from hub.attempts import Ledger
+from hub.budgets import Budgets
 from hub.clock import Clock
 from hub.comboboard import ComboBoard
 from hub.context import Context
@@ -74,6 +75,9 @@ class Hub:
         self.adapters = load("hub.providers", Adapter, lambda adapter: adapter.name)
         self.strategies = load("hub.routing.strategies", Strategy, lambda strategy: strategy.name)
         self.store = Store(settings, self.clock)
+        self.events = Events(self.clock)
+        self.preferences = PreferenceStore(self.store.values)
+        self.budgets = Budgets(self.store, self.clock, self.events, lambda: self.preferences.current)
         self.tasks = LiveTasks(self.store, self.clock)
         self.combos = self.store.collection("combo", what="combo", prefix="combo_", body=Combo)
         self.mappings = self.store.collection("mapping", what="mapping", prefix="map_", body=Mapping)
@@ -151,6 +155,9 @@ class Hub:
         self.quotas.open()
         self.sessions.open()
         self.board.load()
+        self.preferences.refresh()
+        self.store.on_change(self.preferences.refresh)
+        await self.budgets.open()
         await self.tasks.open()
         self.on_stop.append(self.tasks.end_streams)
         self.on_close.append(self.tasks.close)
@@ -172,6 +179,7 @@ class Hub:
         if self.store.unlocked:
             self.quotas.flush()
         self.board.flush()
+        await self.budgets.close()
         await self.store.close()
 
     def connected(self) -> frozenset[str]:

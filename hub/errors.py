@@ -16,6 +16,7 @@ HubError
   Conflict                    409
   Cancelled                   499  the caller went away
   RateLimited                 429  carries ``retry_after`` seconds
+    BudgetSpent               429  a budget is used up; says which limit and when it starts anew
   BudgetExceeded              402  the price limit of the call or the key does not cover it
   UpstreamFailed              502  a provider failed; carries its status and message
     UpstreamTimeout           504
@@ -171,6 +172,12 @@ class RateLimited(HubError):
     """Too many calls; ``retry_after`` says when to come back."""
 
     shape = Shape(429, "rate_limit_error", "rate_limit_exceeded", -32005, "rate_limit_error")
+
+
+class BudgetSpent(RateLimited):
+    """A budget has no money left for the call; ``data`` is ``{"budget", "period", "spent", "limit", "resetsAt"}``."""
+
+    shape = Shape(429, "rate_limit_error", "budget_exceeded", -32006, "rate_limit_error")
 
 
 class BudgetExceeded(HubError):

@@ -134,6 +134,7 @@ class Preferences(Body):
         default="", max_length=200, description="Model tried once when a request without tools fails for want of credit; empty: none."
     )
     budget_zone: str = Field(default="UTC", max_length=64, description="Time zone of budgets that name none.")
+    budget_wait_ms: int = Field(default=30_000, ge=0, le=600_000, description="Longest wait of a call for money that others hold.")
     resilience_settings: ResilienceSettings = ResilienceSettings()
     retention: Retention = Retention()
 

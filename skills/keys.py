@@ -175,6 +175,7 @@ async def delete(ctx: Context, ask: KeyId) -> Done:
     """Delete a key and its record."""
     key = ctx.hub.store.keys.get(ask.id)
     await ctx.hub.store.keys.delete(ask.id)
+    await ctx.hub.budgets.drop(ask.id)
     return Done(message=f"key {key.name!r} is deleted")
 
 

@@ -23,6 +23,7 @@ from hub.store.documents import Documents
 from hub.store.keys import Keys
 from hub.store.lock import FolderLock
 from hub.store.queue import WriteBehind
+from hub.store.spending import Spending
 from hub.store.sqlite import Sqlite
 from hub.store.state import State, hot
 from hub.store.tasks import Tasks
@@ -70,6 +71,8 @@ class Store:
         self.tasks = Tasks(self._database)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
+        self._money = Database(_driver(settings), readers=1)
+        self.spending = Spending(self._database, self._money, self.queue)
         self._collections: list[Documents[Any]] = []
         self._locks: list[FolderLock] = []
         self._follower: asyncio.Task[None] | None = None
@@ -188,6 +191,7 @@ class Store:
             self._locks.append(lock)
 
     async def _shut(self) -> None:
+        await self._money.close()
         await self._database.close()
         for lock in self._locks:
             lock.release()

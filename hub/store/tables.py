@@ -199,22 +199,28 @@ class State(Base, table=True):
 
 
 class Spend(Base, table=True):
-    """What a budget has spent in one period, and what is held for calls under way. ``start`` is the period's first millisecond."""
+    """What a budget has spent in one period, in nano-dollars. ``start`` is the period's first millisecond.
+
+    ``mark`` is the record of the journal up to which ``spent`` counts. The row of period "" is the one that
+    processes lock, and its ``held`` is what is held for calls under way.
+    """
 
     budget_id: str = Field(primary_key=True, sa_type=Text)
     period: str = Field(primary_key=True, sa_type=Text)
     start: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
-    spent: float = Field(sa_type=Double)
-    held: float = Field(sa_type=Double)
+    spent: int = Field(sa_type=BigInteger)
+    held: int = Field(sa_type=BigInteger)
     warned_at: int | None = Field(sa_type=BigInteger)
+    exceeded_at: int | None = Field(sa_type=BigInteger)
+    mark: int = Field(sa_type=BigInteger)
 
 
 class Holds(Base, table=True):
-    """Money held for one call under way, where several processes share the database."""
+    """Nano-dollars held of one budget for one call under way, where several processes share the database."""
 
     id: str = Field(primary_key=True, sa_type=Text)
-    budget_id: str = Field(sa_type=Text)
-    amount: float = Field(sa_type=Double)
+    budget_id: str = Field(primary_key=True, sa_type=Text)
+    amount: int = Field(sa_type=BigInteger)
     process: str = Field(index=True, sa_type=Text)
     at: int = Field(sa_type=BigInteger)
 

@@ -55,11 +55,15 @@ def _money() -> None:
         "spend",
         *_texts("budget_id", "period"),
         _whole("start"),
-        *_reals("spent", "held"),
+        *_wholes("spent", "held"),
         _unknown("warned_at"),
+        _unknown("exceeded_at"),
+        *_wholes("mark"),
         _primary("budget_id", "period", "start"),
     )
-    op.create_table("holds", *_texts("id", "budget_id"), *_reals("amount"), *_texts("process"), *_wholes("at"), _primary("id"))
+    op.create_table(
+        "holds", *_texts("id", "budget_id"), *_wholes("amount"), *_texts("process"), *_wholes("at"), _primary("id", "budget_id")
+    )
     op.create_index(op.f("ix_holds_process"), "holds", ["process"])
     op.create_table("processes", *_texts("id"), *_wholes("seen_at"), _primary("id"))
 
