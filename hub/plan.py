@@ -102,7 +102,7 @@ class Planner:
         connection, RateLimited or Unavailable with ``retry_after`` when every one is out of action.
         """
         if caller.allowed_models:
-            _require_allowed(model, caller.allowed_models)
+            require_allowed(model, caller.allowed_models)
         key = (model, strategy, connection_id, needs)
         quiet = self._cooldowns.quiet
         plan = self._kept.get(key) if quiet else None
@@ -215,7 +215,8 @@ class Planner:
         )
 
 
-def _require_allowed(model: str, patterns: Sequence[str]) -> None:
+def require_allowed(model: str, patterns: Sequence[str]) -> None:
+    """Raise Forbidden for a model that none of a key's patterns covers."""
     if not any(fnmatchcase(model, pattern) for pattern in patterns):
         raise Forbidden(f"this key may not use model {model!r}; its list is {', '.join(patterns)}", field="model")
 

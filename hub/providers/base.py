@@ -49,7 +49,7 @@ class RawChat:
 
     ``include_usage`` says whether the client asked for usage in its stream (OpenAI ``stream_options``).
     ``headers`` are those of the client's that belong to its dialect (``anthropic-beta``), names in lower case;
-    an adapter sends on the ones it knows.
+    an adapter sends on the ones it knows. ``cacheable`` says that the client asks for one answer at temperature 0.
     """
 
     dialect: str
@@ -58,6 +58,7 @@ class RawChat:
     stream: bool = False
     include_usage: bool = False
     headers: tuple[tuple[str, str], ...] = ()
+    cacheable: bool = False
 
 
 @dataclass(slots=True)

@@ -23,6 +23,8 @@ from hub.store.documents import Documents
 from hub.store.keys import Keys
 from hub.store.lock import FolderLock
 from hub.store.queue import WriteBehind
+from hub.store.replays import Replays
+from hub.store.responses import Responses
 from hub.store.sqlite import Sqlite
 from hub.store.state import State, hot
 from hub.store.tasks import Tasks
@@ -70,6 +72,8 @@ class Store:
         self.tasks = Tasks(self._database)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
+        self.responses = Responses(self._database, self.queue, clock)
+        self.replays = Replays(self._database, clock)
         self._collections: list[Documents[Any]] = []
         self._locks: list[FolderLock] = []
         self._follower: asyncio.Task[None] | None = None
