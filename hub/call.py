@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 from pydantic import BaseModel
 
+from hub.answers import Answers
 from hub.attempts import Ledger
 from hub.clock import Clock
 from hub.context import Context
+from hub.embeddings import Embeddings
 from hub.engine import ChatEngine
 from hub.errors import Cancelled, Forbidden, HubError, Internal, Unauthenticated, Unavailable, UnknownSkill
 from hub.log import logger, masked, secret_name
 from hub.outbound.client import Outbound
 from hub.plan import Planner
+from hub.preferences import PreferenceStore
 from hub.prices import Prices
 from hub.providers.base import Adapter
 from hub.providers.catalog import Catalog
@@ -30,6 +33,8 @@ from hub.registry import Skills, load
 from hub.routing.cooldown import Cooldowns, Cooling
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Strategy
+from hub.sameness import Sameness
+from hub.semantic import Semantic
 from hub.skill import Audit, CostClass
 from hub.store import Store
 from hub.targets import Targets
@@ -61,6 +66,7 @@ class Hub:
         self.adapters = load("hub.providers", Adapter, lambda adapter: adapter.name)
         self.strategies = load("hub.routing.strategies", Strategy, lambda strategy: strategy.name)
         self.store = Store(settings, self.clock)
+        self.preferences = PreferenceStore(self.store.values)
         self.tasks = LiveTasks(self.store, self.clock)
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.prices = Prices(self.catalog, dict)
@@ -78,6 +84,14 @@ class Hub:
             formats=frozenset(self.adapters),
             clock=self.clock,
         )
+        self.ledger = Ledger(
+            clock=self.clock,
+            prices=self.prices,
+            cooldowns=self.cooldowns,
+            add_usage=self.store.usage.add,
+            add_decision=self.store.decisions.add,
+            mark=self.mark,
+        )
         self.chat = ChatEngine(
             planner=self.planner,
             targets=self.targets,
@@ -85,16 +99,10 @@ class Hub:
             outbound=self.outbound,
             prices=self.prices,
             quotas=self.quotas,
-            ledger=Ledger(
-                clock=self.clock,
-                prices=self.prices,
-                cooldowns=self.cooldowns,
-                add_usage=self.store.usage.add,
-                add_decision=self.store.decisions.add,
-                mark=self.mark,
-            ),
+            ledger=self.ledger,
             settings=settings,
         )
+        self.sameness = self._sameness()
         self.closing = False
         #: What doors keep for the life of this hub, by name, and what they want done when it stops and closes.
         self.kept: dict[str, Any] = {}
@@ -104,6 +112,26 @@ class Hub:
         #: Connection -> the end of its cooldown as it was last made here or taken over.
         self._cooling: dict[str, int | None] = {}
 
+    def _sameness(self) -> Sameness:
+        """What chats pass through before they are run."""
+        embeddings = Embeddings(
+            planner=self.planner,
+            targets=self.targets,
+            adapters=self.adapters,
+            outbound=self.outbound,
+            prices=self.prices,
+            clock=self.clock,
+            add_usage=self.store.usage.add,
+        )
+        return Sameness(
+            store=self.store,
+            clock=self.clock,
+            answers=Answers(self.adapters, self.catalog),
+            preferences=lambda: self.preferences.current,
+            note=self.ledger.again,
+            semantic=Semantic(embeddings, self.clock, lambda: self.preferences.current.response_cache),
+        )
+
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
         await self.store.open()
@@ -112,6 +140,8 @@ class Hub:
         self.on_close.append(self.tasks.close)
         self.store.on_change(self._changed)
         self._changed()
+        await self.sameness.open()
+        self.on_close.append(self.sameness.close)
 
     def stop(self) -> None:
         """The server stops: doors end their standing streams, calls that run go on."""
@@ -163,6 +193,7 @@ class Hub:
 
     def _changed(self) -> None:
         """Connections, keys or settings changed, here or in another process."""
+        self.preferences.refresh()
         self.planner.forget()
         now, now_ms = self.clock.monotonic(), self.clock.now_ms()
         for connection in self.store.connections.all():

@@ -154,8 +154,9 @@ class Idempotency:
             until = self._clock.now_ms() + keep_ms
             await self._replays.done(execution.name, execution.token, msgspec.json.encode(kept).decode(), until=until)
         except (HubError, UnicodeEncodeError, TypeError) as error:
-            log.error("what came of an idempotent request cannot be stored; its key may run again after a restart", reason=str(error))
-        self._land(execution, outcome)
+            log.error("what came of an idempotent request cannot be stored; its key may run again", reason=str(error))
+        finally:
+            self._land(execution, outcome)
 
     def release(self, execution: Execution) -> None:
         """The execution ended with nothing to give again; who waits for it runs. Safe while the caller is being cancelled."""
@@ -171,15 +172,16 @@ class Idempotency:
 
     async def _claim(self, name: str, request: str, keep_ms: int) -> Execution | Claim:
         """One claim at a time in this process: those who come meanwhile wait for its flight."""
-        flight = self._flights.start(name, request)
+        execution = Execution(name, self._replays.token(), self._flights.start(name, request))
         try:
-            claim = await self._replays.claim(name, request, until=self._clock.now_ms() + keep_ms)
+            claim = await self._replays.claim(name, request, execution.token, until=self._clock.now_ms() + keep_ms)
         except BaseException:
-            self._flights.end(name, flight)
+            # The caller may have left while the claim was being written.
+            self.release(execution)
             raise
         if claim.token:
-            return Execution(name, claim.token, flight)
-        self._flights.end(name, flight)
+            return execution
+        self._land(execution, None)
         return claim
 
     def _land(self, execution: Execution, outcome: Outcome | None) -> None:

@@ -53,12 +53,15 @@ class Replays:
         now = self._clock.now_ms()
         await self._database.write(lambda link: link.run(_BEAT, self.process, now))
 
-    async def claim(self, identity: str, request: str, *, until: int) -> Claim:
+    def token(self) -> str:
+        """A name for one execution of this process."""
+        return f"{self.process}/{self._clock.new_id('')}"
+
+    async def claim(self, identity: str, request: str, token: str, *, until: int) -> Claim:
         """Become the one who runs, or learn who does or did. An execution whose process is gone may be taken over.
 
         An execution of this very process counts as gone: the caller knows which of them still run.
         """
-        token = f"{self.process}/{self._clock.new_id('')}"
         now = self._clock.now_ms()
 
         def work(link: Link) -> Claim:
