@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -36,6 +37,7 @@ log = logger("hub.idempotency")
 #: Statuses that say that the request itself is wrong; it will be wrong the next time too.
 _DETERMINISTIC = frozenset({400, 413, 414, 415, 422})
 _KINDS: dict[str, type[BadRequest]] = {kind.__name__: kind for kind in (AmbiguousModel, TooLarge, Unprocessable, UnsupportedMedia)}
+_MOST_QUIET = 32
 _FIRST_POLL, _LONGEST_POLL = 0.05, 1.0
 
 
@@ -112,6 +114,8 @@ class Idempotency:
         self._clock = clock
         self._flights: Flights[Outcome] = Flights(clock)
         self._ending: set[asyncio.Task[None]] = set()
+        #: The latest outcomes that may not be on disk.
+        self._quiet: OrderedDict[str, Outcome] = OrderedDict()
         self.wait = wait
 
     async def begin(self, name: str, request: str, *, keep_ms: int) -> Execution | Outcome:
@@ -136,7 +140,7 @@ class Idempotency:
                 return found
             if found.state == DONE:
                 _require_same(found.request, request)
-                return msgspec.json.decode(found.reply, type=Outcome)
+                return self._quiet.get(name) or msgspec.json.decode(found.reply, type=Outcome)
             if found.request:
                 _require_same(found.request, request)
             if self._clock.monotonic() + pause > until:
@@ -149,7 +153,12 @@ class Idempotency:
 
         A database that fails is said in the log: the answer is there and goes to its caller.
         """
-        kept = Outcome(why="answers of this key are not kept") if memory_only and outcome.answer is not None else outcome
+        kept = outcome
+        if memory_only and outcome.answer is not None:
+            kept = Outcome(why="the answers of this API key are not kept for long")
+            self._quiet[execution.name] = outcome
+            if len(self._quiet) > _MOST_QUIET:
+                self._quiet.popitem(last=False)
         try:
             until = self._clock.now_ms() + keep_ms
             await self._replays.done(execution.name, execution.token, msgspec.json.encode(kept).decode(), until=until)
