@@ -103,8 +103,7 @@ class ResponseStore:
     async def close(self) -> None:
         """Store the counters."""
         if self._look is not None:
-            self._look.cancel()
-            await asyncio.gather(self._look, return_exceptions=True)
+            await asyncio.wait([self._look])  # a read that is cancelled would go on in its thread
         self._store_counters()
 
     def __len__(self) -> int:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hub.context import Context
     from hub.embeddings import Embeddings
     from hub.fingerprint import Fingerprint
-    from hub.preferences import ResponseCache, SemanticCache
+    from hub.preferences import ResponseCache
 
 log = logger("hub.semantic")
 #: How long an embedding may delay a chat, and how long none is asked for after one failed, in seconds.
@@ -132,10 +132,9 @@ class Semantic:
         for name in [name for name, kept in self._entries.items() if kept.until <= now]:
             self._drop(name)
 
-    def check(self, settings: SemanticCache) -> None:
-        """Raises HubError where the embedding model of these settings cannot be used now."""
-        if settings.enabled and settings.embedding_model:
-            self._embeddings.target(settings.embedding_model)
+    def check(self, model: str) -> None:
+        """Raises HubError where this embedding model cannot be used now."""
+        self._embeddings.target(model)
 
     async def _vector(self, model: str, text: str, ctx: Context) -> array[float] | None:
         if self._clock.monotonic() < self._not_before:

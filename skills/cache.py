@@ -187,11 +187,11 @@ async def similarity(ctx: Context, ask: Nothing) -> SemanticCache:
 async def set_similarity(ctx: Context, ask: SemanticChange) -> SemanticCache:
     """Change how questions that mean the same are found; refused while there is nothing to compare them by."""
     hub = ctx.hub
-    patch = ask.model_dump(mode="json", by_alias=True, exclude_none=True)
     current = hub.preferences.current.response_cache.semantic
-    # Checked before it is stored: an embedding model that cannot be used would make every answer a miss, silently.
-    wanted = current.model_dump(by_alias=True) | patch
-    if wanted["embeddingModel"]:
-        hub.sameness.semantic.check(SemanticCache.model_construct(**current.model_dump() | ask.model_dump(exclude_none=True)))
+    model = current.embedding_model if ask.embedding_model is None else ask.embedding_model
+    if model and (ask.enabled or (ask.enabled is None and current.enabled)):
+        # A model that cannot be used would make every answer a miss, silently.
+        hub.sameness.semantic.check(model)
+    patch = ask.model_dump(mode="json", by_alias=True, exclude_none=True)
     changed = await hub.preferences.change({"responseCache": {"semantic": patch}})
     return changed.response_cache.semantic
