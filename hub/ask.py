@@ -52,6 +52,11 @@ class ChatAsk:
 
     __slots__ = ("_decode", "_request", "budget", "chain", "connection", "hints", "model", "needs", "raw", "session", "session_id", "strategy", "stream")
     __slots__ = ("_decode", "_request", "budget", "connection", "direct", "hints", "model", "needs", "raw", "strategy", "stream")
+    ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent. ``cacheable`` says that an
+    answer to the very same request may be given again: one answer at temperature 0, and the client does not object.
+    """
+
+    __slots__ = ("_decode", "_request", "budget", "cacheable", "connection", "hints", "model", "needs", "raw", "strategy", "stream")
 
     def __init__(
         self,
@@ -85,6 +90,7 @@ class ChatAsk:
             raise TypeError("ChatAsk needs raw or request")
         self.model: str = whole.model
         self.stream: bool = whole.stream
+        self.cacheable = (raw.cacheable if raw is not None else request is not None and _steady(request)) and not hints.no_cache
 
     def request(self) -> ChatRequest:
         """The request in the internal model, decoded on first use. Raises BadRequest naming the field at fault."""
@@ -133,30 +139,48 @@ class ChatAsk:
             return max(1, len(self.raw.body) // 4) if self.raw else 1
 
 
+def _steady(request: ChatRequest) -> bool:
+    return request.temperature == 0 and request.n in (None, 1)
+
+
 class ChatReply:
-    """A whole answer. ``body`` holds the provider's bytes where they pass through, else ``response`` the decoded answer."""
+    """A whole answer. ``body`` holds the provider's bytes where they pass through, else ``response`` the decoded answer.
 
-    __slots__ = ("body", "cost", "dropped", "response", "row", "usage")
+    ``source`` says where it is from: upstream, cache, semantic, lexical, coalesced or idempotent.
+    """
 
-    def __init__(self, *, body: bytes | None, response: ChatResponse | None, usage: Usage, row: UsageRow, dropped: list[str]) -> None:
+    __slots__ = ("body", "cost", "dropped", "response", "row", "source", "usage")
+
+    def __init__(
+        self,
+        *,
+        body: bytes | None,
+        response: ChatResponse | None,
+        usage: Usage,
+        row: UsageRow,
+        dropped: list[str],
+        source: str = "upstream",
+    ) -> None:
         self.body = body
         self.response = response
         self.usage = usage
         self.row = row
         self.cost = row.cost
         self.dropped = dropped
+        self.source = source
 
 
 class StreamHead:
-    """First item of a stream: where it comes from, and whether ``bytes`` or lists of events follow."""
+    """First item of a stream: where it comes from, and whether ``bytes`` or lists of events follow. ``source`` as in a reply."""
 
-    __slots__ = ("dropped", "lossless", "model", "provider")
+    __slots__ = ("dropped", "lossless", "model", "provider", "source")
 
-    def __init__(self, *, provider: str, model: str, lossless: bool, dropped: list[str]) -> None:
+    def __init__(self, *, provider: str, model: str, lossless: bool, dropped: list[str], source: str = "upstream") -> None:
         self.provider = provider
         self.model = model
         self.lossless = lossless
         self.dropped = dropped
+        self.source = source
 
 
 class StreamTail:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hub.affinity import Sessions
+    from hub.answers import StoredAnswer
     from hub.ask import ChatAsk
     from hub.budgets import Budgets, Hold
     from hub.clock import Clock
@@ -103,6 +104,25 @@ class Ledger:
     def begin(self, ask: ChatAsk, ctx: Context) -> Run:
         """Start the record of a request."""
         return Run(self, ask, ctx)
+
+    def again(self, ask: ChatAsk, ctx: Context, answer: StoredAnswer | None, source: str, error: HubError | None) -> UsageRow:
+        """Record a request that got an earlier answer, or error: nothing was sent, nothing is charged, no tokens were used."""
+        caller, at = ctx.caller, self.clock.now_ms()
+        provider, model = (answer.provider, answer.model) if answer is not None else ("", "")
+        row = UsageRow(
+            request_id=ctx.request_id, at=at, door=ctx.door, skill="chat", key_id=caller.key_id, key_name=caller.name, provider=provider,
+            model=model, requested_model=ask.model, connection_id="", usage=Usage(), cost=0.0, price_source="none", latency_ms=0,
+            status=error.status if error is not None else 200, outcome="ok" if error is None else "error",
+            error_code=error.code if error is not None else "", stream=ask.stream, source=source, session=ask.hints.session,
+        )  # fmt: skip
+        decision = Decision(
+            request_id=ctx.request_id, at=at, key_id=caller.key_id, requested_model=ask.model,
+            resolution=f"nothing was routed: the same request was answered before ({source})", strategy=ask.strategy,
+            outcome=row.outcome, provider=provider, model=model, cost=0.0,
+        )  # fmt: skip
+        self.add_usage(row)
+        self.add_decision(decision)
+        return row
 
 
 class Run:

@@ -15,11 +15,13 @@ import orjson
 from pydantic import BaseModel
 
 from hub.affinity import Sessions
+from hub.answers import Answers
 from hub.attempts import Ledger
 from hub.budgets import Budgets
 from hub.clock import Clock
 from hub.comboboard import ComboBoard
 from hub.context import Context
+from hub.embeddings import Embeddings
 from hub.engine import ChatEngine
 from hub.errors import Cancelled, Forbidden, HubError, Internal, Unauthenticated, Unavailable, UnknownSkill
 from hub.events import Events
@@ -39,6 +41,8 @@ from hub.routing.combo import Combo, Mapping
 from hub.routing.cooldown import Cooldowns, Cooling
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Strategy
+from hub.sameness import Sameness
+from hub.semantic import Semantic
 from hub.skill import Audit, CostClass
 from hub.store import Store
 from hub.targets import Targets
@@ -78,6 +82,7 @@ class Hub:
         self.events = Events(self.clock)
         self.preferences = PreferenceStore(self.store.values)
         self.budgets = Budgets(self.store, self.clock, self.events, lambda: self.preferences.current)
+        self.preferences = PreferenceStore(self.store.values)
         self.tasks = LiveTasks(self.store, self.clock)
         self.combos = self.store.collection("combo", what="combo", prefix="combo_", body=Combo)
         self.mappings = self.store.collection("mapping", what="mapping", prefix="map_", body=Mapping)
@@ -120,6 +125,14 @@ class Hub:
             formats=frozenset(self.adapters),
             clock=self.clock,
         )
+        self.ledger = Ledger(
+            clock=self.clock,
+            prices=self.prices,
+            cooldowns=self.cooldowns,
+            add_usage=self.store.usage.add,
+            add_decision=self.store.decisions.add,
+            mark=self.mark,
+        )
         self.chat = ChatEngine(
             planner=self.planner,
             targets=self.targets,
@@ -127,16 +140,10 @@ class Hub:
             outbound=self.outbound,
             prices=self.prices,
             quotas=self.quotas,
-            ledger=Ledger(
-                clock=self.clock,
-                prices=self.prices,
-                cooldowns=self.cooldowns,
-                add_usage=self.store.usage.add,
-                add_decision=self.store.decisions.add,
-                mark=self.mark,
-            ),
+            ledger=self.ledger,
             settings=settings,
         )
+        self.sameness = self._sameness()
         self.closing = False
         #: What doors keep for the life of this hub, by name, and what they want done when it stops and closes.
         self.kept: dict[str, Any] = {}
@@ -148,6 +155,26 @@ class Hub:
         #: What is worked out of connections and keys, until one of them changes.
         self._worked_out: dict[str, Any] = {}
         self._callers: dict[str, tuple[Key, Caller]] = {}
+
+    def _sameness(self) -> Sameness:
+        """What chats pass through before they are run."""
+        embeddings = Embeddings(
+            planner=self.planner,
+            targets=self.targets,
+            adapters=self.adapters,
+            outbound=self.outbound,
+            prices=self.prices,
+            clock=self.clock,
+            add_usage=self.store.usage.add,
+        )
+        return Sameness(
+            store=self.store,
+            clock=self.clock,
+            answers=Answers(self.adapters, self.catalog),
+            preferences=lambda: self.preferences.current,
+            note=self.ledger.again,
+            semantic=Semantic(embeddings, self.clock, lambda: self.preferences.current.response_cache),
+        )
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
@@ -163,6 +190,8 @@ class Hub:
         self.on_close.append(self.tasks.close)
         self.store.on_change(self._changed)
         self._changed()
+        await self.sameness.open()
+        self.on_close.append(self.sameness.close)
 
     def stop(self) -> None:
         """The server stops: doors end their standing streams, calls that run go on."""
@@ -242,6 +271,7 @@ class Hub:
         self._callers.clear()
         self.preferences.refresh()
         self.quotas.keep_only({*self._builtin, *(connection.id for connection in self.store.connections.all())})
+        self.preferences.refresh()
         self.planner.forget()
         self.preferences.refresh()
         self.resilience.load(self.store.connections.all())

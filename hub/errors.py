@@ -7,6 +7,7 @@ HubError
     TooLarge                  413  a body, upload or message over its limit
       HeadTooLarge            431  too many headers
     UnsupportedMedia          415  a body in a form that is not read
+    Unprocessable             422  a well-formed request that contradicts an earlier one
   Unauthenticated             401  no credential, or one that is not valid (any more)
   Forbidden                   403  a valid credential without the scope
   NotFound                    404
@@ -53,7 +54,10 @@ class Shape:
 
 
 class HubError(Exception):
-    """Base of all errors that a door may show. ``data`` is safe, structured detail for the caller."""
+    """Base of all errors that a door may show. ``data`` is safe, structured detail for the caller.
+
+    ``replayed`` marks the error of an earlier request that this one repeats.
+    """
 
     shape = Shape(500, "server_error", "internal_server_error", -32603, "api_error")
 
@@ -72,6 +76,7 @@ class HubError(Exception):
         self.field = field
         self.retry_after = retry_after
         self.data: dict[str, Any] = dict(data or {})
+        self.replayed = False
 
     @property
     def status(self) -> int:
@@ -118,6 +123,12 @@ class UnsupportedMedia(BadRequest):
     """A body whose coding is not read here."""
 
     shape = Shape(415, "invalid_request_error", "unsupported_media_type", -32600, "invalid_request_error")
+
+
+class Unprocessable(BadRequest):
+    """A well-formed request that contradicts an earlier one, such as an idempotency key with another body."""
+
+    shape = Shape(422, "invalid_request_error", "unprocessable_entity", -32602, "invalid_request_error")
 
 
 class Unauthenticated(HubError):

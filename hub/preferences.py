@@ -5,9 +5,9 @@ Names on the wire are the seed's. Each change is validated as a whole before any
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from hub.errors import InvalidInput
 from hub.routing.combo import ComboConfig
@@ -90,6 +90,15 @@ class SemanticCache(Body):
     threshold: float = Field(default=0.95, ge=0.5, le=1.0, description="Least cosine similarity that counts as the same question.")
     lexical: bool = Field(default=False, description="Compare words where no embedding model is named. This is not semantic.")
     max_entries: int = Field(default=2000, ge=1, le=100_000, description="Answers kept per process.")
+
+    @model_validator(mode="after")
+    def _has_a_measure(self) -> Self:
+        if self.enabled and not (self.embedding_model or self.lexical):
+            raise ValueError(
+                "name an embeddingModel (provider/model, e.g. openai/text-embedding-3-small) to switch this on,"
+                " or set lexical to compare spelling instead of meaning"
+            )
+        return self
 
 
 class ResponseCache(Body):

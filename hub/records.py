@@ -159,7 +159,8 @@ class UsageRow(msgspec.Struct, kw_only=True):
 
     ``cost`` None means that the price is unknown, never that it was free; ``price_source`` says which
     layer priced it. ``status`` is what the client saw; ``outcome`` ok, error or cancelled. ``source`` says where the answer
-    is from: upstream, cache, semantic, coalesced, idempotent. ``combo`` and ``step`` name the combo and the execution key of its target.
+    is from: upstream, cache, semantic, lexical, coalesced, idempotent. ``combo`` and ``step`` name the combo and the execution key
+    of its target.
     """
 
     request_id: str

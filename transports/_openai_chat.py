@@ -70,6 +70,8 @@ class _Envelope(msgspec.Struct):
     non_stream: Any = None
     disable_stream: Any = None
     disable_streaming: Any = None
+    temperature: Any = None
+    n: Any = None
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
@@ -93,7 +95,13 @@ def envelope(body: bytes, *, accept: str = "") -> RawChat:
     stream = _wanted(found, accept)
     if (found.stream is True) is not stream or any(getattr(found, name) is not None for name in _ALIASES):
         body = _with_stream(body, stream)
-    return RawChat(DIALECT, body, found.model, stream, _asks_usage(found.stream_options))
+    usage = found.stream_options is not None and _asks_usage(found.stream_options)
+    return RawChat(DIALECT, body, found.model, stream, usage, cacheable=found.temperature is not None and _steady(found))
+
+
+def _steady(found: _Envelope) -> bool:
+    """Whether the client asks for one answer, without chance."""
+    return found.temperature == 0 and found.n in (None, 1)
 
 
 def _asks_usage(options: object) -> bool:

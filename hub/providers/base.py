@@ -50,7 +50,7 @@ class RawChat:
     ``include_usage`` says whether the client asked for usage in its stream (OpenAI ``stream_options``);
     ``max_tokens`` and ``choices`` (OpenAI ``n``) are what it may cost at most, None where the request leaves them open.
     ``headers`` are those of the client's that belong to its dialect (``anthropic-beta``), names in lower case;
-    an adapter sends on the ones it knows.
+    an adapter sends on the ones it knows. ``cacheable`` says that the client asks for one answer at temperature 0.
     """
 
     dialect: str
@@ -61,6 +61,7 @@ class RawChat:
     max_tokens: int | None = None
     choices: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    cacheable: bool = False
 
 
 @dataclass(slots=True)
@@ -167,6 +168,27 @@ class Adapter(Protocol):
 
     def parse_models(self, body: bytes) -> list[str]:
         """The model ids of such an answer."""
+        ...
+
+
+@dataclass(slots=True)
+class Embedded:
+    """Embeddings in the order of their texts. ``usage`` is empty where the provider does not state it."""
+
+    vectors: list[list[float]]
+    usage: Usage
+
+
+@runtime_checkable
+class EmbeddingAdapter(Protocol):
+    """An adapter whose format has embeddings."""
+
+    def embed(self, texts: list[str], target: Target) -> Outgoing:
+        """The request for the embeddings of these texts."""
+        ...
+
+    def parse_embedded(self, body: bytes) -> Embedded:
+        """Decode the answer. Raises UpstreamFailed when it is not one."""
         ...
 
 

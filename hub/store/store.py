@@ -24,6 +24,8 @@ from hub.store.keys import Keys
 from hub.store.lock import FolderLock
 from hub.store.queue import WriteBehind
 from hub.store.spending import Spending
+from hub.store.replays import Replays
+from hub.store.responses import Responses
 from hub.store.sqlite import Sqlite
 from hub.store.state import State, hot
 from hub.store.tasks import Tasks
@@ -73,6 +75,8 @@ class Store:
         self.state = State(self._database, self.queue, clock)
         self._money = Database(_driver(settings), readers=1)
         self.spending = Spending(self._database, self._money, self.queue)
+        self.responses = Responses(self._database, self.queue, clock)
+        self.replays = Replays(self._database, clock)
         self._collections: list[Documents[Any]] = []
         self._locks: list[FolderLock] = []
         self._follower: asyncio.Task[None] | None = None

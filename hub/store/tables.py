@@ -291,7 +291,6 @@ class Responses(Base, table=True):
     request: str = Field(sa_type=Text)
     reply: str = Field(sa_type=Text)
     tokens: int = Field(sa_type=BigInteger)
-    hits: int = Field(sa_type=BigInteger)
     created_at: int = Field(sa_type=BigInteger)
     expires_at: int = Field(index=True, sa_type=BigInteger)
 

@@ -93,7 +93,7 @@ def _answers() -> None:
     op.create_table(
         "responses",
         *_texts("id", "owner", "model", "request", "reply"),
-        *_wholes("tokens", "hits", "created_at", "expires_at"),
+        *_wholes("tokens", "created_at", "expires_at"),
         _primary("id"),
     )
     op.create_index(op.f("ix_responses_owner_model"), "responses", ["owner", "model"])
