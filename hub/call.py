@@ -18,15 +18,18 @@ from hub.clock import Clock
 from hub.context import Context
 from hub.engine import ChatEngine
 from hub.errors import Cancelled, Forbidden, HubError, Internal, Unauthenticated, Unavailable, UnknownSkill
+from hub.inflight import InFlight
 from hub.log import logger, masked, secret_name
 from hub.outbound.client import Outbound
 from hub.plan import Planner
+from hub.preferences import PreferenceStore
 from hub.prices import Prices
 from hub.providers.base import Adapter
 from hub.providers.catalog import Catalog
 from hub.quota import Quotas
 from hub.records import AuditRow, Caller
 from hub.registry import Skills, load
+from hub.retention import Retention
 from hub.routing.cooldown import Cooldowns, Cooling
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Strategy
@@ -34,6 +37,7 @@ from hub.skill import Audit, CostClass
 from hub.store import Store
 from hub.targets import Targets
 from hub.tasks import LiveTasks
+from hub.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -61,6 +65,10 @@ class Hub:
         self.adapters = load("hub.providers", Adapter, lambda adapter: adapter.name)
         self.strategies = load("hub.routing.strategies", Strategy, lambda strategy: strategy.name)
         self.store = Store(settings, self.clock)
+        self.preferences = PreferenceStore(self.store.values)
+        self.telemetry = Telemetry(self.clock, hours=self.store.latency, state=self.store.state)
+        self.inflight = InFlight()
+        self.retention = Retention(self.store, self.clock, lambda: self.preferences.current.retention)
         self.tasks = LiveTasks(self.store, self.clock)
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.prices = Prices(self.catalog, dict)
@@ -107,11 +115,13 @@ class Hub:
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
         await self.store.open()
+        await self.telemetry.open()
         await self.tasks.open()
         self.on_stop.append(self.tasks.end_streams)
         self.on_close.append(self.tasks.close)
         self.store.on_change(self._changed)
         self._changed()
+        self.retention.start()
 
     def stop(self) -> None:
         """The server stops: doors end their standing streams, calls that run go on."""
@@ -125,6 +135,8 @@ class Hub:
         while self.on_close:
             await self.on_close.pop()()
         await self.outbound.aclose()
+        await self.retention.close()
+        self.telemetry.keep()
         await self.store.close()
 
     def connected(self) -> frozenset[str]:
@@ -163,6 +175,7 @@ class Hub:
 
     def _changed(self) -> None:
         """Connections, keys or settings changed, here or in another process."""
+        self.preferences.refresh()
         self.planner.forget()
         now, now_ms = self.clock.monotonic(), self.clock.now_ms()
         for connection in self.store.connections.all():

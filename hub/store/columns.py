@@ -68,6 +68,11 @@ def day(number: int) -> str:
     return datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
 
 
+def moment(at_ms: int) -> str:
+    """Epoch milliseconds as ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(at_ms // 1000, UTC).isoformat().replace("+00:00", "Z")
+
+
 def maybe(value: int | None) -> int | None:
     """The same for a number that may be unknown."""
     return None if value is None else whole(value)

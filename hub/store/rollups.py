@@ -22,6 +22,7 @@ DAY_MS = 86_400_000
 DIMENSIONS = ("key_id", "provider", "model", "connection_id", "combo", "source")
 _TOKENS = ("input", "cache_read", "cache_write", "output", "reasoning")
 COUNTS = ("requests", "errors", "cancelled", "fallbacks", "unpriced", "cost", *_TOKENS, "latency_ms")
+_UNITS = {"hours": ("hour", HOUR_MS), "days": ("day", DAY_MS)}
 _TABLES = {"hour": "usage_hours", "day": "usage_days"}
 
 
@@ -154,3 +155,32 @@ def _summed(row: dict[str, Any]) -> dict[str, Any]:
     row["tokens"] = sum(row[name] for name in _TOKENS) - row["reasoning"]  # reasoning is a part of output
     row["latency_avg_ms"] = row.pop("latency_ms") / requests if requests else None
     return row
+
+
+def listing(
+    link: Link, unit: str, *, since: int, until: int | None, where: Mapping[str, str], after: tuple[Any, ...] | None, limit: int
+) -> list[dict[str, Any]]:
+    """Stored sums of ``hours`` or ``days``, in the order of their places; ``after`` is the :func:`place` of the last one seen."""
+    column, size = _UNITS[unit]
+    names = (column, *DIMENSIONS)
+    conditions = [f"{column} >= ?", *(f"{name} = ?" for name in where)]
+    arguments: list[object] = [max(0, since) // size, *where.values()]
+    if until is not None:
+        conditions.append(f"{column} <= ?")
+        arguments.append((until - 1) // size)
+    if after is not None:
+        conditions.append(f"({', '.join(names)}) > ({', '.join('?' * len(names))})")
+        arguments += after
+    query = f"SELECT * FROM {_TABLES[column]} WHERE {' AND '.join(conditions)} ORDER BY {', '.join(names)} LIMIT {limit:d}"  # noqa: S608 - constant identifiers
+    return link.run(query, *arguments)
+
+
+def place(unit: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells one row of sums from all others."""
+    return tuple(row[name] for name in (_UNITS[unit][0], *DIMENSIONS))
+
+
+def began(unit: str, row: Mapping[str, Any]) -> str:
+    """When the hour or day of a row of sums began, in ISO 8601."""
+    column, size = _UNITS[unit]
+    return columns.moment(row[column] * size)

@@ -21,7 +21,9 @@ from hub.store.database import Database, DatabaseDamaged
 from hub.store.decisions import Decisions
 from hub.store.documents import Documents
 from hub.store.keys import Keys
+from hub.store.latency import LatencyHours
 from hub.store.lock import FolderLock
+from hub.store.pruning import Pruning, shrinks
 from hub.store.queue import WriteBehind
 from hub.store.sqlite import Sqlite
 from hub.store.state import State, hot
@@ -70,6 +72,8 @@ class Store:
         self.tasks = Tasks(self._database)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
+        self.latency = LatencyHours(self._database, self.queue, clock.new_id("p"))
+        self.pruning = Pruning(self._database)
         self._collections: list[Documents[Any]] = []
         self._locks: list[FolderLock] = []
         self._follower: asyncio.Task[None] | None = None
@@ -152,6 +156,12 @@ class Store:
         if not self.postgres and not _sqlite_path(self.settings).exists():
             return schema.pending(None)
         return schema.pending(await self._database.read(schema.current))
+
+    async def shrinks(self) -> bool:
+        """Whether the file gives the room of deleted rows back; works on a store that is not open, and changes nothing."""
+        if not self.postgres and not _sqlite_path(self.settings).exists():
+            return True
+        return await self._database.read(shrinks)
 
     async def rotate_master_key(self, new: str = "") -> None:
         """Seal the data key with a new master key, which is made at random where the source can be written.

@@ -28,7 +28,6 @@ _MINUTES = (
     "SELECT at / 60000 AS minute, COUNT(*) AS requests, SUM(input + cache_read + cache_write) AS prompt, SUM(output) AS output, "
     "SUM(cost) AS cost FROM usage WHERE at >= ? AND at < ? GROUP BY at / 60000"
 )
-_PRUNE = "DELETE FROM usage WHERE id IN (SELECT id FROM usage WHERE at < ? ORDER BY at LIMIT ?) RETURNING id"
 _MOST = 1000
 #: Rows that match a filter are counted up to here.
 COUNTED = 10_000
@@ -143,6 +142,23 @@ class UsageLog:
             if len(found) < _MOST:
                 return
 
+    async def sums(
+        self, unit: Literal["hours", "days"], *, since: int = 0, until: int | None = None, **where: str | int | None
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """The sums of every hour or day that a window touches, oldest first, in batches; ``time`` is when it began, in ISO 8601."""
+        wanted = _checked(where, rollups.DIMENSIONS)
+        await self._queue.settle()
+        last: tuple[Any, ...] | None = None
+        while True:
+            rows = await self._database.read(
+                lambda link, last=last: rollups.listing(link, unit, since=since, until=until, where=wanted, after=last, limit=_MOST)
+            )
+            if rows:
+                last = rollups.place(unit, rows[-1])
+                yield [{**row, "time": rollups.began(unit, row)} for row in rows]
+            if len(rows) < _MOST:
+                return
+
     async def latency(self, since: int, *, provider: str | None = None) -> dict[str, float | int | None]:
         """p50, p95, p99, avg of latency in ms and ``samples``, over at most the newest 10,000 successful requests."""
         await self._queue.settle()
@@ -160,11 +176,6 @@ class UsageLog:
         await self._queue.settle()
         limit = min(max(0, limit), COUNTED)
         return await self._database.read(lambda link: rollups.report(link, by, since=since, until=until, where=wanted, limit=limit))
-
-
-def prune(link: Link, before: int, batch: int) -> int:
-    """Delete at most ``batch`` rows older than ``before``, the oldest first; how many went. Their sums stay."""
-    return len(link.run(_PRUNE, before, batch))
 
 
 def _save(link: Link, rows: list[tuple[str, UsageRow]], again: bool) -> None:
