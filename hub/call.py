@@ -25,6 +25,7 @@ from hub.embeddings import Embeddings
 from hub.engine import ChatEngine
 from hub.errors import Cancelled, Forbidden, HubError, Internal, Unauthenticated, Unavailable, UnknownSkill
 from hub.events import Events
+from hub.inflight import InFlight
 from hub.log import logger, masked, secret_name
 from hub.outbound.client import Outbound
 from hub.plan import Planner
@@ -38,6 +39,7 @@ from hub.records import AuditRow, Caller
 from hub.registry import Skills, load
 from hub.resilience import Resilience
 from hub.routing.combo import Combo, Mapping
+from hub.retention import Retention
 from hub.routing.cooldown import Cooldowns, Cooling
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Strategy
@@ -48,6 +50,7 @@ from hub.store import Store
 from hub.targets import Targets
 from hub.tasks import LiveTasks
 from hub.throttle import Throttle
+from hub.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -83,6 +86,10 @@ class Hub:
         self.preferences = PreferenceStore(self.store.values)
         self.budgets = Budgets(self.store, self.clock, self.events, lambda: self.preferences.current)
         self.preferences = PreferenceStore(self.store.values)
+        self.preferences = PreferenceStore(self.store.values)
+        self.telemetry = Telemetry(self.clock, hours=self.store.latency, state=self.store.state)
+        self.inflight = InFlight()
+        self.retention = Retention(self.store, self.clock, lambda: self.preferences.current.retention)
         self.tasks = LiveTasks(self.store, self.clock)
         self.combos = self.store.collection("combo", what="combo", prefix="combo_", body=Combo)
         self.mappings = self.store.collection("mapping", what="mapping", prefix="map_", body=Mapping)
@@ -185,6 +192,7 @@ class Hub:
         self.preferences.refresh()
         self.store.on_change(self.preferences.refresh)
         await self.budgets.open()
+        await self.telemetry.open()
         await self.tasks.open()
         self.on_stop.append(self.tasks.end_streams)
         self.on_close.append(self.tasks.close)
@@ -192,6 +200,7 @@ class Hub:
         self._changed()
         await self.sameness.open()
         self.on_close.append(self.sameness.close)
+        self.retention.start()
 
     def stop(self) -> None:
         """The server stops: doors end their standing streams, calls that run go on."""
@@ -209,6 +218,8 @@ class Hub:
             self.quotas.flush()
         self.board.flush()
         await self.budgets.close()
+        await self.retention.close()
+        self.telemetry.keep()
         await self.store.close()
 
     def connected(self) -> frozenset[str]:

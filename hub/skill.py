@@ -31,6 +31,15 @@ class CostClass(StrEnum):
     METERED = "metered"  # spends money at a provider
 
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An output that is a file and not JSON: its pieces are sent as they come, so that none of it need fit in memory."""
+
+    content_type: str
+    filename: str
+    pieces: collections.abc.AsyncIterator[bytes]
+
+
 class Audit(StrEnum):
     """How much of a call the audit log keeps."""
 

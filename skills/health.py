@@ -17,6 +17,7 @@ from hub.version import VERSION
 from hub.wire import Nothing, Wire, iso
 
 _DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
 
 
 class Memory(Wire):
@@ -62,7 +63,7 @@ class StoreState(Wire):
 
 
 class HealthReport(Wire):
-    """The hub's state in one call."""
+    """The hub's state in one call. ``latency_ms`` is of calls answered in the last hour (p50, p95, p99, avg) with their number."""
 
     status: str
     uptime: str
@@ -73,6 +74,7 @@ class HealthReport(Wire):
     rate_limits: list[LimitState]
     cryptography: Cryptography
     store: StoreState
+    active_requests: int
     requests_24h: int = Field(alias="requests24h")
     errors_24h: int = Field(alias="errors24h")
     latency_ms: dict[str, float | None]
@@ -144,8 +146,16 @@ async def report_of(ctx: Context) -> HealthReport:
         store=StoreState(ok=store["ok"], dialect=store["dialect"], latency_ms=store.get("latency_ms", 0.0), queue=store["queue"]),
         requests24h=totals["requests"],
         errors24h=totals["errors"],
-        latency_ms=await hub.store.usage.latency(since=now_ms - _DAY_MS),
+        active_requests=len(hub.inflight),
+        latency_ms=_latency(ctx),
     )
+
+
+def _latency(ctx: Context) -> dict[str, float | None]:
+    """Latency of the calls that were answered in the last hour."""
+    found = ctx.hub.telemetry.summary(_HOUR_MS).overall
+    points = {"p50": found.p50, "p95": found.p95, "p99": found.p99, "avg": found.average}
+    return {**{name: None if value is None else round(value, 1) for name, value in points.items()}, "samples": found.answered}
 
 
 def _ask(ask: A2aAsk) -> dict[str, Any]:
@@ -189,7 +199,7 @@ def _answer(report: HealthReport) -> A2aAnswer:
     read_only=True,
 )
 async def health(ctx: Context, ask: Nothing) -> HealthReport:
-    """Show the hub's health: uptime, memory, provider states, limits, store, latency and errors of the last day."""
+    """Show the hub's health: uptime, memory, provider states, limits, store, errors of the last day, latency of the last hour."""
     return await report_of(ctx)
 
 
@@ -221,6 +231,10 @@ def _flat(output: Monitoring) -> dict[str, Any]:
             "closed": counts["CLOSED"],
             "total": len(breakers),
         }
+        detail["providerHealth"] = {
+            row["provider"]: {"state": row["state"], "failures": row["failureCount"], "lastFailure": row["lastFailure"]} for row in breakers
+        }
+        detail["activeConnections"] = detail["activeRequests"]
         detail["uptime"] = detail.pop("uptimeSeconds")
     return {**detail, **whole}
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from pydantic import Field
 
 from hub.context import Context
-from hub.plan import Plan
+from hub.errors import BadRequest, NotFound
+from hub.replay import Replay, replay
 from hub.routing.strategy import Option
 from hub.skill import CostClass, Mcp, Rest, skill
 from hub.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hub.records import Candidate
 
 _DAY_MS = 86_400_000
 
 
 class SimulateAsk(Wire):
-    """The request to imagine."""
+    """The request to imagine, or the past one whose order is to be made again."""
+
+    request_id: str | None = Field(
+        default=None, min_length=1, max_length=100, description="A past request: its order is made again from what was recorded."
+    )
 
     model: str = Field(default="auto", max_length=200, description="Model string, as a client would send it.")
     prompt_token_estimate: int = Field(default=1000, ge=0, le=100_000_000, description="Tokens of the prompt.")
@@ -55,14 +67,26 @@ class Excluded(Wire):
     reason: str
 
 
+class Again(Wire):
+    """A past decision made again. ``same`` says whether the order is the recorded one; ``recorded`` and ``order`` name the targets."""
+
+    request_id: str
+    at: int
+    same: bool
+    recorded: list[str]
+    order: list[str]
+    inputs: dict[str, Any]
+
+
 class Simulation(Wire):
-    """The imagined route."""
+    """The imagined route. ``replay`` is there for a past request; its path is what it was then, with today's prices and health."""
 
     simulated_path: list[Hop]
     fallback_tree: Tree
     excluded: list[Excluded]
     resolution: str
     strategy: str
+    replay: Again | None = None
 
 
 @skill(
@@ -74,37 +98,75 @@ class Simulation(Wire):
     read_only=True,
 )
 async def simulate_route(ctx: Context, ask: SimulateAsk) -> Simulation:
-    """Simulate the path a request would take now: targets in order, odds, cost, health and quota of each; spends nothing."""
+    """Simulate the path a request would take now: targets in order, odds, cost, health and quota of each; spends nothing.
+
+    With ``requestId`` the order of a past request is made again from its record, to show that it was no accident.
+    """
+    if ask.request_id is not None:
+        return await _replayed(ctx, ask, ask.request_id)
     plan = ctx.hub.planner.plan(ask.model, ctx.caller)
+    return await _simulation(ctx, ask, plan.options, excluded=_excluded(plan.candidates), why=plan.resolution.why, strategy=plan.strategy)
+
+
+async def _simulation(
+    ctx: Context, ask: SimulateAsk, options: Sequence[Option], *, excluded: list[Excluded], why: str, strategy: str
+) -> Simulation:
     rates = await _success_rates(ctx)
     hops: list[Hop] = []
     remaining = 1.0
-    for option in plan.options:
+    for option in options:
         rate = rates.get(option.connection.id, 1.0)
         hops.append(await _hop(ctx, option, ask, remaining * rate))
         remaining *= 1 - rate
     costs = [hop.estimated_cost for hop in hops]
     known = [cost for cost in costs if cost is not None]
-    whole = len(known) == len(costs)
+    whole = bool(costs) and len(known) == len(costs)
     names = [f"{hop.provider}/{hop.model}" for hop in hops]
     return Simulation(
         simulated_path=hops,
         fallback_tree=Tree(
-            primary=names[0],
+            primary=names[0] if names else "",
             fallbacks=names[1:],
             worst_case_cost=max(known) if whole else None,
             best_case_cost=min(known) if whole else None,
         ),
-        excluded=_excluded(plan),
-        resolution=plan.resolution.why,
-        strategy=plan.strategy,
+        excluded=excluded,
+        resolution=why,
+        strategy=strategy,
     )
 
 
-def _excluded(plan: Plan) -> list[Excluded]:
+async def _replayed(ctx: Context, ask: SimulateAsk, request_id: str) -> Simulation:
+    decision = await ctx.hub.store.decisions.get(request_id)
+    if decision is None or (decision.key_id != ctx.caller.key_id and "manage" not in ctx.caller.scopes):
+        raise NotFound(f"no decision is recorded for request {request_id!r}", field="requestId")
+    strategy = ctx.hub.strategies.get(decision.strategy)
+    if strategy is None:
+        raise BadRequest(f"this version has no strategy {decision.strategy!r}, by which the request was ordered", field="requestId")
+    found = replay(decision, strategy, {one.id: one for one in ctx.hub.store.connections.all()})
+    made = await _simulation(
+        ctx, ask, found.options, excluded=_excluded(decision.candidates), why=decision.resolution, strategy=decision.strategy
+    )
+    return made.model_copy(update={"replay": _again(found)})
+
+
+def _again(found: Replay) -> Again:
+    decision = found.decision
+    names = [one.step or f"{one.provider}/{one.model}/{one.connection}" for one in decision.candidates]
+    return Again(
+        request_id=decision.request_id,
+        at=decision.at,
+        same=found.same,
+        recorded=[names[index] for index in decision.order],
+        order=[names[index] for index in found.order],
+        inputs=decision.inputs,
+    )
+
+
+def _excluded(candidates: Sequence[Candidate]) -> list[Excluded]:
     return [
         Excluded(provider=one.provider, model=one.model, connection=one.connection, reason=one.excluded)
-        for one in plan.candidates
+        for one in candidates
         if one.excluded
     ]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import BaseModel
 
 from hub.errors import BadRequest, rest_body
-from hub.skill import path_fields
+from hub.skill import Download, path_fields
 from transports import openai
 from transports._http import Door, Exchange, Route
 
@@ -54,6 +55,10 @@ def _handler(skill: Skill, address: Rest) -> Any:
         headers = address.headers(output) if address.headers is not None else {}
         more = [(name.encode(), value.encode()) for name, value in headers.items()]
         await exchange.answer_json(_shape(output, address), status=address.status, headers=more)
+        if isinstance(output, Download):
+            await _download(exchange, output, address.status)
+            return
+        await exchange.answer_json(_shape(output, address), status=address.status)
 
     return handle
 
@@ -99,6 +104,24 @@ def _shape(output: Any, address: Rest) -> Any:
     if address.view is not None:
         output = address.view(output)
     return output.model_dump(mode="json", by_alias=True) if isinstance(output, BaseModel) else output
+
+
+async def _download(exchange: Exchange, file: Download, status: int) -> None:
+    """A file, saved by browsers and never shown as a page of this hub's."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", file.filename)
+    headers = [
+        (b"content-type", file.content_type.encode("latin-1")),
+        (b"content-disposition", f'attachment; filename="{name}"'.encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    pieces = file.pieces
+    # The first piece before the head, so that what fails at once is still an error and no cut-off file.
+    first = await anext(pieces, b"")
+    await exchange.start(status, headers)
+    await exchange.chunk(first)
+    async for piece in pieces:
+        await exchange.chunk(piece)
+    await exchange.finish(b"")
 
 
 async def _stream(exchange: Exchange, skill: Skill, data: dict[str, Any]) -> None:

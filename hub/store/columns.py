@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -39,6 +40,8 @@ _LIMITS = msgspec.json.Decoder(KeyLimits)
 _NOTHING = "{}"
 _RULES = msgspec.json.Decoder(ConnectionRules)
 _FACTS: msgspec.json.Decoder[dict[str, str]] = msgspec.json.Decoder(dict[str, str])
+#: The most that one request adds to a sum: a sum of eight million of them still fits 64 bits.
+_AMOUNT = 2**40
 
 USAGE = (
     "id", "request_id", "at", "door", "skill", "key_id", "key_name", "provider", "model", "requested_model", "connection_id",
@@ -72,6 +75,21 @@ def text(value: str) -> str:
 def whole(value: int) -> int:
     """An integer within 64 bits."""
     return min(max(value, -_LARGEST), _LARGEST)
+
+
+def amount(value: int) -> int:
+    """A count of tokens or milliseconds, within what can be summed up."""
+    return min(max(value, 0), _AMOUNT)
+
+
+def day(number: int) -> str:
+    """A day, counted from 1970-01-01 UTC, as ``2026-11-23``."""
+    return datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
+
+
+def moment(at_ms: int) -> str:
+    """Epoch milliseconds as ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(at_ms // 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 def maybe(value: int | None) -> int | None:
@@ -109,9 +127,9 @@ def usage_values(identity: str, row: UsageRow) -> tuple[object, ...]:
     )  # fmt: skip
     return (
         identity, request_id, whole(row.at), door, skill, key_id, key_name, provider, model, requested, connection_id,
-        *map(whole, (used.input, used.cache_read, used.cache_write, used.cache_write_1h, used.output, used.reasoning)),
-        used.estimated, real(row.cost), priced, whole(row.status), outcome, whole(row.latency_ms), maybe(row.ttft_ms), row.stream,
-        whole(row.fallbacks), code, *rest,
+        *map(amount, (used.input, used.cache_read, used.cache_write, used.cache_write_1h, used.output, used.reasoning)),
+        used.estimated, real(row.cost), priced, whole(row.status), outcome, amount(row.latency_ms), maybe(row.ttft_ms), row.stream,
+        amount(row.fallbacks), code, *rest,
     )  # fmt: skip
 
 

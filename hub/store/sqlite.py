@@ -108,6 +108,8 @@ class Sqlite:
         link = Link(cast("Raw", raw), self.dialect, writer=True)
         try:
             raw.execute(f"PRAGMA application_id={APPLICATION_ID:d}")
+            # Before the first table, or it has no effect: lets the file shrink without being written anew (REL-24).
+            raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
             schema.ensure(link)
         finally:
             raw.close()

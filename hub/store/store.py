@@ -21,7 +21,9 @@ from hub.store.database import Database, DatabaseDamaged
 from hub.store.decisions import Decisions
 from hub.store.documents import Documents
 from hub.store.keys import Keys
+from hub.store.latency import LatencyHours
 from hub.store.lock import FolderLock
+from hub.store.pruning import Pruning, shrinks
 from hub.store.queue import WriteBehind
 from hub.store.spending import Spending
 from hub.store.replays import Replays
@@ -77,6 +79,8 @@ class Store:
         self.spending = Spending(self._database, self._money, self.queue)
         self.responses = Responses(self._database, self.queue, clock)
         self.replays = Replays(self._database, clock)
+        self.latency = LatencyHours(self._database, self.queue, clock.new_id("p"))
+        self.pruning = Pruning(self._database)
         self._collections: list[Documents[Any]] = []
         self._locks: list[FolderLock] = []
         self._follower: asyncio.Task[None] | None = None
@@ -159,6 +163,12 @@ class Store:
         if not self.postgres and not _sqlite_path(self.settings).exists():
             return schema.pending(None)
         return schema.pending(await self._database.read(schema.current))
+
+    async def shrinks(self) -> bool:
+        """Whether the file gives the room of deleted rows back; works on a store that is not open, and changes nothing."""
+        if not self.postgres and not _sqlite_path(self.settings).exists():
+            return True
+        return await self._database.read(shrinks)
 
     async def rotate_master_key(self, new: str = "") -> None:
         """Seal the data key with a new master key, which is made at random where the source can be written.

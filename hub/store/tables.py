@@ -85,8 +85,11 @@ class Connections(Base, table=True):
 class Usage(Base, table=True):
     """One priced request. ``id`` makes writing it again harmless."""
 
-    # Each index is paid for with every request: reports go by time, budgets by key and time, no more.
-    __table_args__ = (Index(None, "key_id", "at"),)
+    # Each index is paid for with every request. Reports go by time and by sums; the other two hold only rows that differ from most.
+    __table_args__ = (
+        Index(None, "session", "at", sqlite_where=text("session <> ''"), postgresql_where=text("session <> ''")),
+        Index(None, "outcome", "at", sqlite_where=text("outcome <> 'ok'"), postgresql_where=text("outcome <> 'ok'")),
+    )
     id: str = Field(primary_key=True, sa_type=Text)
     request_id: str = Field(sa_type=Text)
     at: int = Field(index=True, sa_type=BigInteger)
@@ -233,7 +236,7 @@ class Processes(Base, table=True):
 
 
 class UsageHours(Base, table=True):
-    """Usage of one hour in sums, written with the rows it sums up and kept when they are pruned."""
+    """Usage of one hour (since 1970-01-01 UTC) in sums, written with the rows it sums up and kept when they are pruned."""
 
     hour: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
     key_id: str = Field(primary_key=True, sa_type=Text)
@@ -258,13 +261,43 @@ class UsageHours(Base, table=True):
     last_at: int = Field(sa_type=BigInteger)
 
 
+class UsageDays(Base, table=True):
+    """The same of one day (since 1970-01-01 UTC), so that long reports read little."""
+
+    day: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    key_id: str = Field(primary_key=True, sa_type=Text)
+    provider: str = Field(primary_key=True, sa_type=Text)
+    model: str = Field(primary_key=True, sa_type=Text)
+    connection_id: str = Field(primary_key=True, sa_type=Text)
+    combo: str = Field(primary_key=True, sa_type=Text)
+    source: str = Field(primary_key=True, sa_type=Text)
+    key_name: str = Field(sa_type=Text)
+    requests: int = Field(sa_type=BigInteger)
+    errors: int = Field(sa_type=BigInteger)
+    cancelled: int = Field(sa_type=BigInteger)
+    fallbacks: int = Field(sa_type=BigInteger)
+    unpriced: int = Field(sa_type=BigInteger)
+    cost: float = Field(sa_type=Double)
+    input: int = Field(sa_type=BigInteger)
+    cache_read: int = Field(sa_type=BigInteger)
+    cache_write: int = Field(sa_type=BigInteger)
+    output: int = Field(sa_type=BigInteger)
+    reasoning: int = Field(sa_type=BigInteger)
+    latency_ms: int = Field(sa_type=BigInteger)
+    last_at: int = Field(sa_type=BigInteger)
+
+
 class LatencyHours(Base, table=True):
-    """Latency and time to first token of one hour, as mergeable sketches in JSON."""
+    """What one process saw of a model in one hour: calls, output tokens and the time they took, sketches of latency and first token."""
 
     hour: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
     provider: str = Field(primary_key=True, sa_type=Text)
     model: str = Field(primary_key=True, sa_type=Text)
     process: str = Field(primary_key=True, sa_type=Text)
+    requests: int = Field(sa_type=BigInteger)
+    errors: int = Field(sa_type=BigInteger)
+    output: int = Field(sa_type=BigInteger)
+    busy_ms: int = Field(sa_type=BigInteger)
     latency: str = Field(sa_type=Text)
     ttft: str = Field(sa_type=Text)
 

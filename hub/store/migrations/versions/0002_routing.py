@@ -19,7 +19,9 @@ _ADDED = {
     "connections": {"rules": "{}", "extra_secrets": ""},
     "usage": {"combo": "", "step": "", "source": "upstream", "session": ""},
 }
-_TABLES = ("documents", "state", "spend", "holds", "processes", "usage_hours", "latency_hours", "replays", "responses")
+#: Indexes of what few rows have.
+_PARTIAL = {"session": "session <> ''", "outcome": "outcome <> 'ok'"}
+_TABLES = ("documents", "state", "spend", "holds", "processes", "usage_hours", "usage_days", "latency_hours", "replays", "responses")
 
 
 def upgrade() -> None:
@@ -38,6 +40,9 @@ def downgrade() -> None:
     """Undo; combos, budgets, policies and everything learned are lost."""
     for table in reversed(_TABLES):
         op.drop_table(table)
+    for column in _PARTIAL:
+        op.drop_index(f"ix_usage_{column}_at", "usage")
+    op.create_index(op.f("ix_usage_key_id_at"), "usage", ["key_id", "at"])
     for table, columns in _ADDED.items():
         with op.batch_alter_table(table) as batch:
             for name in columns:
@@ -70,21 +75,49 @@ def _money() -> None:
 
 def _sums() -> None:
     keys = ("key_id", "provider", "model", "connection_id", "combo", "source")
-    op.create_table(
-        "usage_hours",
-        _whole("hour"),
-        *_texts(*keys, "key_name"),
-        *_wholes(*_COUNTS[:5]),
-        *_reals("cost"),
-        *_wholes(*_COUNTS[5:]),
-        _primary("hour", *keys),
-    )
+    for table, unit in (("usage_hours", "hour"), ("usage_days", "day")):
+        op.create_table(
+            table,
+            _whole(unit),
+            *_texts(*keys, "key_name"),
+            *_wholes(*_COUNTS[:5]),
+            *_reals("cost"),
+            *_wholes(*_COUNTS[5:]),
+            _primary(unit, *keys),
+        )
+        op.execute(_sum_up(table, unit, ", ".join(keys)))
     op.create_table(
         "latency_hours",
         _whole("hour"),
-        *_texts("provider", "model", "process", "latency", "ttft"),
+        *_texts("provider", "model", "process"),
+        *_wholes("requests", "errors", "output", "busy_ms"),
+        *_texts("latency", "ttft"),
         _primary("hour", "provider", "model", "process"),
     )
+    # Sums answer what this index was for, and it cost half as much again as the row.
+    op.drop_index("ix_usage_key_id_at", "usage")
+    for column, words in _PARTIAL.items():
+        op.create_index(
+            op.f(f"ix_usage_{column}_at"), "usage", [column, "at"], sqlite_where=sa.text(words), postgresql_where=sa.text(words)
+        )
+
+
+def _sum_up(table: str, unit: str, keys: str) -> str:
+    """The sums of the rows that are there. A row may not be so large that the sum of all does not fit."""
+    place = f"at / {3_600_000 if unit == 'hour' else 86_400_000}, {keys}"
+    plain = [f"SUM(CASE WHEN {name} > {2**40} THEN {2**40} WHEN {name} < 0 THEN 0 ELSE {name} END)" for name in _COUNTS[5:11]]
+    sums = [
+        "COUNT(*)",
+        "SUM(CASE WHEN outcome = 'error' THEN 1 ELSE 0 END)",
+        "SUM(CASE WHEN outcome = 'cancelled' THEN 1 ELSE 0 END)",
+        "SUM(fallbacks)",
+        "SUM(CASE WHEN cost IS NULL THEN 1 ELSE 0 END)",
+        "COALESCE(SUM(cost), 0.0)",
+        *plain,
+        "MAX(at)",
+    ]
+    names = f"{unit}, {keys}, key_name, {', '.join(_COUNTS[:5])}, cost, {', '.join(_COUNTS[5:])}"
+    return f"INSERT INTO {table} ({names}) SELECT {place}, MAX(key_name), {', '.join(sums)} FROM usage GROUP BY {place}"  # noqa: S608 - constants
 
 
 def _answers() -> None:
