@@ -40,9 +40,11 @@ from hub.targets import Targets
 from hub.tasks import LiveTasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
+    from hub.ask import ChatAsk
     from hub.records import Connection
+    from hub.routing.strategy import Option
     from hub.settings import Settings
     from hub.skill import Skill
 
@@ -86,9 +88,7 @@ class Hub:
         self.policies = Policies(
             self.store.collection("policy", what="policy", prefix="pol_", body=Policy),
             clock=self.clock,
-            options=lambda model, ask, ctx: (
-                self.planner.plan(model, ctx.caller, strategy=ask.strategy, connection_id=ask.connection, needs=ask.needs).options
-            ),
+            options=self._options,
             prices=self.prices,
             catalog=self.catalog,
         )
@@ -177,6 +177,10 @@ class Hub:
             if "cooldown_until" in state:
                 self._cooling[connection_id] = state["cooldown_until"]
             self.store.connections.mark(connection_id, **state)
+
+    def _options(self, model: str, ask: ChatAsk, caller: Caller) -> Sequence[Option]:
+        """The targets that a model string leads to now. Raises HubError where it leads nowhere."""
+        return self.planner.plan(model, caller, strategy=ask.strategy, connection_id=ask.connection, needs=ask.needs).options
 
     def _changed(self) -> None:
         """Connections, keys or settings changed, here or in another process."""

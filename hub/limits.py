@@ -85,8 +85,8 @@ class _Window:
         buckets[place] = 1
 
     def leaves(self, now: float) -> float:
-        """Seconds until the oldest request leaves the window."""
-        return self.moments[0] + self._span - now if self.moments else self._span
+        """Seconds until the oldest request leaves the window; where other processes made them all, a moment to look again."""
+        return self.moments[0] + self._span - now if self.moments else self._bucket / 1000
 
 
 class _Meter:
@@ -304,19 +304,13 @@ class Limits:
         return None
 
     def _over_window(self, key_id: str, limits: KeyLimits, now: float, now_ms: int) -> HubError | None:
-        meter, foreign = self._meters.get(key_id), self._foreign.get(key_id)
-        for most, name, bucket in ((limits.per_day, "day", _MINUTE), (limits.per_minute, "minute", _SECOND)):
-            if not most:
-                continue
-            window = None if meter is None else meter.minute_window if name == "minute" else meter.day_window
-            others = 0 if foreign is None else foreign.per_minute(now_ms) if name == "minute" else foreign.per_day(now_ms)
-            if (window.count(now) if window else 0) + others >= most:
-                wait = window.leaves(now) if window and window.moments else bucket / 1000
-                return RateLimited(
-                    f"this key may make {most} requests a {name}; the next is free in {max(1, round(wait))} s",
-                    code="key_rate_exceeded",
-                    retry_after=max(1.0, wait),
-                )
+        if not (limits.per_day or limits.per_minute):
+            return None
+        meter, foreign = self._meters.get(key_id) or _Meter(), self._foreign.get(key_id) or _Foreign()
+        if limits.per_day and meter.day_window.count(now) + foreign.per_day(now_ms) >= limits.per_day:
+            return _too_often("day", limits.per_day, meter.day_window.leaves(now))
+        if limits.per_minute and meter.minute_window.count(now) + foreign.per_minute(now_ms) >= limits.per_minute:
+            return _too_often("minute", limits.per_minute, meter.minute_window.leaves(now))
         return None
 
     def _over_sessions(self, key_id: str, limits: KeyLimits, session: str, now: float, now_ms: int) -> HubError | None:
@@ -403,6 +397,14 @@ class Limits:
 def counted(limits: KeyLimits) -> bool:
     """Whether these limits need counters."""
     return bool(limits.hourly or limits.daily or limits.per_minute or limits.per_day or limits.sessions)
+
+
+def _too_often(period: str, most: int, wait: float) -> RateLimited:
+    return RateLimited(
+        f"this key may make {most} requests a {period}; the next is free in {max(1, round(wait))} s",
+        code="key_rate_exceeded",
+        retry_after=max(1.0, wait),
+    )
 
 
 def _exhausted(period: str, most: int, left_ms: int) -> RateLimited:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hub.ask import ChatAsk
+from hub.chat import ChatRequest
 from hub.errors import HubError, PolicyDenied
 from hub.policy import Cost, Facts, Policy, PolicySet, Verdict
 from hub.skill import CostClass
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from hub.context import Context
     from hub.prices import Prices
     from hub.providers.catalog import Catalog
+    from hub.records import Caller
     from hub.routing.strategy import Option
     from hub.skill import Skill
     from hub.store.documents import Documents
 
     #: The targets that a model string may lead to for a request; may raise HubError.
-    Options = Callable[[str, ChatAsk, Context], Sequence[Option]]
+    Options = Callable[[str, ChatAsk, Caller], Sequence[Option]]
 
 CHAT = "chat"
 OWNER = "owner"
@@ -108,6 +110,14 @@ class Policies:
                 known += [] if bound is None else [bound]
         return Cost(max(known, default=None), complete=bool(known) and len(known) == len(options))
 
+    def providers_of(self, model: str, caller: Caller) -> frozenset[str]:
+        """The providers that may serve a model string for a caller now; none where it leads nowhere."""
+        ask = ChatAsk(request=ChatRequest(model=model, messages=[]))
+        try:
+            return frozenset(option.provider for option in self._options(model, ask, caller))
+        except HubError:
+            return frozenset()
+
     def _output(self, ask: ChatAsk, option: Option, cap: int | None) -> int:
         row = self._catalog.find(option.provider)
         listed = row.model(option.model) if row else None
@@ -118,7 +128,7 @@ class Policies:
     def _targets(self, model: str, ask: ChatAsk, ctx: Context) -> Sequence[Option]:
         """The targets of a model string; none where it leads nowhere, which planning says in better words."""
         try:
-            return self._options(model, ask, ctx)
+            return self._options(model, ask, ctx.caller)
         except HubError:
             return ()
 

@@ -49,32 +49,35 @@ def _clash(first: Policy, second: Policy) -> str:
 
 def overlap(first: When, second: When) -> bool:
     """Whether some call may match both. Errs to True where hours lie in different zones, and for tags, which add up."""
-    for name in _PATTERNS:
-        ours, theirs = getattr(first, name), getattr(second, name)
-        if ours and theirs and not any(meets(one.lower(), other.lower()) for one in ours for other in theirs):
-            return False
-    if first.stream is not None and second.stream is not None and first.stream is not second.stream:
-        return False
-    return _costs_meet(first, second) and _times_meet(first.time, second.time)
+    streams = {first.stream, second.stream} - {None}
+    named = all(_any_meet(getattr(first, name), getattr(second, name)) for name in _PATTERNS)
+    return named and len(streams) < 2 and _costs_meet(first, second) and _times_meet(first.time, second.time)
+
+
+def _any_meet(ours: Sequence[str], theirs: Sequence[str]) -> bool:
+    """Whether two lists of patterns, of which an empty one takes everything, have a name in common."""
+    return not ours or not theirs or any(meets(one.lower(), other.lower()) for one in ours for other in theirs)
 
 
 @lru_cache(maxsize=4096)
 def meets(first: str, second: str) -> bool:
     """Whether some name fits both patterns; len(first) x len(second) steps."""
-    # reach[j]: what is left of ``first`` from i on and of ``second`` from j on have a name in common.
+    # below[j]: whether what is left of ``first`` after this row and of ``second`` from j on have a name in common.
     below = [False] * len(second) + [True]
-    for j in reversed(range(len(second))):
-        below[j] = second[j] == "*" and below[j + 1]
-    for one in reversed(first):
-        row = [False] * len(second) + [one == "*" and below[-1]]
+    for one in ("", *reversed(first)):
+        row = below if not one else [False] * len(second) + [one == "*" and below[-1]]
         for j in reversed(range(len(second))):
-            other = second[j]
-            if one == "*" or other == "*":
-                row[j] = below[j] or row[j + 1]
-            else:
-                row[j] = (one == other or "?" in (one, other)) and below[j + 1]
+            row[j] = _step(one, second[j], j, row, below)
         below = row
     return below[0]
+
+
+def _step(one: str, other: str, j: int, row: list[bool], below: list[bool]) -> bool:
+    if not one:
+        return other == "*" and row[j + 1]
+    if "*" in (one, other):
+        return below[j] or row[j + 1]
+    return (one == other or "?" in (one, other)) and below[j + 1]
 
 
 def _costs_meet(first: When, second: When) -> bool:

@@ -135,6 +135,19 @@ class Prices:
                     found.setdefault(provider, {})[name] = priced
         return found
 
+    def shipped(self) -> dict[str, dict[str, Price]]:
+        """What the genai-prices data says of every model that the catalogue lists, by provider id; call it in a thread.
+
+        Prices that vary with the time of day are left out: only a look-up can say them.
+        """
+        found: dict[str, dict[str, Price]] = {}
+        for row in self._catalog.providers.values():
+            for model in row.models if row.prices_as else ():
+                priced, changing = self._from_data(row.id, model.id)
+                if priced is not None and not changing:
+                    found.setdefault(row.id, {})[model.id] = priced.price
+        return found
+
     def _named(self) -> dict[str, dict[str, None]]:
         """The models that the catalogue lists or a layer prices, by provider id, each once."""
         named = {row.id: dict.fromkeys(model.id for model in row.models) for row in self._catalog.providers.values()}
@@ -146,11 +159,11 @@ class Prices:
     def _own(self, provider: str, model: str) -> Priced | None:
         row = self._catalog.find(provider)
         listed = row.model(model) if row else None
+        names = (model, listed.id if listed else model, ANY_MODEL)
         for source, layer in self._layers:
-            prices = layer().get(row.id if row else provider)
-            for name in (model, listed.id if listed else model, ANY_MODEL) if prices else ():
-                if prices and name in prices:
-                    return Priced(prices[name], source)
+            prices = layer().get(row.id if row else provider) or {}
+            if found := next((prices[name] for name in names if name in prices), None):
+                return Priced(found, source)
         return Priced(listed.price, "catalogue") if listed and listed.price else None
 
     def _listed_as(self, provider: str) -> str:

@@ -44,7 +44,8 @@ class Rest:
     """A REST address. ``path`` may hold ``{names}`` of input fields; query and body fill the others.
 
     ``view`` turns the output into the wire's shape where the seed's differs; ``ask`` turns the merged
-    path, query and body fields into the skill's input. ``public`` addresses answer without a key (SEC-01's allowlist).
+    path, query and body fields into the skill's input; ``status_of`` reads the status off the output where
+    it varies. ``public`` addresses answer without a key (SEC-01's allowlist).
     """
 
     method: str
@@ -53,6 +54,7 @@ class Rest:
     view: Callable[[Any], Any] | None = None
     ask: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     public: bool = False
+    status_of: Callable[[Any], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,8 @@ def _handler(skill: Skill, address: Rest) -> Any:
             return
         exchange.cancel_when_gone()
         output = await exchange.hub.call(skill, data, exchange.ctx)
-        await exchange.answer_json(_shape(output, address), status=address.status)
+        status = address.status if address.status_of is None else address.status_of(output)
+        await exchange.answer_json(_shape(output, address), status=status)
 
     return handle
 
