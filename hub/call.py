@@ -1,6 +1,6 @@
 """The hub of one process, and ``call``: the one path by which every door reaches a skill (D8).
 
-authenticate -> scope -> run -> settle -> audit. Doors translate and call; they hold no policy.
+authenticate -> scope, policies -> limits -> run -> settle -> audit. Doors translate and call; they hold no policy.
 """
 
 from __future__ import annotations
@@ -31,11 +31,19 @@ from hub.outbound.client import Outbound
 from hub.plan import Planner
 from hub.preferences import PreferenceStore
 from hub.prefixes import Prefixes
+from hub.errors import Cancelled, Forbidden, HubError, Internal, PolicyDenied, Unauthenticated, Unavailable, UnknownSkill
+from hub.limits import Limits
+from hub.log import logger, masked, secret_name
+from hub.outbound.client import Outbound
+from hub.plan import Planner
+from hub.policies import Policies
+from hub.policy import Policy
+from hub.pricebook import PriceBook
 from hub.prices import Prices
 from hub.providers.base import Adapter
 from hub.providers.catalog import Catalog
 from hub.quota import Quotas
-from hub.records import AuditRow, Caller
+from hub.records import NO_LIMITS, AuditRow, Caller
 from hub.registry import Skills, load
 from hub.resilience import Resilience
 from hub.routing.combo import Combo, Mapping
@@ -53,9 +61,12 @@ from hub.throttle import Throttle
 from hub.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from hub.records import Connection, Key
+    from hub.ask import ChatAsk
+    from hub.records import Connection
+    from hub.routing.strategy import Option
     from hub.settings import Settings
     from hub.skill import Skill
 
@@ -112,6 +123,9 @@ class Hub:
         )
         self.cooldowns = self.resilience.cooldowns
         self.throttle = Throttle(self.clock)
+        self.pricebook = PriceBook(self.store.values, self.catalog)
+        self.prices = Prices(self.catalog, lambda: self.pricebook.overrides, synced=lambda: self.pricebook.synced)
+        self.cooldowns = Cooldowns()
         self.quotas = Quotas()
         self.cooldowns = Cooldowns()
         self.events = Events(self.clock)
@@ -140,6 +154,14 @@ class Hub:
             add_decision=self.store.decisions.add,
             mark=self.mark,
         )
+        self.policies = Policies(
+            self.store.collection("policy", what="policy", prefix="pol_", body=Policy),
+            clock=self.clock,
+            options=self._options,
+            prices=self.prices,
+            catalog=self.catalog,
+        )
+        self.limits = Limits(self.store.state, self.clock, shared=self.store.postgres)
         self.chat = ChatEngine(
             planner=self.planner,
             targets=self.targets,
@@ -196,6 +218,8 @@ class Hub:
         await self.tasks.open()
         self.on_stop.append(self.tasks.end_streams)
         self.on_close.append(self.tasks.close)
+        self.limits.open()
+        self.on_close.append(self.limits.close)
         self.store.on_change(self._changed)
         self._changed()
         await self.sameness.open()
@@ -276,6 +300,10 @@ class Hub:
                 self.resilience.noted(connection_id, state["cooldown_until"])
             self.store.connections.mark(connection_id, **state)
 
+    def _options(self, model: str, ask: ChatAsk, caller: Caller) -> Sequence[Option]:
+        """The targets that a model string leads to now. Raises HubError where it leads nowhere."""
+        return self.planner.plan(model, caller, strategy=ask.strategy, connection_id=ask.connection, needs=ask.needs).options
+
     def _changed(self) -> None:
         """Connections, keys or settings changed, here or in another process."""
         self._worked_out.clear()
@@ -286,6 +314,23 @@ class Hub:
         self.planner.forget()
         self.preferences.refresh()
         self.resilience.load(self.store.connections.all())
+        self.policies.refresh()
+        self.limits.refresh(self.store.keys.all())
+        if self.pricebook.refresh():
+            self.prices.clear()
+        now, now_ms = self.clock.monotonic(), self.clock.now_ms()
+        for connection in self.store.connections.all():
+            until = connection.cooldown_until
+            # A cooldown that began here is known better than its row tells: the row's time is the wall clock's.
+            if until == self._cooling.get(connection.id):
+                continue
+            self._cooling[connection.id] = until
+            if until is None:
+                self.cooldowns.clear(connection.id)
+            elif until > now_ms:
+                self.cooldowns.restore(
+                    connection.id, Cooling(now + (until - now_ms) / 1000, connection.backoff_level, connection.last_error, soft=False)
+                )
 
     def authenticate(self, token: str | None) -> Caller:
         """The caller behind a credential.
@@ -322,6 +367,7 @@ class Hub:
         raises, and Internal for a fault of ours.
         """
         self.allow(skill, ctx)
+        self._enter(skill, ctx)
         if self.store.queue.full:
             await self._room(skill)
         began = self.clock.monotonic()
@@ -338,6 +384,7 @@ class Hub:
     async def stream(self, skill: Skill, data: object, ctx: Context) -> AsyncGenerator[Any]:
         """Run a streaming skill; the same path as :meth:`call`, one item at a time."""
         self.allow(skill, ctx)
+        self._enter(skill, ctx)
         if self.store.queue.full:
             await self._room(skill)
         began = self.clock.monotonic()
@@ -361,15 +408,33 @@ class Hub:
         raise error
 
     def allow(self, skill: Skill, ctx: Context) -> None:
-        """Raise Forbidden, and record the attempt, when the caller lacks a scope of the skill."""
+        """Raise Forbidden, and record the attempt, when the caller lacks a scope of the skill or a policy denies it."""
         if not skill.scopes <= ctx.caller.scopes:
             missing = sorted(skill.scopes - ctx.caller.scopes)
             error = Forbidden(f"{skill.name} needs the scope {', '.join(missing)}, which this key does not hold", data={"missing": missing})
             self._audit(skill, None, ctx, self.clock.monotonic(), error)
             raise error
+        if self.policies.active:
+            self._checked(skill, ctx, lambda: self.policies.admit(skill, ctx))
         if skill.audit is Audit.FULL and self.store.queue.failing:
             # Fail closed on changes that could not be recorded; traffic goes on (SEC-82).
             raise Unavailable("the audit log cannot be written now, so nothing is changed; see the store's state in /ready and the log")
+
+    def _enter(self, skill: Skill, ctx: Context) -> None:
+        """The door's call begins: what spends money counts against the key's limits, once, whatever it calls in turn."""
+        if ctx.skill:
+            return
+        ctx.skill = skill.name
+        if skill.cost is CostClass.METERED and ctx.caller.limits is not NO_LIMITS:
+            self._checked(skill, ctx, lambda: self.limits.check(ctx.caller, ctx.session))
+
+    def _checked(self, skill: Skill, ctx: Context, check: Callable[[], None]) -> None:
+        """Run a check that may refuse a call; a refusal is recorded as the skill's level says, a denial always."""
+        try:
+            check()
+        except HubError as error:
+            self._audit(skill, None, ctx, self.clock.monotonic(), error)
+            raise
 
     async def _room(self, skill: Skill) -> None:
         """Wait while more rows wait for the database than may, before a call that will add some (SEC B8)."""
@@ -398,6 +463,7 @@ class Hub:
             duration_us=round((self.clock.monotonic() - began) * 1_000_000),
             digest=hashlib.sha256(text).hexdigest() if text else "",
             detail=masked(text[:_DETAIL].decode(errors="ignore")) if skill.audit is Audit.FULL else "",
+            target=error.data["policy"].get("id", "") if isinstance(error, PolicyDenied) else "",
         )
 
     def _record(self, skill: str, ctx: Context, error: HubError | None, **more: Any) -> None:

@@ -10,6 +10,7 @@ HubError
     Unprocessable             422  a well-formed request that contradicts an earlier one
   Unauthenticated             401  no credential, or one that is not valid (any more)
   Forbidden                   403  a valid credential without the scope
+    PolicyDenied              403  a rule of the owner says no; names the rule
   NotFound                    404
     UnknownModel              404
     UnknownSkill              404
@@ -57,6 +58,7 @@ class HubError(Exception):
     """Base of all errors that a door may show. ``data`` is safe, structured detail for the caller.
 
     ``replayed`` marks the error of an earlier request that this one repeats.
+    ``wire`` replaces the management API's error body where the seed's has a shape of its own.
     """
 
     shape = Shape(500, "server_error", "internal_server_error", -32603, "api_error")
@@ -69,6 +71,7 @@ class HubError(Exception):
         field: str | None = None,
         retry_after: float | None = None,
         data: Mapping[str, Any] | None = None,
+        wire: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -77,6 +80,7 @@ class HubError(Exception):
         self.retry_after = retry_after
         self.data: dict[str, Any] = dict(data or {})
         self.replayed = False
+        self.wire = wire
 
     @property
     def status(self) -> int:
@@ -141,6 +145,12 @@ class Forbidden(HubError):
     """A valid credential that lacks a scope; ``data["missing"]`` lists what it lacks."""
 
     shape = Shape(403, "permission_error", "insufficient_scope", -32003, "permission_error")
+
+
+class PolicyDenied(Forbidden):
+    """A policy of the owner refuses the call; ``data["policy"]`` has its ``id`` and ``name``."""
+
+    shape = Shape(403, "permission_error", "policy_denied", -32003, "permission_error")
 
 
 class NotFound(HubError):
@@ -289,6 +299,8 @@ def rest_body(error: HubError) -> dict[str, Any]:
     Errors of a field have the seed's shape ``{"error": {"message", "details": [{"field", "message"}]}}``;
     all others ``{"error": {"message", "code"}}`` with what to do in the message.
     """
+    if error.wire is not None:
+        return dict(error.wire)
     body: dict[str, Any] = {"message": error.message, "code": error.code}
     if isinstance(error, InvalidInput):
         body["details"] = error.details

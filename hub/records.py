@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """When a key works: on these weekdays (0 Sunday), from ``start`` until ``until`` (HH:MM, over midnight too) in this time zone."""
+    """When a key works: on these weekdays (0 Sunday), from ``start`` until ``until`` (HH:MM, over midnight too) in this time zone.
 
+    ``enabled`` False keeps it without effect.
+    """
+
+    enabled: bool = True
     days: tuple[int, ...] = ()
     start: str = ""
     until: str = ""

@@ -57,6 +57,8 @@ class Rest:
     ``moved`` is where the skill is served now: the address answers 308 with it and runs nothing.
     path, query and body fields into the skill's input; ``headers`` gives further headers of a successful answer.
     ``public`` addresses answer without a key (SEC-01's allowlist).
+    path, query and body fields into the skill's input; ``status_of`` reads the status off the output where
+    it varies. ``public`` addresses answer without a key (SEC-01's allowlist).
     """
 
     method: str
@@ -67,6 +69,7 @@ class Rest:
     headers: Callable[[Any], dict[str, str]] | None = None
     public: bool = False
     moved: str = ""
+    status_of: Callable[[Any], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

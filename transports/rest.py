@@ -59,6 +59,8 @@ def _handler(skill: Skill, address: Rest) -> Any:
             await _download(exchange, output, address.status)
             return
         await exchange.answer_json(_shape(output, address), status=address.status)
+        status = address.status if address.status_of is None else address.status_of(output)
+        await exchange.answer_json(_shape(output, address), status=status)
 
     return handle
 

@@ -97,11 +97,15 @@ class Keys:
         allowed_models: Sequence[str] = (),
         no_log: bool = False,
         token: str = "",
+        prefix: str = "",
+        check: Callable[[list[Key]], None] | None = None,
         limits: KeyLimits | None = None,
         registration: Registration | None = None,
     ) -> tuple[Key, str]:
-        """Make a key; the key and its token, which is nowhere else. ``token`` brings in one that exists already.
+        """Make a key; the key and its token, which is nowhere else. ``token`` brings in one that exists already,
+        ``prefix`` its public part.
 
+        ``check`` is given every stored key and may raise to refuse; no other process issues one with a check meanwhile.
         Raises BadRequest naming what is wrong, Conflict when the brought-in token is there already.
         """
         public, made = _token()
@@ -109,7 +113,7 @@ class Keys:
         row: dict[str, Any] = {
             "id": f"key_{public}",
             "name": words("name", name, limit=200),
-            "prefix": f"hr_{public}" if token is made else f"{token[:4]}…",
+            "prefix": f"hr_{public}" if token is made else prefix or f"{token[:4]}…",
             "digest": self._digest(token).hex(),
             "grants": columns.encoded(_granted(grants)),
             "allowed_models": columns.encoded(lines("allowed_models", allowed_models, limit=500)),
@@ -124,7 +128,15 @@ class Keys:
         }
         if self._digest(token) in self._by_digest:
             raise Conflict("this token is a key already")
-        stored = await self._changes.make(lambda session: deferred.management().insert(session, "api_keys", row), self._apply)
+
+        def work(session: Session) -> dict[str, Any]:
+            management = deferred.management()
+            if check is not None:
+                management.alone(session)
+                check([columns.key_of(one) for one in management.every(session, "api_keys")])
+            return management.insert(session, "api_keys", row)
+
+        stored = await self._changes.make(work, self._apply)
         return columns.key_of(stored), token
 
     async def update(self, key_id: str, **changes: Any) -> Key:
