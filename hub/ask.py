@@ -47,16 +47,14 @@ class ChatAsk:
     """One chat request: the client's bytes with a decoder for them, or a request in the internal model.
 
     ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent. ``direct`` means the model
-    itself, whatever combo or mapping stands in front of its name.
+    itself, whatever combo or mapping stands in front of its name. ``cacheable`` says that an answer to the very same request may be
+    given again: one answer at temperature 0, and the client does not object.
     """
 
-    __slots__ = ("_decode", "_request", "budget", "chain", "connection", "hints", "model", "needs", "raw", "session", "session_id", "strategy", "stream")
-    __slots__ = ("_decode", "_request", "budget", "connection", "direct", "hints", "model", "needs", "raw", "strategy", "stream")
-    ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent. ``cacheable`` says that an
-    answer to the very same request may be given again: one answer at temperature 0, and the client does not object.
-    """
-
-    __slots__ = ("_decode", "_request", "budget", "cacheable", "connection", "hints", "model", "needs", "raw", "strategy", "stream")
+    __slots__ = (
+        "_decode", "_request", "budget", "cacheable", "chain", "connection", "direct", "hints", "model", "needs", "raw", "session",
+        "session_id", "strategy", "stream",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -164,14 +164,6 @@ class Planner:
         plan = self._make(kept, query, calm=calm)
         if calm and kept.steady and not query.session:
             kept.plan = plan
-            require_allowed(model, caller.allowed_models)
-        key = (model, strategy, connection_id, needs)
-        quiet = self._cooldowns.quiet
-        plan = self._kept.get(key) if quiet else None
-        if plan is None:
-            plan = self._make(model, strategy, connection_id, needs)
-            if quiet and self._strategies[strategy].steady and len(self._kept) < _MOST_KEPT:
-                self._kept[key] = plan
         return plan
 
     def _tree(self, model: str, strategy: str, needs: frozenset[str]) -> _Kept:
@@ -422,8 +414,6 @@ _FACTS: dict[str, Callable[[Group | None], Any]] = {
 
 def require_allowed(model: str, patterns: Sequence[str]) -> None:
     """Raise Forbidden when a key's list has no pattern that a model string fits."""
-def require_allowed(model: str, patterns: Sequence[str]) -> None:
-    """Raise Forbidden for a model that none of a key's patterns covers."""
     if not any(fnmatchcase(model, pattern) for pattern in patterns):
         raise Forbidden(f"this key may not use model {model!r}; its list is {', '.join(patterns)}", field="model")
 

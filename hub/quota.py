@@ -242,11 +242,6 @@ class Quotas:
                 used_percent=round(window.used, 1),
                 reset_at=window.reset_at,
             )
-        return min(self.windows(connection_id, now_ms), key=lambda window: window.percent, default=None)
-
-    def windows(self, connection_id: str, now_ms: int) -> list[Window]:
-        """Every window that a connection's provider stated and that has not passed."""
-        return [window for window in self._windows.get(connection_id, {}).values() if window.reset_at is None or window.reset_at > now_ms]
 
     def forget(self, connection_id: str) -> None:
         """Drop what is known of a connection, here and in the store."""

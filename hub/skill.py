@@ -53,12 +53,9 @@ class Rest:
     """A REST address. ``path`` may hold ``{names}`` of input fields; query and body fill the others.
 
     ``view`` turns the output into the wire's shape where the seed's differs; ``ask`` turns the merged
-    path, query and body fields into the skill's input. ``public`` addresses answer without a key (SEC-01's allowlist).
-    ``moved`` is where the skill is served now: the address answers 308 with it and runs nothing.
-    path, query and body fields into the skill's input; ``headers`` gives further headers of a successful answer.
-    ``public`` addresses answer without a key (SEC-01's allowlist).
-    path, query and body fields into the skill's input; ``status_of`` reads the status off the output where
-    it varies. ``public`` addresses answer without a key (SEC-01's allowlist).
+    path, query and body fields into the skill's input; ``headers`` gives further headers of a successful answer,
+    ``status_of`` its status where that varies. ``moved`` is where the skill is served now: the address answers 308
+    with it and runs nothing. ``public`` addresses answer without a key (SEC-01's allowlist).
     """
 
     method: str

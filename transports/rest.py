@@ -52,15 +52,13 @@ def _handler(skill: Skill, address: Rest) -> Any:
             return
         exchange.cancel_when_gone()
         output = await exchange.hub.call(skill, data, exchange.ctx)
+        status = address.status if address.status_of is None else address.status_of(output)
+        if isinstance(output, Download):
+            await _download(exchange, output, status)
+            return
         headers = address.headers(output) if address.headers is not None else {}
         more = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await exchange.answer_json(_shape(output, address), status=address.status, headers=more)
-        if isinstance(output, Download):
-            await _download(exchange, output, address.status)
-            return
-        await exchange.answer_json(_shape(output, address), status=address.status)
-        status = address.status if address.status_of is None else address.status_of(output)
-        await exchange.answer_json(_shape(output, address), status=status)
+        await exchange.answer_json(_shape(output, address), status=status, headers=more)
 
     return handle
 

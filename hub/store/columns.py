@@ -7,8 +7,8 @@ cannot hold is mended here, numbers are bounded, and NaN is unknown.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec

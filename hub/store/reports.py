@@ -22,17 +22,6 @@ if TYPE_CHECKING:
 _MOST = 1000
 _audit, _tasks = (Base.metadata.tables[name] for name in ("audit_log", "tasks"))
 #: What a page may be filtered by; a name from outside this set never reaches SQL (SEC-21).
-_USAGE_FILTERS: dict[str, Column[Any]] = {
-    "key_id": _usage.c.key_id,
-    "provider": _usage.c.provider,
-    "model": _usage.c.model,
-    "connection_id": _usage.c.connection_id,
-    "combo": _usage.c.combo,
-    "outcome": _usage.c.outcome,
-    "skill": _usage.c.skill,
-    "door": _usage.c.door,
-    "request_id": _usage.c.request_id,
-}
 _AUDIT_FILTERS: dict[str, Column[Any]] = {
     "skill": _audit.c.skill,
     "outcome": _audit.c.outcome,

@@ -25,9 +25,9 @@ from hub.store.latency import LatencyHours
 from hub.store.lock import FolderLock
 from hub.store.pruning import Pruning, shrinks
 from hub.store.queue import WriteBehind
-from hub.store.spending import Spending
 from hub.store.replays import Replays
 from hub.store.responses import Responses
+from hub.store.spending import Spending
 from hub.store.sqlite import Sqlite
 from hub.store.state import State, hot
 from hub.store.tasks import Tasks

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from hub.store.database import Database, Link
     from hub.store.queue import WriteBehind
 
-Grouping = Literal["provider", "model", "key_id", "connection_id", "combo", "day"]
-GROUPINGS: tuple[Grouping, ...] = ("provider", "model", "key_id", "connection_id", "combo", "day")
 Grouping = Literal["provider", "model", "key_id", "connection_id", "combo", "source", "day"]
 GROUPINGS: tuple[Grouping, ...] = ("provider", "model", "key_id", "connection_id", "combo", "source", "day")
 #: What rows may be filtered by; a name from outside this set never reaches SQL (SEC-21).
