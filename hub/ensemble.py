@@ -110,26 +110,30 @@ async def fusion(
     Raises the last member's HubError when no member answers, Unavailable when none of them said anything. Cancelling it cancels all
     members; so does Cancelled from one of them.
     """
-    members = list(options[:panel_size])
     panel = _Panel(answer, clock, clock.monotonic())
-    asked = _in_words(request)
+    members = list(options[:panel_size])
+    await _asked(panel, members, _in_words(request))
+    notes = tuple(panel.notes[place] for place in sorted(panel.notes))
+    answered = [(members[place], panel.answers[place]) for place in sorted(panel.answers)]
+    if not answered:
+        raise panel.error or Unavailable("no model of the panel gave an answer; try again, or choose other models for it")
+    if len(answered) == 1 and not request.tools:
+        return Last(answered[0][0], request, response=answered[0][1], notes=notes)
+    shown = "\n\n".join(_shown(f"answer-{number}", response.text) for number, (_, response) in enumerate(answered, 1))
+    last = judge or options[0]
+    others = tuple(option for option, _ in answered if option is not last)
+    return Last(last, _with(request, f"{_JUDGE}\n\n{shown}"), others, notes=notes)
+
+
+async def _asked(panel: _Panel, members: Sequence[Option], request: ChatRequest) -> None:
+    """Ask every member at once, until all have answered or the late ones are cut off."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(panel.ask(place, option, asked)) for place, option in enumerate(members)]
+            tasks = [group.create_task(panel.ask(place, option, request)) for place, option in enumerate(members)]
             for task in await _stragglers(tasks, panel):
                 task.cancel()
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from None
-    notes = tuple(panel.notes[place] for place in sorted(panel.notes))
-    answered = sorted(panel.answers)
-    if not answered:
-        raise panel.error or Unavailable("no model of the panel gave an answer; try again, or choose other models for it")
-    if len(answered) == 1 and not request.tools:
-        return Last(members[answered[0]], request, response=panel.answers[answered[0]], notes=notes)
-    shown = "\n\n".join(_shown(f"answer-{number}", panel.answers[place].text) for number, place in enumerate(answered, 1))
-    last = judge or options[0]
-    others = tuple(members[place] for place in answered if members[place] is not last)
-    return Last(last, _with(request, f"{_JUDGE}\n\n{shown}"), others, notes=notes)
 
 
 async def _stragglers(tasks: Sequence[asyncio.Task[None]], panel: _Panel) -> set[asyncio.Task[None]]:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from hub.routing.combo import RouterVariant
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hub.routing.combo import RouterVariant
     from hub.routing.intent import Task
 
 AUTO = "auto"

@@ -99,7 +99,7 @@ FACTS: dict[str, Draw] = {
 }
 
 
-def _options(count: int, seed: int) -> list[Option]:
+def made_options(count: int, seed: int) -> list[Option]:
     chance = random.Random(seed)
     return [
         option(
@@ -112,15 +112,15 @@ def _options(count: int, seed: int) -> list[Option]:
     ]
 
 
-def _facts(seed: int) -> Facts:
+def made_facts(seed: int) -> Facts:
     chance = random.Random(seed)
     return Facts(**{name: draw(chance) for name, draw in FACTS.items()})  # pyright: ignore[reportArgumentType]
 
 
 #: Some hundred values a case: one seed for all is a hundred times faster than a draw for each, and shrinks to fewer options.
 def options() -> st.SearchStrategy[list[Option]]:
-    return st.builds(_options, st.integers(0, 7), st.integers(0, 2**32))
+    return st.builds(made_options, st.integers(0, 7), st.integers(0, 2**32))
 
 
 def facts() -> st.SearchStrategy[Facts]:
-    return st.builds(_facts, st.integers(0, 2**32))
+    return st.builds(made_facts, st.integers(0, 2**32))
