@@ -113,7 +113,7 @@ class Ledger:
             request_id=ctx.request_id, at=at, door=ctx.door, skill="chat", key_id=caller.key_id, key_name=caller.name, provider=provider,
             model=model, requested_model=ask.model, connection_id="", usage=Usage(), cost=0.0, price_source="none", latency_ms=0,
             status=error.status if error is not None else 200, outcome="ok" if error is None else "error",
-            error_code=error.code if error is not None else "", stream=ask.stream, source=source, session=ask.hints.session,
+            error_code=error.code if error is not None else "", stream=ask.stream, source=source, session=ask.session_id,
         )  # fmt: skip
         decision = Decision(
             request_id=ctx.request_id, at=at, key_id=caller.key_id, requested_model=ask.model,
@@ -129,8 +129,8 @@ class Run:
     """One request under way. Methods are called in the order of a request's life; the last one wins nothing twice."""
 
     __slots__ = (
-        "_ask", "_began", "_bytes", "_calling", "_counted", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_name", "_option",
-        "_priced", "_prompt", "_row", "_slots", "_started", "_watcher", "hold", "usage",
+        "_ask", "_began", "_bytes", "_calling", "_counted", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_name",
+        "_option", "_priced", "_prompt", "_row", "_slots", "_started", "_watcher", "hold", "usage",
     )  # fmt: skip
 
     def __init__(self, ledger: Ledger, ask: ChatAsk, ctx: Context) -> None:

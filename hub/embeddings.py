@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hub.chat import Usage
 from hub.errors import BadRequest, HubError, UpstreamFailed
 from hub.outbound.base import Timeouts
+from hub.plan import Query
 from hub.providers.base import EmbeddingAdapter, LocalAdapter
 from hub.records import Caller, UsageRow
 
@@ -47,7 +48,7 @@ class Embeddings:
 
     def target(self, model: str) -> tuple[EmbeddingAdapter, Target]:
         """Where a model's embeddings come from. Raises HubError: no such model, no connection, a format without embeddings."""
-        plan = self._planner.plan(model, Caller.owner())
+        plan = self._planner.plan(Query(model=model, caller=Caller.owner(), peek=True))
         option = plan.options[0]
         target = self._targets.get(option.connection, option.model)
         adapter = self._adapters[target.provider.format]

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from hub.call import ALIASES
+from hub.directory import ALIASES
 from hub.context import Context
 from hub.errors import BadRequest, Conflict, HubError, NotFound
 from hub.providers.catalog import ModelRow, ProviderRow
@@ -99,7 +99,7 @@ def _version(output: AliasReport | AliasSet | AliasGone) -> dict[str, str]:
 async def list_aliases(ctx: Context, ask: AliasAsk) -> AliasReport:
     """List the aliases of models, or show where one name leads and what is known of the model there."""
     version = ctx.hub.catalog.version
-    aliases = ctx.hub.aliases()
+    aliases = ctx.hub.directory.aliases()
     if ask.alias is None:
         return AliasReport(aliases=dict(sorted(aliases.items())), catalog_version=version)
     key = ask.alias if ask.alias in aliases else wildcard.best(aliases, ask.alias)
@@ -125,7 +125,7 @@ async def set_alias(ctx: Context, ask: NewAlias) -> AliasSet:
     """Give a model a name of your own; takes effect at once. An alias leads to a model, never to another alias."""
     alias, model = words("alias", ask.alias.strip(), limit=200), words("model", ask.model.strip(), limit=200)
     async with ctx.hub.combo_changes:
-        aliases = ctx.hub.aliases()
+        aliases = ctx.hub.directory.aliases()
         if alias not in aliases and len(aliases) >= _MOST:
             raise Conflict(f"there are {_MOST} aliases already; delete one first")
         _check(ctx, alias, model, aliases)
@@ -164,7 +164,7 @@ def _check(ctx: Context, alias: str, model: str, aliases: dict[str, str]) -> Non
 async def delete(ctx: Context, ask: AliasName) -> AliasGone:
     """Remove an alias."""
     async with ctx.hub.combo_changes:
-        aliases = ctx.hub.aliases()
+        aliases = ctx.hub.directory.aliases()
         if ask.alias not in aliases:
             raise NotFound(f"there is no alias {ask.alias!r}; GET /api/models/alias lists them", field="alias", code="MODEL_NOT_MAPPED")
         await ctx.hub.store.values.set(ALIASES, {name: target for name, target in aliases.items() if name != ask.alias})

@@ -387,7 +387,7 @@ async def test(ctx: Context, ask: ConnectionId) -> TestReport:
 def _keep(ctx: Context, connection: Connection, verdict: Verdict) -> None:
     """A test that passes clears every mark; one that fails leaves its reason."""
     if verdict.valid:
-        ctx.hub.cooldowns.clear(connection.id)
+        ctx.hub.resilience.cooldowns.clear(connection.id)
         ctx.hub.mark(connection.id, test_status=TestStatus.ACTIVE, last_error="", last_error_at=None, cooldown_until=None, backoff_level=0)
     else:
         status = TestStatus.EXPIRED if verdict.status == 401 else TestStatus.UNAVAILABLE

@@ -69,7 +69,7 @@ class ModelList(Wire):
 
 def _status(ctx: Context, provider: str) -> Status:
     """Whether a call would find a connection: all well, some in trouble, or none."""
-    if provider not in ctx.hub.connected():
+    if provider not in ctx.hub.directory.connected():
         return "unavailable"
     found = standing(ctx.hub, provider)
     return _STATUS[found.state] if found else "available"
@@ -93,7 +93,7 @@ def callable_models(ctx: Context) -> list[tuple[ProviderRow, ModelRow]]:
     """Every model of every provider that can be used now and that this key may use."""
     allowed = ctx.caller.allowed_models
     found: list[tuple[ProviderRow, ModelRow]] = []
-    for provider in sorted(ctx.hub.connected()):
+    for provider in sorted(ctx.hub.directory.connected()):
         row = ctx.hub.catalog.find(provider)
         if row is None:
             continue
@@ -254,7 +254,7 @@ class Catalogue(Wire):
 )
 async def catalog(ctx: Context, ask: Nothing) -> Catalogue:
     """Show the whole catalogue, grouped by provider."""
-    connected = ctx.hub.connected()
+    connected = ctx.hub.directory.connected()
     grouped = {
         row.alias: {
             "provider": row.id,

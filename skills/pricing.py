@@ -225,7 +225,7 @@ def _checked(ctx: Context, patch: dict[str, dict[str, dict[str, Any]]]) -> tuple
         for model, fields in models.items():
             listed = row.model(model)
             # What routing takes, can have a price: passed-through names and those that connections list.
-            if not (listed or row.passthrough_models or model == ANY_MODEL or model in ctx.hub.discovered().get(row.id, ())):
+            if not (listed or row.passthrough_models or model == ANY_MODEL or model in ctx.hub.directory.discovered().get(row.id, ())):
                 faults.append({"field": f"{provider}.{model}", "message": f"{row.name} has no model {model!r}; * stands for every one"})
             faults += [{"field": f"{provider}.{model}.{name}", "message": words} for name, words in _faults(fields)]
             table.setdefault(row.id, {})[listed.id if listed else model] = fields

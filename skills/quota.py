@@ -90,7 +90,7 @@ def _left(ctx: Context, connection: Connection, now_ms: int) -> tuple[float, int
     """Percent left, reset, window name, used and total of a connection."""
     if connection.test_status in (TestStatus.CREDITS_EXHAUSTED, TestStatus.BANNED):
         return 0.0, None, connection.test_status.value, 0, None
-    cooling = ctx.hub.cooldowns.of(connection.id, ctx.hub.clock.monotonic())
+    cooling = ctx.hub.resilience.cooldowns.of(connection.id, ctx.hub.clock.monotonic())
     if cooling is not None and not cooling.soft:
         return 0.0, now_ms + round((cooling.until - ctx.hub.clock.monotonic()) * 1000), "cooldown", 0, None
     window = ctx.hub.quotas.tightest(connection.id, now_ms)

@@ -79,7 +79,7 @@ def _prospect(ctx: Context, ask: QuotasAsk, now_ms: int) -> Prospect:
     row = ctx.hub.catalog.find(ask.provider)
     if row is None:
         return Prospect(allowed=False, error_code="unknown_provider", reason=f"no provider {ask.provider!r} is known")
-    if row.id not in ctx.hub.connected():
+    if row.id not in ctx.hub.directory.connected():
         return Prospect(allowed=False, error_code="not_configured", reason=f"{row.name} has no active connection")
     if row.builtin:
         return Prospect(allowed=True)
@@ -110,7 +110,7 @@ def _blocked(ctx: Context, connection: Connection, now_ms: int) -> tuple[str, in
     if connection.test_status in TERMINAL:
         return f"the account is {connection.test_status.value.replace('_', ' ')}", None
     now = ctx.hub.clock.monotonic()
-    cooling = ctx.hub.cooldowns.of(connection.id, now)
+    cooling = ctx.hub.resilience.cooldowns.of(connection.id, now)
     if cooling is not None:
         return "the account is cooling down after a failure", now_ms + round((cooling.until - now) * 1000)
     window = ctx.hub.quotas.tightest(connection.id, now_ms)

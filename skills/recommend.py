@@ -213,9 +213,9 @@ async def _rated(ctx: Context, document: Document[Combo], task: str, measured: d
 
 def _usable(ctx: Context, provider: str, model: str = "") -> bool:
     if is_auto(model):  # of whatever is connected
-        return bool(ctx.hub.connected())
+        return bool(ctx.hub.directory.connected())
     state = standing(ctx.hub, provider)
-    return provider in ctx.hub.connected() and (state is None or state.state != "OPEN")
+    return provider in ctx.hub.directory.connected() and (state is None or state.state != "OPEN")
 
 
 async def _cost(ctx: Context, provider: str, model: str) -> float | None:
@@ -387,7 +387,7 @@ def _ranked(
         factors: dict[str, float | None] = {
             **{name: _part(best, one[name]) for name, best in least.items()},
             "tps": _part(one["tps"], most),
-            "health": _HEALTH[state.state] if state else 1.0 if provider in ctx.hub.connected() else 0.0,
+            "health": _HEALTH[state.state] if state else 1.0 if provider in ctx.hub.directory.connected() else 0.0,
             "reliability": one["successRate"],
             "stability": max(0.0, 1 - (one["deviation"] or 0) / (one["e2e"] or 1)),
         }

@@ -182,7 +182,7 @@ async def _hop(ctx: Context, option: Option, ask: SimulateAsk, probability: floa
     hub = ctx.hub
     priced = await hub.prices.lookup(option.provider, option.model)
     cost = hub.prices.estimate(priced.price, ask.prompt_token_estimate, ask.completion_token_estimate) if priced else None
-    cooling = hub.cooldowns.of(option.connection.id, hub.clock.monotonic())
+    cooling = hub.resilience.cooldowns.of(option.connection.id, hub.clock.monotonic())
     window = hub.quotas.tightest(option.connection.id, hub.clock.now_ms())
     return Hop(
         provider=option.provider,

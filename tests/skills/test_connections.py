@@ -114,7 +114,7 @@ async def test_a_test_that_passes_clears_every_mark(desk: Desk, upstream: FaultU
     assert (report.valid, report.error, report.warning, report.status_code, report.models) == (True, None, None, 200, 2)
     shown = await desk.ask("connections-get", id=one.id)
     assert (shown.test_status, shown.last_error, shown.rate_limited_until) == ("active", "", None)
-    assert desk.hub.cooldowns.quiet
+    assert desk.hub.resilience.cooldowns.quiet
     (request,) = upstream.requests
     assert (request.method, request.target) == ("GET", "/v1/models")
     assert (await desk.hub.store.usage.page())[1] == 0

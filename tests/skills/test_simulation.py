@@ -89,7 +89,7 @@ async def test_health_and_quota_of_each_hop(desk: Desk) -> None:
     desk.cool(two)
     found = (await desk.ask("simulate-route", model="openai/gpt-4o")).simulated_path
     assert [hop.health_status for hop in found] == ["HALF_OPEN"]
-    desk.hub.cooldowns.clear(one.id)
+    desk.hub.resilience.cooldowns.clear(one.id)
     found = await desk.ask("simulate-route", model="openai/gpt-4o")
     assert [hop.connection for hop in found.simulated_path] == ["a"]
     assert [one.reason for one in found.excluded] == ["cooling down: why"]
