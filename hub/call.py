@@ -43,6 +43,7 @@ from hub.tasks import LiveTasks
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from hub.ask import ChatAsk
     from hub.records import Connection
     from hub.settings import Settings
     from hub.skill import Skill
@@ -129,8 +130,17 @@ class Hub:
             answers=Answers(self.adapters, self.catalog),
             preferences=lambda: self.preferences.current,
             note=self.ledger.again,
+            route=self._route,
             semantic=Semantic(embeddings, self.clock, lambda: self.preferences.current.response_cache),
         )
+
+    def _route(self, ask: ChatAsk) -> str:
+        """Where a model's name leads now; an answer from elsewhere is not given again."""
+        try:
+            found = self.planner.resolve(ask.model)
+        except HubError:
+            return ""
+        return f"{found.provider}/{found.model}/{found.connection}"
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
