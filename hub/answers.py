@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -323,15 +324,14 @@ def _part_events(part: Part, call: int, choice: int) -> Iterable[ChatEvent]:
     match part:
         case ToolCall():
             yield ToolCallStarted(call, part.id, part.name, part.signature, choice)
-            yield from (ToolCallDelta(call, piece, choice) for piece in _pieces(part.arguments))
-        case Text():
-            yield from (TextDelta(piece, choice) for piece in _pieces(part.text))
-        case Refusal():
-            yield from (RefusalDelta(piece, choice) for piece in _pieces(part.text))
+            yield from map(ToolCallDelta, itertools.repeat(call), _pieces(part.arguments), itertools.repeat(choice))
         case Reasoning():
             yield from (ReasoningDelta(piece, choice=choice) for piece in _pieces(part.text))
             if part.signature or part.redacted:
                 yield ReasoningDelta(signature=part.signature, redacted=part.redacted, choice=choice)
+        case Text() | Refusal():
+            kind = TextDelta if isinstance(part, Text) else RefusalDelta
+            yield from map(kind, _pieces(part.text), itertools.repeat(choice))
         case _:
             pass
 

@@ -88,9 +88,12 @@ class Ledger:
         self.add_decision = add_decision
         #: Connection -> calls under way.
         self.running: dict[str, int] = {}
+        #: Connection -> when it was last called, epoch ms.
+        self.called_at: dict[str, int] = {}
 
     def called(self, connection_id: str) -> None:
         """A call to a connection begins."""
+        self.called_at[connection_id] = self.clock.now_ms()
         self.running[connection_id] = self.running.get(connection_id, 0) + 1
 
     def returned(self, connection_id: str) -> None:

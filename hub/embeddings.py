@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from hub.chat import Usage
-from hub.errors import BadRequest, HubError, UpstreamFailed
+from hub.errors import BadRequest, HubError, NotConfigured, UpstreamFailed
 from hub.outbound.base import Timeouts
 from hub.plan import Query
 from hub.providers.base import EmbeddingAdapter, LocalAdapter
@@ -49,6 +49,10 @@ class Embeddings:
     def target(self, model: str) -> tuple[EmbeddingAdapter, Target]:
         """Where a model's embeddings come from. Raises HubError: no such model, no connection, a format without embeddings."""
         plan = self._planner.plan(Query(model=model, caller=Caller.owner(), peek=True))
+        if plan.resolution.rule == "demo-fallback":
+            raise NotConfigured(
+                f"no provider is connected that could make embeddings with {model!r}; add one first", field="embeddingModel"
+            )
         option = plan.options[0]
         target = self._targets.get(option.connection, option.model)
         adapter = self._adapters[target.provider.format]
@@ -57,6 +61,10 @@ class Embeddings:
                 f"{target.provider.name} speaks a format without embeddings here; name a model of another provider", field="embeddingModel"
             )
         return adapter, target
+
+    def lexical(self, model: str) -> bool:
+        """Whether a model's vectors compare spelling only. Raises as :meth:`target` does."""
+        return self.target(model)[0].embeds_by_spelling
 
     async def embed(self, model: str, texts: Sequence[str], ctx: Context, *, seconds: float) -> Embedded:
         """The vectors of these texts, in their order. Raises HubError, UpstreamFailed above all; a usage row is left either way."""

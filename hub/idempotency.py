@@ -153,6 +153,8 @@ class Idempotency:
 
         A database that fails is said in the log: the answer is there and goes to its caller.
         """
+        if self._flights.of(execution.name) is not execution.flight:
+            return
         kept = outcome
         if memory_only and outcome.answer is not None:
             kept = Outcome(why="the answers of this API key are not kept for long")
@@ -169,6 +171,8 @@ class Idempotency:
 
     def release(self, execution: Execution) -> None:
         """The execution ended with nothing to give again; who waits for it runs. Safe while the caller is being cancelled."""
+        if self._flights.of(execution.name) is not execution.flight:
+            return  # it was done or released before
         self._land(execution, None)
         task = asyncio.get_running_loop().create_task(self._forget(execution))
         self._ending.add(task)

@@ -15,6 +15,7 @@ from hub.comboboard import ComboBoard
 from hub.directory import Directory
 from hub.embeddings import Embeddings
 from hub.engine import ChatEngine
+from hub.errors import HubError
 from hub.events import Events
 from hub.inflight import InFlight
 from hub.limits import Limits
@@ -151,6 +152,7 @@ class Parts:
             prefixes=self.warm_prefixes,
             clock=self.clock,
             running=lambda connection_id: self.ledger.running.get(connection_id, 0),
+            last_used=lambda connection_id: self.ledger.called_at.get(connection_id, 0),
         )
         roots = Roots(
             catalog=self.catalog,
@@ -193,6 +195,7 @@ class Parts:
             answers=Answers(self.adapters, self.catalog),
             preferences=self._preferred,
             note=self.ledger.again,
+            route=self._route,
             semantic=Semantic(embeddings, self.clock, lambda: self._preferred().response_cache),
         )
         engine = ChatEngine(
@@ -287,6 +290,16 @@ class Parts:
             combo = self.combos.peek(one.body.combo_id)
             if one.body.enabled and combo is not None:
                 yield one.body.pattern, combo.name
+
+    def _route(self, ask: ChatAsk) -> str:
+        """Where a model's name leads now; an answer from elsewhere is not given again."""
+        try:
+            found = self.planner.resolve(ask.model)
+        except HubError:
+            return ""
+        # Combos are all told apart from their earlier selves by any change to one of them, since they may be nested.
+        written = "" if found.provider else f"{self.combos.version}.{self.mappings.version}"
+        return f"{found.provider}/{found.model}/{found.connection}/{written}"
 
     def _options(self, model: str, ask: ChatAsk, caller: Caller) -> Sequence[Option]:
         """The targets that a model string leads to now. Raises HubError where it leads nowhere."""

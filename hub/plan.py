@@ -134,6 +134,8 @@ class Planner:
         self._preferences = preferences
         self._clock = clock
         self._kept: dict[tuple[str, str, frozenset[str]], _Kept] = {}
+        #: ``@provider`` -> how often its connections were put in order by turns.
+        self._account_turns: dict[str, int] = {}
 
     def forget(self) -> None:
         """Drop kept trees and plans, after connections, their marks, combos, aliases or preferences changed."""
@@ -264,7 +266,7 @@ class Planner:
         return ""
 
     def _short_of(self, option: Option, work: _Work) -> str:
-        return self._quotas.preflight(option.connection, work.now_ms) if _watched(option) else ""
+        return self._quotas.preflight(option.connection, option.model, work.now_ms) if _watched(option) else ""
 
     def _last_resort(self, options: Sequence[Option], work: _Work) -> frozenset[int]:
         """With nothing else left, the option that recovers soonest from a failure which a retry may survive is tried
@@ -325,7 +327,8 @@ class Planner:
             Level(
                 strategy=strategy.name,
                 facts=facts.inputs(strategy.knows),
-                given=[option.key for option in options],
+                given=[option.key if group is not None else option.connection.id for option in options],
+                weights=[option.weight for option in options] if any(option.weight for option in options) else [],
                 sights=[_seen(option, strategy.sees) for option in options] if strategy.sees else [],
                 order=[given[id(option)] for option in ordered],
             )
@@ -347,6 +350,11 @@ class Planner:
         return self._clock.random.getrandbits(32)
 
     def _turn(self, moment: Moment, work: _Work, group: Group | None) -> int:
+        if group is None:
+            turn = self._account_turns.get(moment.board, 0)
+            if not work.query.peek:
+                self._account_turns[moment.board] = turn + 1
+            return turn
         return self._board.turns(moment.board) if work.query.peek else self._board.turn(moment.board)
 
     def _sticky(self, moment: Moment, work: _Work, group: Group | None) -> int:

@@ -45,16 +45,26 @@ _HOUR_MS = 3_600_000
 
 
 class Sameness:
-    """``preferences`` gives those in force; ``note`` records an answer (or error) that was given again, and returns its usage row."""
+    """``preferences`` gives those in force; ``note`` records an answer (or error) that was given again, and
+    returns its usage row; ``route`` says where a model's name leads now, so that what it led to before is not given again."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, answers: Answers, preferences: Callable[[], Preferences], note: Note, semantic: Semantic
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        answers: Answers,
+        preferences: Callable[[], Preferences],
+        note: Note,
+        semantic: Semantic,
+        route: Callable[[ChatAsk], str],
     ) -> None:
         self._store = store
         self._clock = clock
         self._answers = answers
         self._preferences = preferences
         self._note = note
+        self._route = route
         self._flights: Flights[StoredAnswer] = Flights(clock)
         self._beating: asyncio.Task[None] | None = None
         self.semantic = semantic
@@ -111,7 +121,7 @@ class Sameness:
     # -- the cache, and requests under way
 
     async def _cached(self, ask: ChatAsk, ctx: Context, run: Run) -> ChatReply:
-        key = fingerprint(ask, self._owner(ctx))
+        key = fingerprint(ask, self._owner(ctx), self._route(ask))
         asked, found, source = await self._find(key, ask, ctx)
         if found is not None:
             reply = self._reply(found, ask, ctx, source, mark=ctx.request_id)
@@ -133,7 +143,7 @@ class Sameness:
         return own[0]
 
     async def _cached_stream(self, ask: ChatAsk, ctx: Context, run: Flow) -> AsyncGenerator[StreamItem]:
-        key = fingerprint(ask, self._owner(ctx))
+        key = fingerprint(ask, self._owner(ctx), self._route(ask))
         asked, found, source = await self._find(key, ask, ctx)
         items = self._items(found, ask, ctx, source, mark=ctx.request_id) if found is not None else None
         if items is not None and found is not None:
@@ -199,23 +209,19 @@ class Sameness:
             for item in self._items(self._given(begun, ask, ctx), ask, ctx, "idempotent") or _unreadable():
                 yield item
             return
-        recorder, ended = Recorder(), False
+        recorder = Recorder()
         try:
             async with aclosing(self._cached_stream(ask, ctx, run) if self._cacheable(ask) else run()) as flow:
                 async for item in flow:
                     recorder.add(item)
                     if isinstance(item, StreamTail) and recorder.succeeded:
                         await self._done(begun, ctx, recorder.stored(_dialect(ask), self._clock.now_ms()))
-                        ended = True
                     yield item
         except BaseException as error:
-            if not ended:
-                ended = True
-                await self._failed(begun, error)
+            await self._failed(begun, error)
             raise
-        finally:
-            if not ended:
-                self.idempotency.release(begun)
+        # After ``done`` these find nothing to do.
+        self.idempotency.release(begun)
 
     async def _begin(self, ask: ChatAsk, ctx: Context) -> Execution | Outcome:
         key = fingerprint(ask, self._owner(ctx))

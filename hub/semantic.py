@@ -93,8 +93,9 @@ class Semantic:
         vector = await self._vector(model, parts[1], ctx) if model else _unit(lexical.vector(parts[1])) if settings.lexical else None
         if vector is None:
             return None
-        place = of_text(ask, key.owner, parts[0] + model.encode())
-        return Asked(place.id, place.check, "semantic" if model else "lexical", vector, key)
+        place = of_text(ask, key.owner, parts[0] + model.encode(), key.route)
+        kind = "lexical" if not model or self._embeddings.lexical(model) else "semantic"
+        return Asked(place.id, place.check, kind, vector, key)
 
     def find(self, asked: Asked) -> StoredAnswer | None:
         """The answer to the question that is most like this one, if it is like enough."""

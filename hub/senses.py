@@ -70,6 +70,7 @@ class Senses:
         prefixes: Prefixes,
         clock: Clock,
         running: Callable[[str], int],
+        last_used: Callable[[str], int],
     ) -> None:
         self._catalog = catalog
         self._prices = prices
@@ -80,6 +81,7 @@ class Senses:
         self._prefixes = prefixes
         self._clock = clock
         self._calls = running
+        self._called_at = last_used
         self._facts: dict[str, Callable[[Option, Moment], Any]] = {name: getattr(self, f"_{name}") for name in SIGHTS}
 
     def look(self, options: Iterable[Option], sees: frozenset[str], moment: Moment) -> None:
@@ -137,10 +139,12 @@ class Senses:
         return self._quotas.resets_in(option.connection.id, self._clock.now_ms(), model=option.model)
 
     def _uses(self, option: Option, moment: Moment) -> int:
-        return self._board.uses(moment.board, _counted(option, moment))[0]
+        return 0 if moment.board.startswith("@") else self._board.uses(moment.board, option.key)[0]
 
     def _last_used(self, option: Option, moment: Moment) -> int:
-        return self._board.uses(moment.board, _counted(option, moment))[1]
+        if moment.board.startswith("@"):
+            return self._called_at(option.connection.id)
+        return self._board.uses(moment.board, option.key)[1]
 
     def _running(self, option: Option, moment: Moment) -> int:
         return self._calls(option.connection.id)
@@ -172,8 +176,3 @@ class Senses:
 
 
 _NOWHERE = Moment(None, "", 0.0)
-
-
-def _counted(option: Option, moment: Moment) -> str:
-    """Under which name an option's calls are counted: its target in a combo, its connection among the accounts of a provider."""
-    return option.connection.id if moment.board.startswith("@") else option.key

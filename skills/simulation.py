@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from hub.context import Context
-from hub.errors import BadRequest, NotFound
+from hub.errors import NotFound
+from hub.plan import Query
 from hub.replay import Replay, replay
 from hub.routing.strategy import Option
 from hub.skill import CostClass, Mcp, Rest, skill
@@ -27,8 +28,8 @@ class SimulateAsk(Wire):
     request_id: str | None = Field(
         default=None, min_length=1, max_length=100, description="A past request: its order is made again from what was recorded."
     )
-
     model: str = Field(default="auto", max_length=200, description="Model string, as a client would send it.")
+    combo: str | None = Field(default=None, max_length=100, description="A combo by name; wins over the model.")
     prompt_token_estimate: int = Field(default=1000, ge=0, le=100_000_000, description="Tokens of the prompt.")
     completion_token_estimate: int = Field(default=500, ge=0, le=10_000_000, description="Tokens of the answer.")
 
@@ -67,15 +68,22 @@ class Excluded(Wire):
     reason: str
 
 
+class Ordered(Wire):
+    """One order that a strategy made, of a combo's targets or a provider's connections: what it knew, the recorded order and today's."""
+
+    strategy: str
+    inputs: dict[str, Any]
+    recorded: list[str]
+    order: list[str]
+
+
 class Again(Wire):
-    """A past decision made again. ``same`` says whether the order is the recorded one; ``recorded`` and ``order`` name the targets."""
+    """A past decision made again. ``same`` says whether every order came out as recorded."""
 
     request_id: str
     at: int
     same: bool
-    recorded: list[str]
-    order: list[str]
-    inputs: dict[str, Any]
+    levels: list[Ordered]
 
 
 class Simulation(Wire):
@@ -104,7 +112,7 @@ async def simulate_route(ctx: Context, ask: SimulateAsk) -> Simulation:
     """
     if ask.request_id is not None:
         return await _replayed(ctx, ask, ask.request_id)
-    plan = ctx.hub.planner.plan(ask.model, ctx.caller)
+    plan = ctx.hub.planner.plan(Query(model=ask.combo or ask.model, caller=ctx.caller, peek=True))
     return await _simulation(ctx, ask, plan.options, excluded=_excluded(plan.candidates), why=plan.resolution.why, strategy=plan.strategy)
 
 
@@ -140,10 +148,7 @@ async def _replayed(ctx: Context, ask: SimulateAsk, request_id: str) -> Simulati
     decision = await ctx.hub.store.decisions.get(request_id)
     if decision is None or (decision.key_id != ctx.caller.key_id and "manage" not in ctx.caller.scopes):
         raise NotFound(f"no decision is recorded for request {request_id!r}", field="requestId")
-    strategy = ctx.hub.strategies.get(decision.strategy)
-    if strategy is None:
-        raise BadRequest(f"this version has no strategy {decision.strategy!r}, by which the request was ordered", field="requestId")
-    found = replay(decision, strategy, {one.id: one for one in ctx.hub.store.connections.all()})
+    found = replay(decision, ctx.hub.strategies, {one.id: one for one in ctx.hub.store.connections.all()})
     made = await _simulation(
         ctx, ask, found.options, excluded=_excluded(decision.candidates), why=decision.resolution, strategy=decision.strategy
     )
@@ -152,15 +157,10 @@ async def _replayed(ctx: Context, ask: SimulateAsk, request_id: str) -> Simulati
 
 def _again(found: Replay) -> Again:
     decision = found.decision
-    names = [one.step or f"{one.provider}/{one.model}/{one.connection}" for one in decision.candidates]
-    return Again(
-        request_id=decision.request_id,
-        at=decision.at,
-        same=found.same,
-        recorded=[names[index] for index in decision.order],
-        order=[names[index] for index in found.order],
-        inputs=decision.inputs,
-    )
+    levels = [
+        Ordered(strategy=one.level.strategy, inputs=one.level.facts, recorded=one.recorded, order=one.order) for one in found.levels
+    ]
+    return Again(request_id=decision.request_id, at=decision.at, same=found.same, levels=levels)
 
 
 def _excluded(candidates: Sequence[Candidate]) -> list[Excluded]:

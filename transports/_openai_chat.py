@@ -95,8 +95,7 @@ def envelope(body: bytes, *, accept: str = "") -> RawChat:
     stream = _wanted(found, accept)
     if (found.stream is True) is not stream or any(getattr(found, name) is not None for name in _ALIASES):
         body = _with_stream(body, stream)
-    usage = found.stream_options is not None and _asks_usage(found.stream_options)
-    return RawChat(DIALECT, body, found.model, stream, usage, cacheable=found.temperature is not None and _steady(found))
+    return RawChat(DIALECT, body, found.model, stream, _asks_usage(found.stream_options), cacheable=_steady(found))
 
 
 def _steady(found: _Envelope) -> bool:

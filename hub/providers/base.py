@@ -181,7 +181,9 @@ class Embedded:
 
 @runtime_checkable
 class EmbeddingAdapter(Protocol):
-    """An adapter whose format has embeddings."""
+    """An adapter whose format has embeddings. ``embeds_by_spelling`` where they say nothing of meaning."""
+
+    embeds_by_spelling: bool
 
     def embed(self, texts: list[str], target: Target) -> Outgoing:
         """The request for the embeddings of these texts."""

@@ -34,6 +34,7 @@ class DemoAdapter(OpenAiAdapter):
     """
 
     name = "demo"
+    embeds_by_spelling = True
 
     def request(self, target: Target, body: bytes, *, stream: bool) -> Outgoing:
         """A request that never leaves the process."""

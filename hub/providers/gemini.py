@@ -39,6 +39,7 @@ class Gemini(WireFormat):
     """Encodes to, decodes from and passes through generateContent. The model is part of the address, not of the body."""
 
     name = "gemini"
+    embeds_by_spelling = False
     dialect = "gemini"
     reading = Reading(answer.parse, answer.usage_of, _models, answer.GeminiDecoder, answer.GeminiWatcher)
     models_query: ClassVar[Mapping[str, str]] = {"pageSize": "1000"}

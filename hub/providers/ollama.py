@@ -211,6 +211,7 @@ class Ollama(WireFormat):
     """Encodes to, decodes from and passes through ``/api/chat``."""
 
     name = "ollama"
+    embeds_by_spelling = False
     dialect = DIALECT
     reading = Reading(answer.parse, answer.usage_of, _models, answer.OllamaDecoder, answer.OllamaWatcher)
     models_path = "/api/tags"

@@ -48,6 +48,7 @@ class OpenAiAdapter(WireFormat):
     """OpenAI chat completions, both ways, and the lossless lane for clients that speak the same."""
 
     name = "openai"
+    embeds_by_spelling = False
     dialect = "openai"
     reading = Reading(parse_answer, usage_in, _models, OpenAiDecoder, partial(OpenAiWatcher, cut_usage=True))
 

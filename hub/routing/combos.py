@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: 'auto' and 'auto/...' stand for combos that are made at the time of the request.
 AUTO = "auto"
-#: Strategies under other names (routing.md 2.2).
-STRATEGY_ALIASES = {"usage": "least-used", "context": "context-optimized"}
 MOST_STEPS = 100
 #: Targets that a combo may come down to, its nested combos included.
 MOST_TARGETS = 500
@@ -90,12 +88,12 @@ def combo_name(name: str) -> str:
     return name
 
 
-def strategy_name(name: str, known: Collection[str], *, field: str = "strategy") -> str:
+def strategy_name(name: str, known: Mapping[str, Strategy], *, field: str = "strategy") -> str:
     """A strategy under its own name. Raises BadRequest naming those there are."""
-    found = STRATEGY_ALIASES.get(name, name)
-    if found not in known:
-        raise BadRequest(f"there is no strategy {name!r}; these are known: {', '.join(sorted(known))}", field=field)
-    return found
+    try:
+        return named(known, name).name
+    except BadRequest as error:
+        raise BadRequest(error.message, field=field) from None
 
 
 def normalise(name: str, steps: Sequence[object], known: Known) -> tuple[Step, ...]:

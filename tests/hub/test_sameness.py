@@ -110,7 +110,7 @@ async def test_a_hit_has_the_provider_s_bytes_under_an_id_of_its_own(
 
 @pytest.mark.parametrize(
     "change",
-    [
+    [  # pyright: ignore[reportUnknownArgumentType] - JSON
         {"model": "openai/gpt-4o"},
         {"messages": [{"role": "user", "content": "hi"}]},
         {"messages": [{"role": "system", "content": "You are rude"}, *ASK["messages"]]},
@@ -300,6 +300,14 @@ async def test_a_key_that_wants_nothing_kept_leaves_nothing_on_disk(
     assert await running.hub.sameness.cache.sizes() == (0, 0)
     found = await running.hub.store._database.read(lambda link: link.run("SELECT reply FROM replays"))  # pyright: ignore[reportPrivateUsage]
     assert [b"Hello" in row["reply"].encode() for row in found] == [False]
+
+
+async def test_an_answer_of_the_demo_is_not_given_once_a_provider_is_connected(running: Running, upstream: FaultUpstream) -> None:
+    """What a model's name led to before is another answer."""
+    async with httpx.AsyncClient(base_url=running.url, headers=await running.headers()) as client:
+        assert (await client.post(URL, json=ASK)).headers["x-omniroute-provider"] == "demo"
+        await connect(running, upstream)
+        assert (await client.post(URL, json=ASK)).json() == completion()
 
 
 # -- requests under way
