@@ -77,7 +77,8 @@ TestCooldowns = CooldownMachine.TestCase
 
 
 def test_the_first_wait_is_the_base_and_each_next_twice_as_long_up_to_the_last_step() -> None:
-    made, now, waits = Cooldowns(), 0.0, []
+    made, now = Cooldowns(), 0.0
+    waits: list[float] = []
     for _ in range(8):
         state = made.fail("a", now, reason="503", soft=True)
         waits.append(state.until - now)
@@ -173,7 +174,8 @@ def test_chance_spreads_the_herd_but_never_before_the_moment_that_was_asked_for(
 def test_each_profile_has_its_own_steps_and_its_own_belief_in_hints() -> None:
     made = Cooldowns()
     local = Backoff(base=2.0, steps=3)
-    waits, now = [], 0.0
+    waits: list[float] = []
+    now = 0.0
     for _ in range(5):
         state = made.fail("a", now, reason="x", soft=True, backoff=local)
         waits.append(state.until - now)

@@ -94,7 +94,8 @@ TestLockouts = LockoutMachine.TestCase
 
 
 def test_failures_close_together_wait_longer_up_to_the_last_step_and_start_anew_later() -> None:
-    made, now, waits = Lockouts(), 0.0, []
+    made, now = Lockouts(), 0.0
+    waits: list[float] = []
     for gap in (0, 1, 29, 1, 1, 1, 30):
         now += gap
         lock = made.fail(TRIPLES[0], now, reason="x", backoff=BACKOFF, window=WINDOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -151,3 +152,12 @@ async def test_bad_input_is_refused(store: Store, changes: dict[str, object], wo
 async def test_a_service_account_keeps_its_lines(store: Store) -> None:
     made = await store.connections.create(provider="north", name="a", secret='{\n "key": "x"\n}\n')
     assert made.secret.reveal() == '{\n "key": "x"\n}'
+
+
+async def test_a_connection_that_goes_right_after_a_mark_does_not_keep_the_store_waiting(store: Store) -> None:
+    """Its mark is forgotten; nobody may wait for it to be stored."""
+    made = await store.connections.create(provider="north", name="gone", secret="k")
+    store.connections.mark(made.id, last_error="503")
+    await store.connections.delete(made.id)
+    async with asyncio.timeout(5):
+        await store.flush()
