@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from hub.errors import HubError, Internal, Unavailable
@@ -20,7 +21,7 @@ from hub.store import spending as rows
 from hub.store.spending import PeriodRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hub.clock import Clock
     from hub.purse import Hooks
@@ -74,9 +75,7 @@ class Turn:
         self.decided, self.news = [], []
         if self.alive:
             rows.alive(link, self.process)
-        names = {name for claim in self.claims for name in claim.accounts}
-        names.update(name for one in self.ended for name in one.accounts)
-        names.update(name for key in self.charges for name in key)
+        names = set(chain.from_iterable(self._names()))
         if not names:
             return
         accounts = load(link, names, self.terms, self.now_ms)
@@ -87,10 +86,14 @@ class Turn:
             account = accounts[name]
             self.news += [(kind, account, window) for kind, window in account.news]
             self.exhausted[name] = account.exhausted()
-            held, written = before[name]
             now = _written(account)
-            if now != written or account.held != held or account.rolled:
+            if account.rolled or before[name] != (account.held, now):
                 rows.save(link, name, now, held=account.held, rolled=account.rolled)
+
+    def _names(self) -> Iterator[tuple[str, ...]]:
+        yield from (claim.accounts for claim in self.claims)
+        yield from (one.accounts for one in self.ended)
+        yield from self.charges
 
     def _settle(self, link: Link, accounts: Mapping[str, Account]) -> None:
         there = rows.settle(link, [one.id for one in self.ended]) if self.ended else {}
@@ -143,7 +146,7 @@ class Pool:
         self._charges: dict[tuple[str, ...], int] = {}
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._closing = False
+        self._closing = self._flying = False
         self._away: HubError | None = None
         self._away_until = 0.0
         self._alive_until = 0.0
@@ -249,10 +252,11 @@ class Pool:
 
     async def _settled(self) -> None:
         """Write what waits, so that a report shows it; not while the database is away."""
-        async with asyncio.timeout(5):
-            while (self._ended or self._charges) and self._away is None:
-                self._wake.set()
-                await asyncio.sleep(0.005)
+        for _ in range(1000):
+            if self._away is not None or not (self._ended or self._charges or self._flying):
+                return
+            self._wake.set()
+            await asyncio.sleep(0.005)
 
     def _end(self, identity: str, accounts: tuple[str, ...], amount: int, cost: int) -> None:
         self._ended.append(Ended(identity, accounts, amount, cost))
@@ -289,6 +293,7 @@ class Pool:
             claim.factor = self._hooks.factor(claim)
         self._ended, self._charges = [], {}
         turn = Turn(claims, ended, charges, self._terms, self._clock.now_ms(), self._process, now >= self._alive_until)
+        self._flying = True
         try:
             await self._spending.transact(turn.run)
         except BaseException:
@@ -298,6 +303,8 @@ class Pool:
             # Where the commit failed it is unknown whether the holds are there; this takes them away if they are.
             self._ended += [Ended(hold_id(self._process, claim.number), claim.accounts, 0, 0) for claim, _ in turn.decided]
             raise
+        finally:
+            self._flying = False
         self._away = None
         if turn.alive:
             self._alive_until = now + _BEAT_SECONDS
@@ -306,14 +313,7 @@ class Pool:
     def _answer(self, turn: Turn) -> None:
         for claim, found in turn.decided:
             self._line.remove(claim)
-            if isinstance(found, Grant):
-                hold = Hold(dollars(found.estimate), found.tier, claim, found.amount)
-                if claim.gone or claim.done is None:
-                    self.settle(hold, 0)
-                else:
-                    claim.done(hold)
-            elif claim.done is not None:
-                claim.done(self._hooks.refuse(found))
+            self._tell(claim, found)
         self._exhausted.update((name, value) for name, value in turn.exhausted.items() if name in self._terms)
         for kind, account, window in turn.news:
             self._hooks.tell(kind, account, window)
@@ -321,6 +321,17 @@ class Pool:
             self._pause = _POLLS[0]
             if self._line.length:
                 self._wake.set()
+
+    def _tell(self, claim: Claim, found: Grant | Refusal) -> None:
+        """Give a claim its answer; money for one that has gone meanwhile goes back."""
+        if isinstance(found, Grant):
+            hold = Hold(dollars(found.estimate), found.tier, claim, found.amount)
+            if claim.gone or claim.done is None:
+                self.settle(hold, 0)
+            else:
+                claim.done(hold)
+        elif claim.done is not None:
+            claim.done(self._hooks.refuse(found))
 
     async def _failed(self, error: HubError) -> bool:
         """Refuse who waits, and wait before the next try. True when the hub stops and should not wait for the database."""

@@ -168,9 +168,10 @@ def _usd(account: Account | None, kind: Kind) -> float:
 
 def _active(budget: Budget, account: Account) -> Window:
     """The period that is shown first: the reset interval's, or the first that has a limit where that one has none."""
-    order: list[Kind] = [budget.reset_interval, *CALENDAR]
-    limited = [kind for kind in order if account.terms.limits.get(kind) is not None]
-    return account.windows[limited[0] if limited else order[0]]
+    order: list[Kind] = [budget.reset_interval]
+    order.extend(CALENDAR)
+    limited: list[Kind] = [kind for kind in order if kind in account.terms.limits]
+    return account.windows[(limited or order)[0]]
 
 
 def _periods(account: Account) -> list[PeriodView]:
