@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from hub.errors import BadRequest
 from hub.routing.pattern import MOST_TEXT, compiled
 
-ATOMS = st.sampled_from(["a", "b", "_", "1", ".", r"\w", r"\d", r"\W", "[ab]", "[^a]", "[a-c1]", r"[^\d_]", r"\b", r"\B", "^", "$", "A", r"\s", ""])
+ATOMS = st.sampled_from(
+    ["a", "b", "_", "1", ".", r"\w", r"\d", r"\W", "[ab]", "[^a]", "[a-c1]", r"[^\d_]", r"\b", r"\B", "^", "$", "A", r"\s", ""]
+)
 
 
 def _grow(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
