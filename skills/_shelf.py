@@ -155,7 +155,7 @@ def view(document: Document[Combo]) -> ComboView:
 
 def step_view(step: Step) -> dict[str, Any]:
     """A step as callers see it, and may send it back."""
-    weight = int(step.weight) if step.weight.is_integer() else step.weight
+    weight = int(step.weight) if step.weight == int(step.weight) else step.weight
     shown: dict[str, Any] = {"id": step.id, "kind": step.kind}
     if step.kind == "combo-ref":
         shown["comboName"] = step.combo_name

@@ -189,35 +189,20 @@ def _resolved(ctx: Context, resolution: Resolution, source: str, target: str) ->
 
 def _metadata(row: ProviderRow, listed: ModelRow | None, model: str, qualified: str) -> dict[str, Any]:
     """What the catalogue knows of a model in the seed's shape; null is unknown."""
-    caps = frozenset(listed.caps) if listed else frozenset[str]()
-
-    def able(name: str) -> bool | None:
-        return name in caps if listed else None
-
-    context = (listed.context if listed else None) or row.default_context
-    kind = listed.kind if listed else None
+    known = listed or ModelRow(id=model, kind="")
     return {
         "provider": row.id,
         "providerAlias": row.alias,
         "providerLabel": row.name,
         "model": model,
         "qualifiedId": qualified,
-        "displayName": (listed.name if listed else "") or model,
-        "aliases": list(listed.aliases) if listed else [],
-        "capabilities": {
-            "toolCalling": bool(able("tools")),
-            "reasoning": bool(able("reasoning")),
-            "supportsThinking": able("reasoning"),
-            "supportsTools": able("tools"),
-            "vision": able("vision"),
-            "attachment": None,
-            "structuredOutput": None,
-            "temperature": "temperature" not in listed.drop_params if listed else None,
-        },
+        "displayName": known.name or model,
+        "aliases": list(known.aliases),
+        "capabilities": _capabilities(listed),
         "limits": {
-            "contextWindow": context,
+            "contextWindow": known.context or row.default_context,
             "maxInputTokens": None,
-            "maxOutputTokens": listed.max_output if listed else None,
+            "maxOutputTokens": known.max_output,
             "defaultThinkingBudget": None,
             "thinkingBudgetCap": None,
             "thinkingOverhead": None,
@@ -227,9 +212,28 @@ def _metadata(row: ProviderRow, listed: ModelRow | None, model: str, qualified: 
             **dict.fromkeys(("family", "status", "knowledgeCutoff", "releaseDate", "lastUpdated", "openWeights")),
             "source": {"providerRegistry": True, "staticSpec": listed is not None, "syncedCapability": False},
         },
-        "modalities": {
-            "input": ["text", "image"] if able("vision") else ["text"] if kind == "chat" else [],
-            "output": ["text"] if kind == "chat" else [],
-            "interleavedField": None,
-        },
+        "modalities": _modalities(known),
     }
+
+
+def _capabilities(listed: ModelRow | None) -> dict[str, bool | None]:
+    caps = listed.caps if listed is not None else ()
+
+    def able(name: str) -> bool | None:
+        return name in caps if listed is not None else None
+
+    return {
+        "toolCalling": "tools" in caps,
+        "reasoning": "reasoning" in caps,
+        "supportsThinking": able("reasoning"),
+        "supportsTools": able("tools"),
+        "vision": able("vision"),
+        "attachment": None,
+        "structuredOutput": None,
+        "temperature": "temperature" not in listed.drop_params if listed is not None else None,
+    }
+
+
+def _modalities(known: ModelRow) -> dict[str, Any]:
+    text = ["text"] if known.kind == "chat" else []
+    return {"input": [*text, *(["image"] if "vision" in known.caps else [])], "output": text, "interleavedField": None}

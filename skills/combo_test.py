@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from pydantic import Field
@@ -18,6 +18,10 @@ from hub.routing.combos import Leaf
 from hub.skill import Audit, CostClass, Mcp, Rest, skill
 from hub.wire import Body, Wire, iso
 from skills._shelf import found, leaves, may_use, provider_of
+
+if TYPE_CHECKING:
+    from hub.routing.combo import Combo
+    from hub.store.documents import Document
 
 _PROMPT = "Reply with the single word OK."
 _MOST_TOKENS = 50
@@ -147,31 +151,41 @@ class _Trial:
 )
 async def test_combo(ctx: Context, ask: TestAsk) -> ComboTestReport:
     """Send a short prompt to each target of a combo and compare success, latency and cost; costs what the answers cost."""
+    document = _wanted(ctx, ask)
+    targets = leaves(ctx, document)
+    wait_ms = effective(BUILT_IN, document.body.config).health_check_timeout_ms or 0
+    trial = _Trial(_inside(ctx), ask.test_prompt, wait_ms / 1000, asyncio.Semaphore(_AT_ONCE))
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(_try(trial, leaf)) for leaf in targets[:_MOST_TARGETS]]
+    results = [one.result() for one in running]
+    first = next((one.model_dump(include=set(TargetView.model_fields), by_alias=False) for one in results if one.status == "ok"), None)
+    return ComboTestReport(
+        combo_name=document.name,
+        strategy=document.body.strategy,
+        **_resolved(TargetView.model_validate(first) if first else None),
+        results=results,
+        tested_at=iso(ctx.hub.clock.now_ms()),
+        not_tested=len(targets) - len(results),
+    )
+
+
+def _wanted(ctx: Context, ask: TestAsk) -> Document[Combo]:
+    """The combo to test. Raises InvalidInput, NotFound, Forbidden for one that the caller's list of models lacks, BadRequest."""
     wanted = ask.combo_name or ask.combo_id
     if not wanted:
         raise InvalidInput([{"field": "comboName", "message": "name the combo to test"}])
     document = found(ctx, wanted, field="comboName")
     if not may_use(ctx, document.name):
         raise Forbidden(f"this key may not use model {document.name!r}", field="comboName")
-    targets = leaves(ctx, document)
-    if not targets:
+    if not leaves(ctx, document):
         raise BadRequest(f"combo {document.name!r} has no targets to test", field="comboName")
-    wait_ms = effective(BUILT_IN, document.body.config).health_check_timeout_ms or 0
-    trial = _Trial(_inside(ctx), ask.test_prompt, wait_ms / 1000, asyncio.Semaphore(_AT_ONCE))
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(_try(trial, leaf)) for leaf in targets[:_MOST_TARGETS]]
-    results = [one.result() for one in running]
-    first = next((one for one in results if one.status == "ok"), None)
-    return ComboTestReport(
-        combo_name=document.name,
-        strategy=document.body.strategy,
-        resolved_by=first.model if first else None,
-        resolved_by_execution_key=first.execution_key if first else None,
-        resolved_by_target=TargetView.model_validate(first, from_attributes=True) if first else None,
-        results=results,
-        tested_at=iso(ctx.hub.clock.now_ms()),
-        not_tested=len(targets) - len(results),
-    )
+    return document
+
+
+def _resolved(first: TargetView | None) -> dict[str, Any]:
+    if first is None:
+        return {"resolved_by": None, "resolved_by_execution_key": None, "resolved_by_target": None}
+    return {"resolved_by": first.model, "resolved_by_execution_key": first.execution_key, "resolved_by_target": first}
 
 
 def _inside(ctx: Context) -> Context:

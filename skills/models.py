@@ -5,13 +5,14 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+import msgspec
 from pydantic import Field
 
 from hub.context import Context
 from hub.errors import NotFound
 from hub.health import State, standing
 from hub.providers.catalog import ModelRow, ProviderRow
-from hub.routing.combo import Combo
+from hub.routing.combo import Combo, Step
 from hub.skill import Audit, CostClass, Mcp, Rest, skill
 from hub.store.documents import Document
 from hub.wire import Nothing, Wire
@@ -188,33 +189,40 @@ def _listed_combos(ctx: Context) -> list[Document[Combo]]:
 
 def _openai_combo(ctx: Context, document: Document[Combo]) -> OpenAiModel:
     """A combo as a model: it can do what all its targets can, and takes what the smallest of them takes."""
-    rows: list[tuple[ProviderRow | None, ModelRow | None]] = []
-    for leaf in leaves(ctx, document):
-        provider, model = provider_of(ctx, leaf.step)
-        row = ctx.hub.catalog.find(provider)
-        rows.append((row, row.model(model) if row else None))
-    windows = [size for row, model in rows if (size := (model.context if model else None) or (row.default_context if row else None))]
-    outputs = [model.max_output for _, model in rows if model and model.max_output]
-    able = {
-        name: bool(rows) and all(model is not None and name in model.caps for _, model in rows) for name in ("tools", "reasoning", "vision")
-    }
+    rows = [_row_of(ctx, leaf.step) for leaf in leaves(ctx, document)]
+
+    def able(name: str) -> bool:
+        return bool(rows) and all(name in row.caps for row in rows)
+
     return OpenAiModel(
         id=document.name,
         created=document.created_at // 1000,
         owned_by="combo",
         root=document.name,
-        capabilities={"tool_calling": able["tools"], "reasoning": able["reasoning"], "vision": able["vision"]},
-        context_length=document.body.context_length or min(windows, default=None),
-        max_output_tokens=min(outputs, default=None),
+        capabilities={"tool_calling": able("tools"), "reasoning": able("reasoning"), "vision": able("vision")},
+        context_length=document.body.context_length or min((row.context for row in rows if row.context), default=None),
+        max_output_tokens=min((row.max_output for row in rows if row.max_output), default=None),
         type="chat",
     )
+
+
+def _row_of(ctx: Context, step: Step) -> ModelRow:
+    """What is known of a target's model; an empty row where nothing is."""
+    provider, model = provider_of(ctx, step)
+    row = ctx.hub.catalog.find(provider)
+    if row is None:
+        return ModelRow(id=model)
+    listed = row.model(model) or ModelRow(id=model)
+    return listed if listed.context else msgspec.structs.replace(listed, context=row.default_context)
 
 
 @skill("openai-models", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("GET", "/v1/models")], read_only=True, audit=Audit.NONE)
 async def openai_models(ctx: Context, ask: Nothing) -> OpenAiModels:
     """List the combos and models this key can call, in OpenAI's shape."""
     combos = [_openai_combo(ctx, one) for one in _listed_combos(ctx)]
-    return OpenAiModels(data=combos + [_openai(row, model) for row, model in callable_models(ctx)])
+    taken = {one.id for one in combos}
+    models = [_openai(row, model) for row, model in callable_models(ctx)]
+    return OpenAiModels(data=combos + [one for one in models if one.id not in taken])
 
 
 class ModelName(Wire):

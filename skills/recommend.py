@@ -128,6 +128,7 @@ class _Rated:
     """A combo with what is known of it for a task. None is unknown."""
 
     document: Document[Combo]
+    usable: bool
     fit: float
     cost: float | None
     latency: float | None
@@ -151,64 +152,74 @@ async def best_combo(ctx: Context, ask: BestAsk) -> Best:
 
     A combo is left out when it cannot keep a constraint, or when nobody can tell whether it does.
     """
+    measured = await _measures(ctx)
     seen: list[_Rated] = []
     excluded: list[LeftOut] = []
-    measured = await _measures(ctx)
-    for document in in_order(ctx):
-        if not may_use(ctx, document.name):
-            continue
-        rated = await _rated(ctx, document, ask.task_type, measured) if document.body.is_active else None
-        why = "it is switched off" if not document.body.is_active else _unfit(rated, ask)
-        if why or rated is None:
+    for document in (one for one in in_order(ctx) if may_use(ctx, one.name)):
+        rated = await _rated(ctx, document, ask.task_type, measured)
+        if why := _idle(rated) or _over_budget(rated, ask.budget_constraint) or _too_slow(rated, ask.latency_constraint):
             excluded.append(LeftOut(id=document.id, name=document.name, reason=why))
         else:
             seen.append(rated)
-    seen.sort(key=lambda one: one.rank)
-    free = next((one for one in seen if one.free), None)
+    return _best(sorted(seen, key=lambda one: one.rank), excluded, ask)
+
+
+def _best(seen: list[_Rated], excluded: list[LeftOut], ask: BestAsk) -> Best:
+    free = next((one.document for one in seen if one.free), None)
     return Best(
         recommended_combo=_recommended(seen[0], ask) if seen else None,
-        alternatives=[
-            Alternative(id=one.document.id, name=one.document.name, tradeoff=_tradeoff(one, seen[0])) for one in seen[1:6]
-        ],
-        free_alternative=Named(id=free.document.id, name=free.document.name) if free else None,
+        alternatives=[_alternative(one, seen[0]) for one in seen[1:6]],
+        free_alternative=Named(id=free.id, name=free.name) if free else None,
         excluded=excluded,
-    )  # fmt: skip
+    )
 
 
-def _unfit(rated: _Rated | None, ask: BestAsk) -> str:
-    """Why a combo cannot be recommended; empty when it can."""
-    if rated is None:
-        return "it has no targets whose provider is connected and healthy"
-    budget, latency = ask.budget_constraint, ask.latency_constraint
-    if budget is not None and rated.cost is None:
+def _idle(rated: _Rated) -> str:
+    if not rated.document.body.is_active:
+        return "it is switched off"
+    return "" if rated.usable else "it has no targets whose provider is connected and healthy"
+
+
+def _over_budget(rated: _Rated, budget: float | None) -> str:
+    """Why a combo may break a budget; empty when it does not."""
+    if budget is None:
+        return ""
+    if rated.cost is None:
         return "the price of one of its models is not known, so it may cost more than the budget"
-    if budget is not None and rated.cost is not None and rated.cost > budget:
-        return f"it may cost {rated.cost:.6f} US dollars, more than the budget of {budget:g}"
-    if latency is not None and rated.latency is None:
+    return f"it may cost {rated.cost:.6f} US dollars, more than the budget of {budget:g}" if rated.cost > budget else ""
+
+
+def _too_slow(rated: _Rated, most: float | None) -> str:
+    """Why a combo may take too long; empty when it does not."""
+    if most is None:
+        return ""
+    if rated.latency is None:
         return "its latency has not been measured yet"
-    if latency is not None and rated.latency is not None and rated.latency > latency:
-        return f"it takes {rated.latency:.0f} ms, longer than the {latency:g} ms asked for"
-    return ""
+    return f"it takes {rated.latency:.0f} ms, longer than the {most:g} ms asked for" if rated.latency > most else ""
 
 
-async def _rated(ctx: Context, document: Document[Combo], task: str, measured: dict[tuple[str, str], _Measure]) -> _Rated | None:
+async def _rated(ctx: Context, document: Document[Combo], task: str, measured: dict[tuple[str, str], _Measure]) -> _Rated:
     """A combo by its targets that can be used now: the mean fit, the dearest price, its own mean latency or that of its models."""
     pairs = [pair for leaf in leaves(ctx, document) if _usable(ctx, *(pair := provider_of(ctx, leaf.step)))]
-    if not pairs:
-        return None
     costs = [await _cost(ctx, provider, model) for provider, model in pairs]
     known = [cost for cost in costs if cost is not None]
-    local = [(row := ctx.hub.catalog.find(provider)) is not None and (row.local or row.builtin) for provider, _ in pairs]
-    tally = ctx.hub.board.of(document.name)
-    attempts = sum(target.requests for target in tally.targets.values()) if tally else 0
-    means = [measure.mean for pair in dict.fromkeys(pairs) if (measure := measured.get(pair)) and measure.latencies]
     return _Rated(
         document=document,
-        fit=sum(_fit(ctx, provider, model, task) for provider, model in pairs) / len(pairs),
-        cost=max(known) if len(known) == len(costs) else None,
-        latency=tally.latency_ms / attempts if tally and attempts else sum(means) / len(means) if means else None,
-        free=all(here or cost == 0 for here, cost in zip(local, costs, strict=True)),
+        usable=bool(pairs),
+        fit=_mean([_fit(ctx, provider, model, task) for provider, model in pairs]) or 0.0,
+        cost=max(known, default=None) if len(known) == len(costs) else None,
+        latency=_latency(ctx, document.name, pairs, measured),
+        free=bool(pairs) and costs == [0.0] * len(pairs),
     )
+
+
+def _latency(ctx: Context, name: str, pairs: list[tuple[str, str]], measured: dict[tuple[str, str], _Measure]) -> float | None:
+    """Mean milliseconds of an attempt in this combo, else of its models in all use; None where nothing was measured."""
+    tally = ctx.hub.board.of(name)
+    attempts = sum(target.requests for target in tally.targets.values()) if tally else 0
+    if tally and attempts:
+        return tally.latency_ms / attempts
+    return _mean([measured[pair].mean for pair in dict.fromkeys(pairs) if pair in measured and measured[pair].latencies])
 
 
 def _usable(ctx: Context, provider: str, model: str = "") -> bool:
@@ -246,7 +257,7 @@ def _recommended(one: _Rated, ask: BestAsk) -> Recommended:
     return Recommended(id=one.document.id, name=one.document.name, reason=words)
 
 
-def _tradeoff(one: _Rated, best: _Rated) -> str:
+def _alternative(one: _Rated, best: _Rated) -> Alternative:
     """What another combo gives and takes."""
     words = [f"fits {one.fit:.0%} instead of {best.fit:.0%}"] if round(one.fit, 2) != round(best.fit, 2) else ["fits as well"]
     for name, mine, its in (("cost", one.cost, best.cost), ("latency", one.latency, best.latency)):
@@ -254,7 +265,7 @@ def _tradeoff(one: _Rated, best: _Rated) -> str:
             words.append(f"{name} not known")
         elif its is not None and mine != its:
             words.append(f"{'lower' if mine < its else 'higher'} {name}")
-    return ", ".join(words)
+    return Alternative(id=one.document.id, name=one.document.name, tradeoff=", ".join(words))
 
 
 @dataclass(slots=True)
@@ -292,8 +303,8 @@ class _Measure:
         ordered = sorted(self.latencies)
         mean = self.mean
         return {
-            "ttft": _mean(self.firsts),
-            "tps": _mean(self.rates),
+            "ttft": _tenth(_mean(self.firsts)),
+            "tps": _tenth(_mean(self.rates)),
             "e2e": round(mean, 1),
             "p95": float(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]),
             "deviation": round(math.sqrt(sum((one - mean) ** 2 for one in ordered) / len(ordered)), 1),
@@ -303,7 +314,11 @@ class _Measure:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    return round(sum(values) / len(values), 1) if values else None
+    return sum(values) / len(values) if values else None
+
+
+def _tenth(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
 
 
 async def _measures(ctx: Context) -> dict[tuple[str, str], _Measure]:
@@ -324,7 +339,11 @@ _WEIGHTS = {"ttft": 0.2, "tps": 0.15, "e2e": 0.2, "p95": 0.15, "health": 0.1, "r
 
 
 @skill(
-    "fastest-model", scopes=["read:combos", "read:health"], cost=CostClass.FREE, mcp=Mcp("omniroute_pick_fastest_model"), audit=Audit.FULL
+    "fastest-model",
+    scopes=["read:combos", "read:health"],
+    cost=CostClass.FREE,
+    mcp=Mcp("omniroute_pick_fastest_model", profiles=("all",)),
+    audit=Audit.FULL,
 )
 async def fastest_model(ctx: Context, ask: FastestAsk) -> Fastest:
     """Rank provider and model pairs by speed measured over the last 24 hours; optionally let a combo choose by latency."""
@@ -332,23 +351,27 @@ async def fastest_model(ctx: Context, ask: FastestAsk) -> Fastest:
     document = found(ctx, ask.combo_id, field="comboId") if ask.combo_id else None
     if ask.apply_to_combo:
         _require_may_apply(ctx, ask)
-    measured = {pair: measure for pair, measure in (await _measures(ctx)).items() if measure.latencies}
-    if document is not None:
-        mine = {provider_of(ctx, leaf.step) for leaf in leaves(ctx, document)}
-        measured = {pair: measure for pair, measure in measured.items() if pair in mine}
-    ranked = _ranked(ctx, measured, weights, unhealthy=ask.include_unhealthy)[: ask.limit]
-    applied: dict[str, str | None] | None = None
-    if ask.apply_to_combo and document is not None:
-        async with ctx.hub.combo_changes:
-            made = await steer(ctx, found(ctx, document.id), "auto", "latency")
-        applied = {"id": made.id, "name": made.name, "strategy": made.body.strategy, "routerStrategy": made.body.config.router_strategy}
+    ranked = _ranked(ctx, await _compared(ctx, document), weights, unhealthy=ask.include_unhealthy)[: ask.limit]
     return Fastest(
         fastest=ranked[0] if ranked else None,
         ranked=ranked,
         weights=weights,
         combo_scope=Named(id=document.id, name=document.name) if document else None,
-        applied_to_combo=applied,
+        applied_to_combo=await _applied(ctx, document) if ask.apply_to_combo and document else None,
     )
+
+
+async def _compared(ctx: Context, document: Document[Combo] | None) -> dict[tuple[str, str], _Measure]:
+    """What was measured of the models to compare: a combo's, or all."""
+    mine = None if document is None else {provider_of(ctx, leaf.step) for leaf in leaves(ctx, document)}
+    return {pair: one for pair, one in (await _measures(ctx)).items() if one.latencies and (mine is None or pair in mine)}
+
+
+async def _applied(ctx: Context, document: Document[Combo]) -> dict[str, str | None]:
+    """Let a combo choose by latency."""
+    async with ctx.hub.combo_changes:
+        made = await steer(ctx, found(ctx, document.id), "auto", "latency")
+    return {"id": made.id, "name": made.name, "strategy": made.body.strategy, "routerStrategy": made.body.config.router_strategy}
 
 
 def _require_may_apply(ctx: Context, ask: FastestAsk) -> None:
