@@ -8,7 +8,9 @@ other; those on cost and provider look at the call as it would be made after the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
     from hub.store.documents import Document
 
-_KEPT = 1024  # model strings come from callers: what is remembered of them is bounded
+#: Model strings and tags come from callers: what is remembered of them is bounded.
+_KEPT, _KEPT_MOMENTS = 1024, 64
+_WILD = re.compile("[*?]")
 
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Patterns = Annotated[tuple[Pattern, ...], Field(max_length=100)]
@@ -195,25 +199,34 @@ class Check:
 
 
 class Rule:
-    """A compiled policy. ``steady`` conditions depend on who calls what; the others on the moment, the tags and the money."""
+    """A compiled policy: its conditions by when they are looked at. Steady ones depend on who calls what and how, the next on
+    the moment and the tags, the late ones on where the call would go and what it would cost."""
 
-    __slots__ = ("action", "hours", "id", "moving", "name", "policy", "steady")
+    __slots__ = ("action", "hours", "id", "late", "moving", "name", "policy", "steady", "tokens")
 
     def __init__(self, document: Document[Policy]) -> None:
         self.id = document.id
         self.name = document.name
         self.policy = document.body
         self.action = document.body.then.action
+        self.tokens = document.body.then.max_tokens if isinstance(document.body.then, CapTokens) else 0
         when = document.body.when
         test = when.time
         self.hours = None if test is None else Hours(days=test.weekdays, start=test.start, until=test.until, zone_name=test.zone)
-        given = [name for name in (*_STEADY, *_MOVING) if getattr(when, name) not in ((), None)]
+        given = [name for name in (*_STEADY, *_MOVING, *_LATE) if getattr(when, name) not in ((), None)]
         self.steady = tuple(name for name in given if name in _STEADY)
-        self.moving = tuple(_MOVING[name] for name in given if name in _MOVING)
+        self.moving = tuple(name for name in given if name in _MOVING)
+        self.late = tuple(_LATE[name] for name in given if name in _LATE)
 
-    def fits(self, facts: Facts) -> bool | None:
-        """Whether the steady conditions match; None while one is not known and the others match."""
-        return _all(_STEADY[name](self, facts) for name in self.steady)
+
+class _Fitting:
+    """The rules whose steady conditions match, or may yet match, for one kind of call; by tags and minute those that are left then."""
+
+    __slots__ = ("moments", "rules")
+
+    def __init__(self, rules: list[tuple[Rule, bool]]) -> None:
+        self.rules = rules
+        self.moments: dict[tuple[frozenset[str], int], list[tuple[Rule, bool]]] = {}
 
 
 class PolicySet:
@@ -222,17 +235,13 @@ class PolicySet:
     def __init__(self, documents: Iterable[Document[Policy]]) -> None:
         self.ordered = sorted(documents, key=lambda one: (one.body.priority, one.created_at, one.id))
         self.rules = [Rule(document) for document in self.ordered if document.body.enabled]
-        self._fitting: dict[tuple[Any, ...], tuple[tuple[Rule, bool], ...]] = {}
+        self._fitting: dict[tuple[Any, ...], _Fitting] = {}
 
     def judge(self, facts: Facts) -> Verdict:
         """Walk the rules. With partial facts only what is certain already is denied."""
         verdict = Verdict()
         for rule, sure in self._candidates(facts):
-            state = True
-            for test in rule.moving:
-                state = test(rule, facts, verdict)
-                if not state:
-                    break
+            state = _all(test(rule, facts, verdict) for test in rule.late) if rule.late else True
             if state is False:
                 continue
             if not (sure and state):
@@ -243,28 +252,40 @@ class PolicySet:
                 break
         return verdict
 
-    def _candidates(self, facts: Facts) -> tuple[tuple[Rule, bool], ...]:
-        """The rules whose steady conditions match or may yet match."""
+    def _candidates(self, facts: Facts) -> list[tuple[Rule, bool]]:
+        """The rules all of whose conditions but the late ones match, or may yet match (then False)."""
         known = (facts.key_id, facts.key_name, facts.skills, facts.door, facts.model, facts.stream, facts.partial)
-        found = self._fitting.get(known)
-        if found is None:
+        fitting = self._fitting.get(known)
+        if fitting is None:
             if len(self._fitting) >= _KEPT:
                 self._fitting.clear()
-            fits = ((rule, rule.fits(facts)) for rule in self.rules)
-            found = self._fitting[known] = tuple((rule, bool(fit)) for rule, fit in fits if fit is not False)
+            every = [(rule, True) for rule in self.rules]
+            fitting = self._fitting[known] = _Fitting(
+                _narrowed(every, lambda rule: _all(_STEADY[name](rule, facts) for name in rule.steady))
+            )
+        moment = (facts.tags, facts.now_ms // 60_000)  # hours begin and end with a minute
+        found = fitting.moments.get(moment)
+        if found is None:
+            if len(fitting.moments) >= _KEPT_MOMENTS:
+                fitting.moments.clear()
+            found = _narrowed(fitting.rules, lambda rule: _all(_MOVING[name](rule, facts) for name in rule.moving))
+            fitting.moments[moment] = found
         return found
+
+
+def _narrowed(rules: list[tuple[Rule, bool]], fits: Callable[[Rule], bool | None]) -> list[tuple[Rule, bool]]:
+    """The rules that a further look does not exclude; True stays only where it is sure."""
+    looked = ((rule, sure, fits(rule)) for rule, sure in rules)
+    return [(rule, sure and bool(fit)) for rule, sure, fit in looked if fit is not False]
 
 
 def explain(rule: Rule, facts: Facts, verdict: Verdict) -> list[Check]:
     """Every condition of a rule with what the call has and whether it matches. ``verdict`` says what other rules made of the call."""
     when = rule.policy.when
-    checks = [Check(_camel(name), _STEADY[name](rule, facts), _SEEN[name](facts)) for name in rule.steady]
     probe = Verdict(model=verdict.model, max_tokens=verdict.max_tokens)
-    for name, test in _MOVING.items():
-        if test in rule.moving and getattr(when, name) is not None:
-            seen = _SEEN[name](facts) if name in _SEEN else _money(facts, probe)
-            checks.append(Check(_camel(name), test(rule, facts, probe), seen))
-    return checks
+    states = [(name, _STEADY[name](rule, facts)) for name in rule.steady] + [(name, _MOVING[name](rule, facts)) for name in rule.moving]
+    states += [(name, test(rule, facts, probe)) for name, test in _LATE.items() if getattr(when, name) not in ((), None)]
+    return [Check(_camel(name), state, _SEEN[name](facts) if name in _SEEN else _money(facts, probe)) for name, state in states]
 
 
 def _all(states: Iterable[bool | None]) -> bool | None:
@@ -278,7 +299,19 @@ def _all(states: Iterable[bool | None]) -> bool | None:
 
 def fits_any(patterns: Sequence[str], *names: str) -> bool:
     """Whether one of the names fits one of the patterns."""
-    return any(matches(pattern, name) for pattern in patterns for name in names)
+    for name in names:
+        lowered = name.lower()
+        for pattern in patterns:
+            start = _literal(pattern)
+            if lowered.startswith(start) and (len(start) == len(pattern) == len(lowered) or matches(pattern, name)):
+                return True
+    return False
+
+
+@lru_cache(maxsize=4096)
+def _literal(pattern: str) -> str:
+    """What a pattern begins with before its first wildcard, in small letters."""
+    return _WILD.split(pattern.lower(), maxsplit=1)[0]
 
 
 def _keys(rule: Rule, facts: Facts) -> bool:
@@ -303,11 +336,11 @@ def _stream(rule: Rule, facts: Facts) -> bool | None:
     return None if facts.partial else facts.stream is rule.policy.when.stream
 
 
-def _time(rule: Rule, facts: Facts, _: Verdict) -> bool:
+def _time(rule: Rule, facts: Facts) -> bool:
     return rule.hours is None or rule.hours.open(facts.now_ms)
 
 
-def _tags(rule: Rule, facts: Facts, _: Verdict) -> bool | None:
+def _tags(rule: Rule, facts: Facts) -> bool | None:
     test = rule.policy.when.tags
     if test is None:
         return True
@@ -346,14 +379,9 @@ _STEADY: dict[str, Callable[[Rule, Facts], bool | None]] = {
     "doors": _doors,
     "stream": _stream,
 }
-#: In the order of what they cost; both bounds of the cost are one test.
-_MOVING: dict[str, Callable[[Rule, Facts, Verdict], bool | None]] = {
-    "tags": _tags,
-    "time": _time,
-    "providers": _providers,
-    "cost_above": _cost,
-    "cost_below": _cost,
-}
+_MOVING: dict[str, Callable[[Rule, Facts], bool | None]] = {"tags": _tags, "time": _time}
+#: Both bounds of the cost are one test.
+_LATE: dict[str, Callable[[Rule, Facts, Verdict], bool | None]] = {"providers": _providers, "cost_above": _cost, "cost_below": _cost}
 
 
 def _allow(rule: Rule, facts: Facts, verdict: Verdict) -> bool:
@@ -382,8 +410,8 @@ def _rewrite(rule: Rule, facts: Facts, verdict: Verdict) -> bool:
 
 
 def _cap(rule: Rule, facts: Facts, verdict: Verdict) -> bool:
-    if isinstance(rule.policy.then, CapTokens) and (verdict.max_tokens is None or rule.policy.then.max_tokens < verdict.max_tokens):
-        verdict.max_tokens = rule.policy.then.max_tokens
+    if verdict.max_tokens is None or rule.tokens < verdict.max_tokens:
+        verdict.max_tokens = rule.tokens
         verdict.applied.append(Applied(rule.id, rule.name, f"cap_tokens {verdict.max_tokens}"))
     return False
 
