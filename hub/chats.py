@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hub.ask import ChatReply, StreamItem
     from hub.context import Context
     from hub.engine import ChatEngine
-    from hub.policy import Policies
+    from hub.policies import Policies
     from hub.sameness import Sameness
 
 
@@ -51,7 +51,7 @@ class Chats:
         if ctx.caller.allowed_models:
             # Before the caches, which would answer for a model that has been taken from the key since.
             require_allowed(ask.model, ctx.caller.allowed_models)
-        if self._policies.any:
+        if self._policies.active:
             verdict = await self._policies.admit_chat(ask, ctx)
             if verdict.model or verdict.max_tokens:
                 request = ask.request()

@@ -76,6 +76,11 @@ class ComboBoard:
         self._touch(name)
         return turn
 
+    def turns(self, name: str) -> int:
+        """How many requests of a combo were counted so far."""
+        tally = self._tallies.get(name)
+        return tally.turn if tally is not None else 0
+
     def last_good(self, name: str) -> str:
         """The execution key of the target that answered last; empty when none has."""
         tally = self._tallies.get(name)

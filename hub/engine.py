@@ -31,7 +31,6 @@ from hub.waiting import Line
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 
-    from hub.affinity import Sessions
     from hub.attempts import Ledger
     from hub.context import Context
     from hub.fallback import Rule
@@ -77,7 +76,6 @@ class ChatEngine:
         ledger: Ledger,
         quotas: Quotas,
         senses: Senses,
-        sessions: Sessions,
         throttle: Throttle,
         queue: Callable[[], RequestQueue],
         profile: Callable[[str], Profile],
@@ -93,7 +91,6 @@ class ChatEngine:
         self._ledger = ledger
         self._quotas = quotas
         self._senses = senses
-        self._sessions = sessions
         self._throttle = throttle
         self._queue = queue
         self._profile = profile
@@ -157,6 +154,7 @@ class ChatEngine:
             tags=hints.tags,
             all_tags=hints.all_tags,
             ask=ask,
+            direct=ask.direct,
         )
         for provider, model in self.planner.unpriced(query):
             await self._prices.lookup(provider, model)

@@ -63,7 +63,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Query:
-    """What a plan is asked for. ``peek`` makes one without counting a turn, for simulations."""
+    """What a plan is asked for. ``peek`` makes one without counting a turn, for simulations; ``direct`` reads the model as no combo."""
 
     model: str
     caller: Caller
@@ -75,6 +75,7 @@ class Query:
     all_tags: bool = False
     ask: ChatAsk | None = None
     peek: bool = False
+    direct: bool = False
 
     @property
     def plain(self) -> bool:
@@ -133,7 +134,7 @@ class Planner:
         self._sessions = sessions
         self._preferences = preferences
         self._clock = clock
-        self._kept: dict[tuple[str, str, frozenset[str]], _Kept] = {}
+        self._kept: dict[tuple[str, str, frozenset[str], bool], _Kept] = {}
         #: ``@provider`` -> how often its connections were put in order by turns.
         self._account_turns: dict[str, int] = {}
 
@@ -143,11 +144,11 @@ class Planner:
 
     def resolve(self, model: str) -> Resolution:
         """Where a model string leads. Raises what :meth:`hub.roots.Roots.make` raises."""
-        return self._tree(model, "", frozenset()).root.resolution
+        return self._tree(model, "", frozenset(), direct=False).root.resolution
 
     def unpriced(self, query: Query) -> list[tuple[str, str]]:
         """Models of the query whose price should be looked up before :meth:`plan`, because an order goes by price."""
-        kept = self._tree(query.model, query.strategy, query.needs)
+        kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct)
         return [] if kept.steady else self._senses.unpriced(kept.all)
 
     def plan(self, query: Query) -> Plan:
@@ -159,7 +160,7 @@ class Planner:
         caller = query.caller
         if caller.allowed_models:
             require_allowed(query.model, caller.allowed_models)
-        kept = self._tree(query.model, query.strategy, query.needs)
+        kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct)
         calm = query.plain and not kept.watched and self._resilience.quiet
         if calm and kept.plan is not None and not query.session:
             return kept.plan
@@ -168,11 +169,11 @@ class Planner:
             kept.plan = plan
         return plan
 
-    def _tree(self, model: str, strategy: str, needs: frozenset[str]) -> _Kept:
-        key = (model, strategy, needs)
+    def _tree(self, model: str, strategy: str, needs: frozenset[str], *, direct: bool) -> _Kept:
+        key = (model, strategy, needs, direct)
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._prepared(self._roots.make(model, needs), strategy)
+            kept = self._prepared(self._roots.make(model, needs, direct=direct), strategy)
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
             self._kept[key] = kept

@@ -78,6 +78,15 @@ class Prices:
             self._data = await asyncio.to_thread(_load)
         return self.price_of(provider, model)
 
+    def knows(self, provider: str, model: str) -> bool:
+        """Whether :meth:`kept` can tell: the price was looked up before."""
+        return (provider, model) in self._kept
+
+    def kept(self, provider: str, model: str) -> Priced | None:
+        """The price that was found when it was last looked up; None when it is unknown or was not looked up."""
+        found = self._kept.get((provider, model))
+        return found[0] if found is not None else None
+
     def price_of(self, provider: str, model: str) -> Priced | None:
         """The price of a provider's model; None when unknown. May load the genai-prices data; in a coroutine use :meth:`lookup`."""
         kept = self._kept.get((provider, model))

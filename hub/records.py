@@ -225,8 +225,9 @@ class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
 class Level(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One order that a strategy made: of the targets of a combo, or of the connections of a provider.
 
-    ``given`` are the keys of the options as it got them, ``weights`` theirs where one has any, ``sights`` what it saw of each, ``facts`` what it knew besides
-    (:meth:`hub.routing.strategy.Facts.inputs`), ``order`` places in ``given``. From these the same order can be made again.
+    ``given`` are the keys of the options as it got them, ``weights`` theirs where one has any, ``sights`` what it saw of each,
+    ``facts`` what it knew besides (:meth:`hub.routing.strategy.Facts.inputs`), ``order`` places in ``given``. From these the same
+    order can be made again.
     """
 
     strategy: str

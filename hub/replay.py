@@ -32,7 +32,7 @@ class Again(msgspec.Struct, frozen=True):
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """``levels`` are the orders that strategies made of the targets and of their connections; ``options`` the targets as they were tried."""
+    """``levels`` are the orders that strategies made, of targets and of their connections; ``options`` the targets as they were tried."""
 
     decision: Decision
     levels: list[Again]
@@ -72,9 +72,7 @@ def _again(level: Level, strategies: Mapping[str, Strategy], known: Mapping[str,
             f"the record of {decision.request_id} is from another version and cannot be ordered again ({error})", field="requestId"
         ) from None
     weights = level.weights or [0.0] * len(level.given)
-    options = [
-        _stand_in(key, known.get(key), weight, sight) for key, weight, sight in zip(level.given, weights, sights, strict=True)
-    ]
+    options = [_stand_in(key, known.get(key), weight, sight) for key, weight, sight in zip(level.given, weights, sights, strict=True)]
     return Again(level, [level.given[place] for place in level.order], [option.key for option in strategy.order(options, facts)])
 
 

@@ -107,18 +107,19 @@ class Roots:
         self._formats = formats
         self._builtin = {row.id: (builtin_connection(row),) for row in catalog.providers.values() if row.builtin and builtins}
 
-    def make(self, model: str, needs: frozenset[str], *, fallback: str = "priority") -> Root:
-        """The tree of a model string. ``needs`` are abilities that ``auto`` asks of a model, ``fallback`` its strategy.
+    def make(self, model: str, needs: frozenset[str], *, direct: bool = False) -> Root:
+        """The tree of a model string. ``needs`` are abilities that ``auto`` asks of a model; ``direct`` means the model itself,
+        whatever combo or mapping stands in front of its name.
 
         Raises BadRequest, AmbiguousModel, UnknownModel, and NotConfigured for a provider without a connection, a combo that is
         switched off or a wire format that no adapter speaks.
         """
         name = model.strip()
-        found = self._combo(name)
+        found = None if direct else self._combo(name)
         if found is not None:
             root = self._combo_root(*found)
         elif (auto := auto_names.parse(name)) is not None:
-            root = self._auto_root(name, auto, needs, fallback)
+            root = self._auto_root(name, auto, needs)
         else:
             root = self._model_root(model)
         root.leaves = list(_leaves(root.group))
@@ -165,9 +166,8 @@ class Roots:
         for step in ordered_by_tiers(combo):
             path = f"{key}>{step.id}" if key else step.id
             item = self._nested(step, path, depth, seen) or self._target(step, path, combo)
-            if item is not None:
-                item.weight = step.weight
-                group.items.append(item)
+            item.weight = step.weight
+            group.items.append(item)
         return group
 
     def _nested(self, step: Step, path: str, depth: int, seen: tuple[str, ...]) -> Group | None:
@@ -177,7 +177,7 @@ class Roots:
                 return Group(step.combo_name, path, "priority", BUILT_IN)
             return self._group(step.combo_name, combo, key=path, depth=depth + 1, seen=(*seen, step.combo_name))
         auto = auto_names.parse(step.model)
-        return self._auto_group(step.model, auto, frozenset(), "auto", key=path) if auto is not None else None
+        return self._auto_group(step.model, auto, frozenset(), key=path) if auto is not None else None
 
     def _target(self, step: Step, path: str, combo: Combo) -> Leaf:
         try:
@@ -218,8 +218,8 @@ class Roots:
             )
         return leaf
 
-    def _auto_root(self, name: str, auto: AutoName, needs: frozenset[str], fallback: str) -> Root:
-        group = self._auto_group(name, auto, needs, fallback, key="")
+    def _auto_root(self, name: str, auto: AutoName, needs: frozenset[str]) -> Root:
+        group = self._auto_group(name, auto, needs, key="")
         if not group.items:
             raise NotConfigured(
                 f"no connection offers a model for {name!r}; add one with `hubroute providers add`, or name a model", field="model"
@@ -227,10 +227,10 @@ class Roots:
         why = f"{name!r} stands for the connection that suits best"
         return Root(Resolution(provider="", model=name, rule=AUTO, why=why), group, name)
 
-    def _auto_group(self, name: str, auto: AutoName, needs: frozenset[str], strategy: str, *, key: str) -> Group:
+    def _auto_group(self, name: str, auto: AutoName, needs: frozenset[str], *, key: str) -> Group:
         """One target for each connection whose provider chats, with the model it prefers among those that can do what is needed."""
         config = effective(BUILT_IN, self._preferences().combo_defaults)
-        group = Group(name, key, strategy, config, auto=auto)
+        group = Group(name, key, "auto", config, auto=auto)
         wanted = needs | auto.needs
         blocked = self._preferences().blocked_providers
         for provider in sorted(self._connected()):

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from hub.directory import ALIASES
 from hub.context import Context
+from hub.directory import ALIASES
 from hub.errors import BadRequest, Conflict, HubError, NotFound
 from hub.providers.catalog import ModelRow, ProviderRow
 from hub.routing import wildcard

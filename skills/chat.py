@@ -12,12 +12,10 @@ from hub.skill import Audit, CostClass, Rest, skill
 @skill("chat", scopes=["chat"], cost=CostClass.METERED, rest=[Rest("POST", "/v1/chat/completions")], audit=Audit.NONE)
 async def chat(ctx: Context, ask: ChatAsk) -> ChatReply:
     """Complete a chat with the model that routing chooses."""
-    hub = ctx.hub
-    return await hub.sameness.complete(ask, ctx, lambda: hub.chat.complete(ask, ctx))
+    return await ctx.hub.chat.complete(ask, ctx)
 
 
 @skill("chat-stream", scopes=["chat"], cost=CostClass.METERED, twin="chat", audit=Audit.NONE)
 def chat_stream(ctx: Context, ask: ChatAsk) -> AsyncIterator[StreamItem]:
     """Stream a chat with the model that routing chooses: a StreamHead, then bytes or lists of events, then a StreamTail."""
-    hub = ctx.hub
-    return hub.sameness.stream(ask, ctx, lambda: hub.chat.stream(ask, ctx))
+    return ctx.hub.chat.stream(ask, ctx)

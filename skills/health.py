@@ -42,7 +42,7 @@ class LimitState(Wire):
     provider: str
     connection: str
     rpm: int
-    current_usage: int
+    current_usage: float
     is_limited: bool
 
 

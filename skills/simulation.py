@@ -157,9 +157,7 @@ async def _replayed(ctx: Context, ask: SimulateAsk, request_id: str) -> Simulati
 
 def _again(found: Replay) -> Again:
     decision = found.decision
-    levels = [
-        Ordered(strategy=one.level.strategy, inputs=one.level.facts, recorded=one.recorded, order=one.order) for one in found.levels
-    ]
+    levels = [Ordered(strategy=one.level.strategy, inputs=one.level.facts, recorded=one.recorded, order=one.order) for one in found.levels]
     return Again(request_id=decision.request_id, at=decision.at, same=found.same, levels=levels)
 
 

@@ -137,7 +137,7 @@ class LastError(Wire):
 class QuotaInfo(Wire):
     """The tightest limit that the provider stated; ``total`` is null where it stated none."""
 
-    used: int
+    used: float
     total: int | None
     reset_at: str | None
 

@@ -429,9 +429,9 @@ class LimitWindow(Wire):
     """One limit as the provider stated it at ``seen_at``; ``reset_at`` is null where it did not say."""
 
     name: str
-    used: int
+    used: float
     total: int
-    remaining: int
+    remaining: float
     percent_remaining: float
     reset_at: str | None
     seen_at: str | None

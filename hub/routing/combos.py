@@ -11,11 +11,13 @@ from pydantic import ValidationError
 from hub.errors import BadRequest, HubError, InvalidInput
 from hub.routing.combo import Combo, CompositeTiers, Kind, Step
 from hub.routing.pattern import compiled
+from hub.routing.strategy import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from hub.routing.combo import Mapping as ModelMapping
+    from hub.routing.strategy import Strategy
 
 #: 'auto' and 'auto/...' stand for combos that are made at the time of the request.
 AUTO = "auto"
@@ -239,7 +241,7 @@ def _slug(text: str) -> str:
     return _ODD.sub("-", text.lower()).strip("-") or "x"
 
 
-def check(combo: Combo, strategies: Collection[str], provider: Callable[[str], str]) -> Combo:
+def check(combo: Combo, strategies: Mapping[str, Strategy], provider: Callable[[str], str]) -> Combo:
     """A combo whose strategy, filter, tiers and providers hold together, all under their own names. Raises InvalidInput."""
     faults = _Faults()
     changes: dict[str, Any] = {}
