@@ -69,16 +69,7 @@ class Hub:
         self.prices = Prices(self.catalog, dict)
         self.preferences = PreferenceStore(self.store.values)
         self.events = Events(self.clock)
-        self.resilience = Resilience(
-            clock=self.clock,
-            settings=lambda: self.preferences.current.resilience_settings,
-            profile=self.catalog.profile,
-            per_model=lambda connection: self.catalog.per_model(connection.provider, connection.rules.model_quotas),
-            mark=self.mark,
-            state=self.store.state,
-            events=self.events,
-            current=self.store.connections.peek,
-        )
+        self.resilience = self._resilience()
         self.cooldowns = self.resilience.cooldowns
         self.throttle = Throttle(self.clock)
         self.quotas = Quotas()
@@ -117,6 +108,18 @@ class Hub:
         self.on_stop: list[Callable[[], None]] = []
         self.on_close: list[Callable[[], Awaitable[None]]] = []
         self._builtin = frozenset(row.id for row in self.catalog.providers.values() if row.builtin)
+
+    def _resilience(self) -> Resilience:
+        return Resilience(
+            clock=self.clock,
+            settings=lambda: self.preferences.current.resilience_settings,
+            profile=self.catalog.profile,
+            per_model=lambda connection: self.catalog.per_model(connection.provider, connection.rules.model_quotas),
+            mark=self.mark,
+            state=self.store.state,
+            events=self.events,
+            current=self.store.connections.peek,
+        )
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""

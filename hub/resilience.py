@@ -72,6 +72,8 @@ class Resilience:
         self.cooldowns = Cooldowns()
         self._breakers = Breakers()
         self._lockouts = Lockouts()
+        # Looked at on every request: three plain containers, empty while all is well.
+        self._cooled, self._open, self._locked = self.cooldowns.states, self._breakers.opened, self._lockouts.states
         self._clock = clock
         self._settings = settings
         self._profile = profile
@@ -89,11 +91,11 @@ class Resilience:
     @property
     def quiet(self) -> bool:
         """Whether nothing is open, cooling, locked, or back from that and not yet proven."""
-        return self.cooldowns.quiet and self._breakers.quiet and self._lockouts.quiet
+        return not (self._cooled or self._open or self._locked)
 
     def blocked(self, connection: Connection, provider: str, model: str) -> Block | None:
         """Why this target cannot be called now: of several reasons the one that lasts longest, soft only when all are. None when it can."""
-        if self.quiet:
+        if not (self._cooled or self._open or self._locked):
             return None
         now = self._clock.monotonic()
         self._sweep(now)
@@ -118,7 +120,7 @@ class Resilience:
         A call that was admitted ends in :meth:`failed` or :meth:`succeeded`, or in :meth:`release` when it was never made.
         ``last_resort`` lets a connection through that cools for a passing failure; a breaker or a lock never.
         """
-        if self.quiet:
+        if not (self._cooled or self._open or self._locked):
             return True
         now, triple = self._clock.monotonic(), (provider, connection.id, model)
         if self._breakers.blocks(provider, now) or self._lockouts.blocks(triple, now):

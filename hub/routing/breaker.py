@@ -52,16 +52,16 @@ class Breaker:
 
 
 class Breakers:
-    """The breakers of all providers of this process."""
+    """The breakers of all providers of this process; ``opened`` is the same set for good, to be read only."""
 
     def __init__(self) -> None:
         self._states: dict[str, Breaker] = {}
-        self._open: set[str] = set()
+        self.opened: set[str] = set()
 
     @property
     def quiet(self) -> bool:
         """Whether every breaker is closed."""
-        return not self._open
+        return not self.opened
 
     def __contains__(self, provider: str) -> bool:
         return provider in self._states
@@ -106,20 +106,20 @@ class Breakers:
         if found.open or found.failures >= trip.threshold:
             if not found.open:
                 found.open, found.since = True, now
-                self._open.add(provider)
+                self.opened.add(provider)
             found.until = now + trip.reset
         self._bound()
         return found.open and was is not BreakerState.OPEN
 
     def succeed(self, provider: str) -> Breaker | None:
         """Forget a provider's failures, after a success or by hand; what they were."""
-        self._open.discard(provider)
+        self.opened.discard(provider)
         return self._states.pop(provider, None)
 
     def restore(self, provider: str, breaker: Breaker) -> None:
         """Take over a state that was stored, or made in another process."""
         self._states[provider] = breaker
-        (self._open.add if breaker.open else self._open.discard)(provider)
+        (self.opened.add if breaker.open else self.opened.discard)(provider)
         self._bound()
 
     def all(self) -> dict[str, Breaker]:
