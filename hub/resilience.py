@@ -73,6 +73,7 @@ class Resilience:
         self._breakers = Breakers()
         self._lockouts = Lockouts()
         # Looked at on every request: three plain containers, empty while all is well.
+        self._failing = self._breakers.states
         self._cooled, self._open, self._locked = self.cooldowns.states, self._breakers.opened, self._lockouts.states
         self._clock = clock
         self._settings = settings
@@ -169,6 +170,8 @@ class Resilience:
 
     def succeeded(self, connection: Connection, provider: str, model: str) -> None:
         """A call was answered: provider, connection and model work."""
+        if not (self._failing or self._cooled or self._locked) and connection.test_status is not TestStatus.UNAVAILABLE:
+            return
         if provider in self._breakers:
             self._close(provider, "success")
         triple = (provider, connection.id, model)
