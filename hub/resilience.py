@@ -178,9 +178,7 @@ class Resilience:
         if triple in self._lockouts and self._lockouts.clear(triple):
             self._outages.over("model", triple)
         if connection.id in self.cooldowns or connection.test_status is TestStatus.UNAVAILABLE:
-            self.cooldowns.clear(connection.id)
-            if not self._ended(connection):
-                self._mark(connection.id, **CLEAN)
+            self._recovered(connection)
 
     def clear_connection(self, connection_id: str) -> int:
         """Forget the cooldown and the locks of a connection, by hand; how many there were. What a person has to mend stays."""
@@ -278,6 +276,11 @@ class Resilience:
                 "connection.ended",
                 connection=connection.id, name=connection.name, provider=connection.provider, status=rule.status.value, reason=reason,
             )  # fmt: skip
+
+    def _recovered(self, connection: Connection) -> None:
+        self.cooldowns.clear(connection.id)
+        if not self._ended(connection):
+            self._mark(connection.id, **CLEAN)
 
     def _cool(self, connection: Connection, failure: Failure, rule: Rule, backoff: Backoff, reason: str) -> None:
         if self._ended(connection):
