@@ -72,6 +72,9 @@ class Resilience:
         self.cooldowns = Cooldowns()
         self._breakers = Breakers()
         self._lockouts = Lockouts()
+        # Looked at on every request: three plain containers, empty while all is well.
+        self._failing = self._breakers.states
+        self._cooled, self._open, self._locked = self.cooldowns.states, self._breakers.opened, self._lockouts.states
         self._clock = clock
         self._settings = settings
         self._profile = profile
@@ -89,11 +92,11 @@ class Resilience:
     @property
     def quiet(self) -> bool:
         """Whether nothing is open, cooling, locked, or back from that and not yet proven."""
-        return self.cooldowns.quiet and self._breakers.quiet and self._lockouts.quiet
+        return not (self._cooled or self._open or self._locked)
 
     def blocked(self, connection: Connection, provider: str, model: str) -> Block | None:
         """Why this target cannot be called now: of several reasons the one that lasts longest, soft only when all are. None when it can."""
-        if self.quiet:
+        if not (self._cooled or self._open or self._locked):
             return None
         now = self._clock.monotonic()
         self._sweep(now)
@@ -118,7 +121,7 @@ class Resilience:
         A call that was admitted ends in :meth:`failed` or :meth:`succeeded`, or in :meth:`release` when it was never made.
         ``last_resort`` lets a connection through that cools for a passing failure; a breaker or a lock never.
         """
-        if self.quiet:
+        if not (self._cooled or self._open or self._locked):
             return True
         now, triple = self._clock.monotonic(), (provider, connection.id, model)
         if self._breakers.blocks(provider, now) or self._lockouts.blocks(triple, now):
@@ -167,15 +170,15 @@ class Resilience:
 
     def succeeded(self, connection: Connection, provider: str, model: str) -> None:
         """A call was answered: provider, connection and model work."""
+        if not (self._failing or self._cooled or self._locked) and connection.test_status is not TestStatus.UNAVAILABLE:
+            return
         if provider in self._breakers:
             self._close(provider, "success")
         triple = (provider, connection.id, model)
         if triple in self._lockouts and self._lockouts.clear(triple):
             self._outages.over("model", triple)
         if connection.id in self.cooldowns or connection.test_status is TestStatus.UNAVAILABLE:
-            self.cooldowns.clear(connection.id)
-            if not self._ended(connection):
-                self._mark(connection.id, **CLEAN)
+            self._recovered(connection)
 
     def clear_connection(self, connection_id: str) -> int:
         """Forget the cooldown and the locks of a connection, by hand; how many there were. What a person has to mend stays."""
@@ -273,6 +276,11 @@ class Resilience:
                 "connection.ended",
                 connection=connection.id, name=connection.name, provider=connection.provider, status=rule.status.value, reason=reason,
             )  # fmt: skip
+
+    def _recovered(self, connection: Connection) -> None:
+        self.cooldowns.clear(connection.id)
+        if not self._ended(connection):
+            self._mark(connection.id, **CLEAN)
 
     def _cool(self, connection: Connection, failure: Failure, rule: Rule, backoff: Backoff, reason: str) -> None:
         if self._ended(connection):

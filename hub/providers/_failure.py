@@ -121,9 +121,7 @@ def classify(status: int, headers: Headers, body: bytes, *, message: str = "", c
     kind, named, default = _kind(status, f"{message} {code}".lower().replace("_", " "))
     if named == "daily_quota" and status != 429:
         default = _until_midnight(now)
-    wait, source = _hint(headers, body or message.encode(), now)
-    if wait is None and default is not None:
-        wait, source = default, "rule"
+    wait, source = _hint(headers, body or message.encode(), now, default)
     return Failure(kind, status, message or f"HTTP {status}", named or code, wait, source)
 
 
@@ -169,8 +167,8 @@ def retry_after(headers: Headers, body: bytes, *, now_ms: int | None = None) -> 
     return _hint(headers, body, _now(headers, now_ms))[0]
 
 
-def _hint(headers: Headers, body: bytes, now: int) -> tuple[float | None, str]:
-    """The wait of :func:`retry_after`, and where it is from: ``header``, ``text``, or nothing."""
+def _hint(headers: Headers, body: bytes, now: int, default: float | None = None) -> tuple[float | None, str]:
+    """The wait of :func:`retry_after`, else the ``default`` of a rule; and where it is from: ``header``, ``text``, ``rule``, or nothing."""
     found = {name.lower(): value.decode("latin-1").strip() for name, value in headers}
     wait = _number(found.get(b"retry-after-ms", ""), 0.001)
     if wait is None:
@@ -180,7 +178,9 @@ def _hint(headers: Headers, body: bytes, now: int) -> tuple[float | None, str]:
     if wait is not None:
         return min(wait, MAX_WAIT), "header"
     wait = _spoken(body) if body else None
-    return (None, "") if wait is None else (min(wait, MAX_WAIT), "text")
+    if wait is not None:
+        return min(wait, MAX_WAIT), "text"
+    return default, "" if default is None else "rule"
 
 
 def _number(text: str, unit: float) -> float | None:

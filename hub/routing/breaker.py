@@ -52,37 +52,37 @@ class Breaker:
 
 
 class Breakers:
-    """The breakers of all providers of this process."""
+    """The breakers of all providers of this process; ``states`` and ``opened`` are the same for good, to be read only."""
 
     def __init__(self) -> None:
-        self._states: dict[str, Breaker] = {}
-        self._open: set[str] = set()
+        self.states: dict[str, Breaker] = {}
+        self.opened: set[str] = set()
 
     @property
     def quiet(self) -> bool:
         """Whether every breaker is closed."""
-        return not self._open
+        return not self.opened
 
     def __contains__(self, provider: str) -> bool:
-        return provider in self._states
+        return provider in self.states
 
     def get(self, provider: str) -> Breaker | None:
         """A provider's failures, if its last request failed."""
-        return self._states.get(provider)
+        return self.states.get(provider)
 
     def state(self, provider: str, now: float) -> BreakerState:
         """The state of a provider's breaker at ``now``."""
-        found = self._states.get(provider)
+        found = self.states.get(provider)
         return BreakerState.CLOSED if found is None else found.state(now)
 
     def blocks(self, provider: str, now: float) -> bool:
         """Whether no request may go to this provider at ``now``: it is open, or another request probes it."""
-        found = self._states.get(provider)
+        found = self.states.get(provider)
         return found is not None and found.open and (found.until > now or found.probed_until > now)
 
     def admit(self, provider: str, now: float) -> bool:
         """Whether a request may go to this provider now, asked right before the call. True for the one that may probe next."""
-        found = self._states.get(provider)
+        found = self.states.get(provider)
         if found is None or not found.open:
             return True
         if self.blocks(provider, now):
@@ -92,40 +92,40 @@ class Breakers:
 
     def release(self, provider: str) -> None:
         """A request that was admitted was not made after all: the next one may probe."""
-        found = self._states.get(provider)
+        found = self.states.get(provider)
         if found is not None:
             found.probed_until = 0.0
 
     def fail(self, provider: str, now: float, trip: Trip, *, reason: str) -> bool:
         """Count a failed request. True when the breaker opened by it, from closed or half-open."""
-        found = self._states.pop(provider, None) or Breaker()
+        found = self.states.pop(provider, None) or Breaker()
         was = found.state(now)
-        self._states[provider] = found  # last in order: it failed last
+        self.states[provider] = found  # last in order: it failed last
         found.failures += 1
         found.last, found.reason, found.probe, found.probed_until = now, reason, trip.probe, 0.0
         if found.open or found.failures >= trip.threshold:
             if not found.open:
                 found.open, found.since = True, now
-                self._open.add(provider)
+                self.opened.add(provider)
             found.until = now + trip.reset
         self._bound()
         return found.open and was is not BreakerState.OPEN
 
     def succeed(self, provider: str) -> Breaker | None:
         """Forget a provider's failures, after a success or by hand; what they were."""
-        self._open.discard(provider)
-        return self._states.pop(provider, None)
+        self.opened.discard(provider)
+        return self.states.pop(provider, None)
 
     def restore(self, provider: str, breaker: Breaker) -> None:
         """Take over a state that was stored, or made in another process."""
-        self._states[provider] = breaker
-        (self._open.add if breaker.open else self._open.discard)(provider)
+        self.states[provider] = breaker
+        (self.opened.add if breaker.open else self.opened.discard)(provider)
         self._bound()
 
     def all(self) -> dict[str, Breaker]:
         """Every provider whose last request failed."""
-        return dict(self._states)
+        return dict(self.states)
 
     def _bound(self) -> None:
-        if len(self._states) > MOST:
-            self.succeed(next(iter(self._states)))
+        if len(self.states) > MOST:
+            self.succeed(next(iter(self.states)))

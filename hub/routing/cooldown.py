@@ -61,28 +61,28 @@ class Cooling:
 
 
 class Cooldowns:
-    """The cooldowns of all connections of this process."""
+    """The cooldowns of all connections of this process; ``states`` is the same dictionary for good, to be read only."""
 
     def __init__(self, backoff: Backoff | None = None) -> None:
         self._backoff = backoff or Backoff()
-        self._states: dict[str, Cooling] = {}
+        self.states: dict[str, Cooling] = {}
 
     @property
     def quiet(self) -> bool:
         """Whether no connection has failed since it last succeeded."""
-        return not self._states
+        return not self.states
 
     def __contains__(self, connection_id: str) -> bool:
-        return connection_id in self._states
+        return connection_id in self.states
 
     def of(self, connection_id: str, now: float) -> Cooling | None:
         """The state of a connection that is cooling at ``now``."""
-        state = self._states.get(connection_id)
+        state = self.states.get(connection_id)
         return state if state is not None and state.until > now else None
 
     def blocks(self, connection_id: str, now: float, *, last_resort: bool = False) -> bool:
         """Whether a request may not call this connection at ``now``; see :meth:`admit`."""
-        state = self._states.get(connection_id)
+        state = self.states.get(connection_id)
         if state is None:
             return False
         if state.until > now:
@@ -97,20 +97,20 @@ class Cooldowns:
         """
         if self.blocks(connection_id, now, last_resort=last_resort):
             return False
-        state = self._states.get(connection_id)
+        state = self.states.get(connection_id)
         if state is not None and state.until <= now:
             state.probed_until = now + state.probe
         return True
 
     def release(self, connection_id: str) -> None:
         """A request that was admitted was not made after all: the next one may probe."""
-        state = self._states.get(connection_id)
+        state = self.states.get(connection_id)
         if state is not None:
             state.probed_until = 0.0
 
     def soft(self, connection_id: str) -> bool:
         """Whether a connection's last failure is one that a retry may survive."""
-        state = self._states.get(connection_id)
+        state = self.states.get(connection_id)
         return state is not None and state.soft
 
     def fail(
@@ -130,7 +130,7 @@ class Cooldowns:
         ``hint`` are the seconds that the upstream asked for, said in ``source``; ``backoff`` is that of the connection's profile;
         ``spread`` is chance from -1 to 1 that moves the end of the wait, after a hint only later.
         """
-        state = self._states.get(connection_id)
+        state = self.states.get(connection_id)
         if state is not None and state.until > now:
             return state
         rules = backoff or self._backoff
@@ -141,24 +141,24 @@ class Cooldowns:
         else:
             wait, source = rules.wait(level, spread), "backoff"
         cooling = Cooling(now + wait, level, reason, soft, since=now, source=source, probe=rules.probe)
-        self._states[connection_id] = cooling
+        self.states[connection_id] = cooling
         return cooling
 
     def restore(self, connection_id: str, cooling: Cooling) -> None:
         """Take over a state that was stored before a restart."""
-        self._states[connection_id] = cooling
+        self.states[connection_id] = cooling
 
     def clear(self, connection_id: str) -> bool:
         """Forget a connection's failures, after a success or by hand. True when there were any."""
-        return self._states.pop(connection_id, None) is not None
+        return self.states.pop(connection_id, None) is not None
 
     def forget(self, before: float) -> list[str]:
         """Drop what ended before this moment and was never tried again; whose it was."""
-        gone = [key for key, state in self._states.items() if state.until < before]
+        gone = [key for key, state in self.states.items() if state.until < before]
         for key in gone:
-            del self._states[key]
+            del self.states[key]
         return gone
 
     def active(self, now: float) -> dict[str, Cooling]:
         """Every connection that is cooling at ``now``."""
-        return {key: state for key, state in self._states.items() if state.until > now}
+        return {key: state for key, state in self.states.items() if state.until > now}

@@ -39,41 +39,44 @@ class Lock:
 
 
 class Lockouts:
-    """The locked models of all connections of this process, the last that failed at the end."""
+    """The locked models of all connections of this process, the last that failed at the end.
+
+    ``states`` is the same dictionary for good, to be read only.
+    """
 
     def __init__(self) -> None:
-        self._states: dict[Triple, Lock] = {}
+        self.states: dict[Triple, Lock] = {}
 
     @property
     def quiet(self) -> bool:
         """Whether no model has been locked since it last answered."""
-        return not self._states
+        return not self.states
 
     def __contains__(self, triple: Triple) -> bool:
-        return triple in self._states
+        return triple in self.states
 
     def of(self, triple: Triple, now: float) -> Lock | None:
         """The lock of a model that is locked at ``now``."""
-        lock = self._states.get(triple)
+        lock = self.states.get(triple)
         return lock if lock is not None and lock.until > now else None
 
     def blocks(self, triple: Triple, now: float) -> bool:
         """Whether a model may not be called at ``now``: it is locked, or another request probes it."""
-        lock = self._states.get(triple)
+        lock = self.states.get(triple)
         return lock is not None and (lock.until > now or lock.probed_until > now)
 
     def admit(self, triple: Triple, now: float) -> bool:
         """Whether a request may call this model now, asked right before the call. True for the one that may probe next."""
         if self.blocks(triple, now):
             return False
-        lock = self._states.get(triple)
+        lock = self.states.get(triple)
         if lock is not None:
             lock.probed_until = now + lock.probe
         return True
 
     def release(self, triple: Triple) -> None:
         """A request that was admitted was not made after all: the next one may probe."""
-        lock = self._states.get(triple)
+        lock = self.states.get(triple)
         if lock is not None:
             lock.probed_until = 0.0
 
@@ -94,7 +97,7 @@ class Lockouts:
         ``hint`` are seconds, said in ``source``; ``window`` is how far apart failures may lie to count together; ``spread`` is
         chance from -1 to 1 that moves the end, after a hint only later.
         """
-        before = self._states.get(triple)
+        before = self.states.get(triple)
         if before is not None and before.until > now:
             return before
         count = before.count + 1 if before is not None and now < before.stale else 1
@@ -110,28 +113,28 @@ class Lockouts:
 
     def restore(self, triple: Triple, lock: Lock) -> None:
         """Take over a lock that was stored, or made in another process."""
-        self._states.pop(triple, None)
-        self._states[triple] = lock
-        if len(self._states) > MOST:
-            del self._states[next(iter(self._states))]
+        self.states.pop(triple, None)
+        self.states[triple] = lock
+        if len(self.states) > MOST:
+            del self.states[next(iter(self.states))]
 
     def clear(self, triple: Triple) -> bool:
         """Unlock a model, after a success or by hand. True when there was something to forget."""
-        return self._states.pop(triple, None) is not None
+        return self.states.pop(triple, None) is not None
 
     def find(self, provider: str = "", connection_id: str = "", model: str = "") -> list[Triple]:
         """The remembered models that fit; what is left empty fits all."""
         wanted = (provider, connection_id, model)
-        return [triple for triple in self._states if all(not want or want == have for want, have in zip(wanted, triple, strict=True))]
+        return [triple for triple in self.states if all(not want or want == have for want, have in zip(wanted, triple, strict=True))]
 
     def forget(self, now: float) -> None:
         """Drop the locks whose count is stale."""
-        for triple in [triple for triple, lock in self._states.items() if lock.stale <= now]:
-            del self._states[triple]
+        for triple in [triple for triple, lock in self.states.items() if lock.stale <= now]:
+            del self.states[triple]
 
     def active(self, now: float) -> dict[Triple, Lock]:
         """Every model that is locked at ``now``."""
-        return {triple: lock for triple, lock in self._states.items() if lock.until > now}
+        return {triple: lock for triple, lock in self.states.items() if lock.until > now}
 
 
 def until_midnight(now_ms: int) -> float:

@@ -53,10 +53,10 @@ async def test_any_part_can_be_changed_alone_and_stays(desk: Desk, patch: dict[s
     for name in place:
         answer = answer[name]
     assert answer == value
-    reset: Any = None
-    for name in reversed(place):
+    reset: dict[str, Any] = {place[-1]: None}
+    for name in reversed(place[:-1]):
         reset = {name: reset}
-    await desk.ask("resilience-set", **reset)
+    await desk.ask("resilience-set", None, **reset)
     if "rateLimitCooldown" not in str(patch):
         assert {name: found for name, found in (await shown(desk)).items() if name != "legacy"} == DEFAULTS
 
@@ -64,7 +64,7 @@ async def test_any_part_can_be_changed_alone_and_stays(desk: Desk, patch: dict[s
 async def test_older_names_mean_what_they_show(desk: Desk) -> None:
     await desk.ask("resilience-set", connectionCooldown={"oauth": {"useUpstreamRetryHints": False, "baseCooldownMs": 1234}})
     before = await shown(desk)
-    await desk.ask("resilience-set", **before["legacy"])
+    await desk.ask("resilience-set", None, **before["legacy"])
     assert await shown(desk) == before
 
 
@@ -93,7 +93,7 @@ async def test_a_patch_that_changes_nothing_is_refused(desk: Desk, patch: dict[s
 )
 async def test_a_bad_value_is_named_and_nothing_is_stored(desk: Desk, patch: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        await desk.ask("resilience-set", **{"waitForCooldown": {"maxRetries": 9}, **patch})
+        await desk.ask("resilience-set", None, **{"waitForCooldown": {"maxRetries": 9}, **patch})
     assert [detail["field"] for detail in refused.value.details] == [field]
     assert (await shown(desk))["waitForCooldown"]["maxRetries"] == 3
 
