@@ -86,11 +86,7 @@ def read(data: Mapping[str, Any], *, rules: ConnectionRules = NO_RULES) -> Accou
         raise InvalidInput([{**detail, "field": f"{_WHERE}.{detail['field']}"} for detail in details_of(error)]) from None
     found = AccountFacts(rules=_rules(meant, rules))
     if "extraApiKeys" in data:
-        found.extra_secrets = tuple(dict.fromkeys(key.get_secret_value().strip() for key in meant.extra_api_keys or ()))
-        if any("…" in key for key in found.extra_secrets):
-            raise _wrong(
-                "extraApiKeys", "holds a masked key; send the keys themselves, or leave the field out to keep those that are there"
-            )
+        found.extra_secrets = _keys(meant)
     for name, value in data.items():
         if name not in _MEANT and value is not None:
             _take(found, name, value)
@@ -118,16 +114,23 @@ def shown(connection: Connection) -> dict[str, Any]:
     return present if rules.model_quotas is None else {**present, "passthroughModels": rules.model_quotas}
 
 
+def _keys(meant: AccountData) -> tuple[str, ...]:
+    keys = tuple(dict.fromkeys(key.get_secret_value().strip() for key in meant.extra_api_keys or ()))
+    if any("…" in key or not key for key in keys):
+        raise _wrong("extraApiKeys", "holds a masked or empty key; send the keys themselves, or leave the field out to keep those there")
+    return keys
+
+
 def _rules(meant: AccountData, rules: ConnectionRules) -> ConnectionRules:
-    policy = meant.limit_policy
-    limited = policy is not None and policy.enabled
+    policy = meant.limit_policy if meant.limit_policy is not None and meant.limit_policy.enabled else None
+    tags = [*(meant.tags or ()), meant.tag or ""]
     return msgspec.structs.replace(
         rules,
-        tags=tuple(dict.fromkeys((*(meant.tags or ()), *((meant.tag,) if meant.tag else ())))),
+        tags=tuple(dict.fromkeys(filter(None, tags))),
         excluded_models=meant.excluded_models or (),
         preflight=bool(meant.quota_preflight_enabled),
-        limit_percent=policy.threshold_percent if policy is not None and limited else 0,
-        limit_windows=tuple(map(window_name, policy.windows)) if policy is not None and limited else (),
+        limit_percent=0 if policy is None else policy.threshold_percent,
+        limit_windows=() if policy is None else tuple(map(window_name, policy.windows)),
         model_quotas=meant.passthrough_models,
         lenient=bool(meant.lenient),
         weight=meant.weight or 0.0,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hub.glance import fingerprint, glance
+from hub.glance import fingerprint, glance, session_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ class Sessions:
 
     def explicit(self, ask: ChatAsk) -> str:
         """The client's own id of its session (a header's, else the body's) as ``ext:…``; empty where it sent none."""
-        return self.clean(ask.hints.session) if ask.hints.session else self.clean(glance(ask).session)
+        return self.clean(ask.hints.session) if ask.hints.session else self.clean(session_in(ask))
 
     def identify(self, ask: ChatAsk) -> str:
         """The effective session id: the client's own, else the fingerprint of the conversation. Reads the body at most once."""

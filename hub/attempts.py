@@ -133,7 +133,7 @@ class Run:
 
     __slots__ = (
         "_ask", "_began", "_bytes", "_calling", "_counted", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_name",
-        "_option", "_priced", "_prompt", "_row", "_slots", "_started", "_watcher", "hold", "usage",
+        "_option", "_priced", "_probing", "_prompt", "_row", "_slots", "_started", "_watcher", "hold", "usage",
     )  # fmt: skip
 
     def __init__(self, ledger: Ledger, ask: ChatAsk, ctx: Context) -> None:
@@ -149,6 +149,7 @@ class Run:
         self._counted: set[str] = set()
         self._slots: list[Ticket] = []
         self._calling = ""
+        self._probing = False
         self._incoming: Incoming | None = None
         self._watcher: Watcher | None = None
         self._priced: Priced | None = None
@@ -191,6 +192,7 @@ class Run:
         self._option = option
         self._current = Attempt(provider=option.provider, model=option.model, connection_id=option.connection.id, started_at=clock.now_ms())
         self._decision.attempts.append(self._current)
+        self._probing = True
         self._ledger.called(option.connection.id)
         self._calling = option.connection.id
         row = self._row
@@ -205,7 +207,6 @@ class Run:
 
     def refused(self, attempt: Attempt, failure: Failure, *, fault: OutboundError | None = None) -> Rule:
         """An attempt failed before the client saw anything of it; what to do next."""
-        self._free()
         # What came was an error and no part of an answer: nobody is billed for it.
         self._bytes = 0
         attempt.latency_ms = self._since(self._started)
@@ -215,7 +216,9 @@ class Run:
         log.debug(
             "attempt failed", request_id=self._row.request_id, connection=attempt.connection_id, reason=f"{attempt.kind}: {attempt.message}"
         )
-        return self._failed(failure, fault)
+        rule = self._failed(failure, fault)
+        self._free()
+        return rule
 
     def provider_failed(self, failure: Failure) -> None:
         """The provider reported an error inside a stream that the client is already reading."""
@@ -313,7 +316,11 @@ class Run:
     def _failed(self, failure: Failure, fault: OutboundError | None) -> Rule:
         """Tell everybody who learns from failures; what a failure of ours says of the provider is nothing."""
         option, ledger = self._option, self._ledger
-        if option is None or (fault is not None and fault.fault in LOCAL_FAULTS):
+        self._probing = False
+        if option is None:
+            return rule_for(failure)
+        if failure.kind is FailureKind.CONFIG or (fault is not None and fault.fault in LOCAL_FAULTS):
+            ledger.resilience.release(option.connection, option.provider, option.model)
             return rule_for(failure)
         if self._name:
             ledger.board.note(
@@ -329,6 +336,7 @@ class Run:
         option, ledger = self._option, self._ledger
         if option is None:
             return
+        self._probing = False
         ledger.resilience.succeeded(option.connection, option.provider, option.model)
         session = self._ask.session
         if session:
@@ -342,6 +350,10 @@ class Run:
         if self._calling:
             self._ledger.returned(self._calling)
             self._calling = ""
+        if self._probing and self._option is not None:
+            # The caller left before the call had an outcome: who comes next may probe.
+            self._probing = False
+            self._ledger.resilience.release(self._option.connection, self._option.provider, self._option.model)
         while self._slots:
             self._slots.pop().release()
 

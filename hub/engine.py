@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hub.ask import ChatAsk, ChatReply, StreamHead, StreamItem, StreamTail
 from hub.attempts import Run, mask, spoken
 from hub.bounds import affordable, bounds, ceiling, rough_prompt
-from hub.chat import ChatEvent, ChatResponse, Usage
+from hub.chat import ChatEvent, ChatResponse, Text, Usage
 from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, Unavailable, UpstreamFailed, UpstreamRejected, UpstreamTimeout
 from hub.fallback import Next
 from hub.flow import Patience, Refused, pass_through, translate
@@ -52,14 +52,18 @@ if TYPE_CHECKING:
 class _Opened:
     """A target that answered with a success status; the body is still to be read."""
 
-    __slots__ = ("adapter", "incoming", "lossless", "prepared", "target")
+    __slots__ = ("adapter", "incoming", "lossless", "prepared", "strict", "target")
 
-    def __init__(self, adapter: Adapter, target: Target, incoming: Incoming, prepared: Prepared, lossless: bool) -> None:
+    def __init__(
+        self, adapter: Adapter, target: Target, incoming: Incoming, prepared: Prepared, *, lossless: bool, strict: bool
+    ) -> None:
         self.adapter = adapter
         self.target = target
         self.incoming = incoming
         self.prepared = prepared
         self.lossless = lossless
+        #: Whether an answer without content counts as none, because another target may do better.
+        self.strict = strict
 
 
 class ChatEngine:
@@ -200,6 +204,9 @@ class ChatEngine:
                 await self._place(option, plan, run)
                 opened = await self._open(ask, self._target(option), plan)
                 return await finish(opened, ask, run)
+            except RateLimited as error:  # no place came free in time
+                tries.last = error
+                rule = run.refused(attempt, Failure(FailureKind.CONFIG, error.status, error.message, code=error.code))
             except Refused as refused:
                 tries.last = refused.error
                 rule = run.refused(attempt, refused.failure)
@@ -269,7 +276,7 @@ class ChatEngine:
         self._quotas.observe(target.connection_id, incoming.headers, self._ledger.clock.now_ms())
         if incoming.status >= 300:
             raise await self._refusal(adapter, target, incoming)
-        return _Opened(adapter, target, incoming, prepared, lossless)
+        return _Opened(adapter, target, incoming, prepared, lossless=lossless, strict=plan.config is not None)
 
     async def _refusal(self, adapter: Adapter, target: Target, incoming: Incoming) -> Refused:
         body = mask(await incoming.read(), target.secret)
@@ -285,9 +292,13 @@ class ChatEngine:
         response: ChatResponse | None = None
         if opened.lossless:
             usage = adapter.usage_of(body)
+            if opened.strict and (usage is None or not usage.output):
+                _require_content(adapter.parse(body, target))
         else:
             response = adapter.parse(body, target)
             usage = response.usage
+            if opened.strict:
+                _require_content(response)
         run.first_byte()
         if usage is None:
             usage = Usage(input=ask.prompt_tokens(), output=max(1, len(body) // 4), estimated=True)
@@ -375,6 +386,12 @@ def _shaped(ask: ChatAsk, plan: Plan) -> ChatAsk:
     if combo.tool_filter_regex:
         request = keep_tools(request, _pattern(combo.tool_filter_regex))
     return ask.reshaped(request)
+
+
+def _require_content(response: ChatResponse) -> None:
+    """Raise UpstreamFailed for an answer with nothing in it: no text, no call of a tool, no refusal (routing.md 2.5)."""
+    if not any(not isinstance(part, Text) or part.text for choice in response.choices for part in choice.parts):
+        raise UpstreamFailed("the provider answered with nothing", code="empty_content")
 
 
 def _rejected(failure: Failure, target: Target, body: bytes, content_type: str) -> UpstreamFailed:

@@ -8,8 +8,10 @@ this: session affinity and the strategy that follows provider caches. Works for 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -46,6 +48,15 @@ class _Top(msgspec.Struct):
     prompt_cache_key: Any = None
 
 
+class _Session(msgspec.Struct):
+    """The members that name a session."""
+
+    metadata: msgspec.Raw = _NONE
+    conversation_id: Any = None
+    session_id: Any = None
+    prompt_cache_key: Any = None
+
+
 class _Message(msgspec.Struct):
     role: Any = ""
     content: msgspec.Raw = _NONE
@@ -61,6 +72,7 @@ class _Named(msgspec.Struct):
 
 
 _TOP = msgspec.json.Decoder(_Top)
+_SESSION = msgspec.json.Decoder(_Session)
 _METADATA = msgspec.json.Decoder(_Metadata)
 _MESSAGE = msgspec.json.Decoder(_Message)
 _PARTS: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
@@ -68,17 +80,22 @@ _PART = msgspec.json.Decoder(_Part)
 _NAMED = msgspec.json.Decoder(_Named)
 
 
+#: JSON text, of the client's own bytes where they are at hand.
+Json: TypeAlias = bytes | msgspec.Raw
+
+
 class Glance(msgspec.Struct, frozen=True):
     """A request in pieces, each as JSON: ``head`` what stands before the conversation, ``turns`` its messages."""
 
     model: str = ""
     session: str = ""
-    head: tuple[bytes, ...] = ()
-    tools: tuple[bytes, ...] = ()
-    turns: tuple[bytes, ...] = ()
+    head: Sequence[Json] = ()
+    tools: Sequence[Json] = ()
+    turns: Sequence[Json] = ()
 
 
 _NOTHING = Glance()
+_NO_METADATA = _Metadata()
 
 
 def glance(ask: ChatAsk) -> Glance:
@@ -87,24 +104,35 @@ def glance(ask: ChatAsk) -> Glance:
     return found if found.turns or found.session else _of_request(ask)
 
 
-def session_named(*, metadata: bytes = b"", conversation_id: Any = None, session_id: Any = None, prompt_cache_key: Any = None) -> str:
+def session_in(ask: ChatAsk) -> str:
+    """The session that a request's body names; empty where it names none. Half the price of a whole glance."""
+    if ask.raw is None:
+        return ""
+    try:
+        found = _SESSION.decode(ask.raw.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    return session_named(
+        metadata=found.metadata,
+        conversation_id=found.conversation_id,
+        session_id=found.session_id,
+        prompt_cache_key=found.prompt_cache_key,
+    )
+
+
+def session_named(*, metadata: Json = b"", conversation_id: Any = None, session_id: Any = None, prompt_cache_key: Any = None) -> str:
     """The session that a body names in one of the fields clients use for it; empty where it names none.
 
     For doors that read these fields with the rest of their envelope. ``metadata`` is the member's JSON.
     """
-    inner = _METADATA_NONE
-    if metadata[:1] == b"{" and (b"session_id" in metadata or b"sessionId" in metadata):
-        try:
+    inner = _NO_METADATA
+    if metadata:
+        with suppress(msgspec.DecodeError):
             inner = _METADATA.decode(metadata)
-        except msgspec.DecodeError:
-            inner = _METADATA_NONE
     for value in (inner.session_id, inner.sessionId, conversation_id, session_id, prompt_cache_key):
         if isinstance(value, str) and value.strip():
             return value
     return ""
-
-
-_METADATA_NONE = _Metadata()
 
 
 def fingerprint(seen: Glance) -> str:
@@ -114,9 +142,9 @@ def fingerprint(seen: Glance) -> str:
     """
     if not seen.turns:
         return ""
-    system, user = [_text(piece) for piece in seen.head], b""
+    system, user = [_text(bytes(piece)) for piece in seen.head], b""
     for turn in seen.turns[:_LEADING]:
-        role, text = _said(turn)
+        role, text = _said(bytes(turn))
         if role in ("system", "developer"):
             system.append(text)
         elif role == "user" or not role:
@@ -131,9 +159,10 @@ def fingerprint(seen: Glance) -> str:
     return digest.hexdigest()
 
 
-def unmarked(piece: bytes) -> bytes:
+def unmarked(piece: Json) -> bytes:
     """A piece without cache markers. Quotes inside strings are escaped, so no text can look like one."""
-    return _CACHE_MARK.sub(b"", piece) if b'"cache_control"' in piece else piece
+    text = bytes(piece)
+    return _CACHE_MARK.sub(b"", text) if b'"cache_control"' in text else text
 
 
 def _of_bytes(body: bytes, model: str) -> Glance:
@@ -142,20 +171,20 @@ def _of_bytes(body: bytes, model: str) -> Glance:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _NOTHING
     given = top.input
-    turns = [bytes(turn) for turn in top.messages or (given if isinstance(given, list) else ())]
+    turns: Sequence[Json] = top.messages or (given if isinstance(given, list) else ())
     if isinstance(given, str) and not turns:
-        turns = [msgspec.json.encode({"role": "user", "content": given})]
+        turns = (msgspec.json.encode({"role": "user", "content": given}),)
     return Glance(
         model,
         session_named(
-            metadata=bytes(top.metadata),
+            metadata=top.metadata,
             conversation_id=top.conversation_id,
             session_id=top.session_id,
             prompt_cache_key=top.prompt_cache_key,
         ),
-        tuple(bytes(piece) for piece in (top.system, top.instructions) if piece and piece != b"null"),
-        tuple(map(bytes, top.tools or ())),
-        tuple(turns),
+        [piece for piece in (top.system, top.instructions) if bytes(piece) not in (b"", b"null")],
+        top.tools or (),
+        turns,
     )
 
 
@@ -197,7 +226,7 @@ def _part(part: bytes) -> bytes:
     return text[1:-1][:_TEXT] if text[:1] == b'"' else unmarked(part[:_TEXT])
 
 
-def _name(tool: bytes) -> str:
+def _name(tool: Json) -> str:
     try:
         named = _NAMED.decode(tool)
         return str(named.name or (_NAMED.decode(named.function).name if named.function else ""))

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,10 +22,11 @@ from hub.clock import Clock
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from hub.records import Connection
+    from hub.records import Connection, ConnectionRules
     from hub.store.state import State
 
 _KIND = "quota"
+_FIRST: Callable[[tuple[bytes, bytes]], bytes] = itemgetter(0)
 _WORDS = re.compile(rb"rate[-_]?limit[-_]?(.*)$")
 _PLAN = re.compile(rb"(?:x-)?(.*?)-?(used-percent|reset-after-seconds|reset-at|window-minutes)$")
 _FIELDS = {b"limit": "limit", b"remaining": "remaining", b"reset": "reset", b"used": "used", b"utilization": "share"}
@@ -126,17 +129,10 @@ class Quotas:
 
     def observe(self, connection_id: str, headers: Collection[tuple[bytes, bytes]], now_ms: int, model: str = "") -> None:
         """Read an answer's headers; about a microsecond when they hold no limits. ``model`` is the one that answered."""
-        names = b"\n".join([name for name, _ in headers])
+        names = b"\n".join(map(_FIRST, headers))
         if b"limit" not in names and b"-used-percent" not in names:
             return
-        found: dict[str, dict[str, str]] = {}
-        for name, value in headers:
-            words = _WORDS.search(name) if b"limit" in name else None
-            if words is not None:
-                _collect(found, words.group(1), value)
-            elif name.endswith(_PLAN_ENDS):
-                _collect_plan(found, name, value)
-        for name, facts in found.items():
+        for name, facts in _collected(headers).items():
             window = _window(name, facts, now_ms)
             if window is not None:
                 self._keep(connection_id, window, "" if window.share else model)
@@ -213,21 +209,18 @@ class Quotas:
         kept = self._kept.get(connection.id)
         if kept is None:
             return ""
-        rules = connection.rules
-        chosen = rules.limit_windows
         for window in _live(kept, model, now_ms):
-            used = window.used
-            if used >= 100.0:
-                return f"quota: the provider says that nothing is left of {window.name}"
-            if rules.limit_percent and used >= rules.limit_percent and (not chosen or window.name in chosen):
-                return f"quota: {window.name} is used to {used:.0f} %, and the owner's limit is {rules.limit_percent} %"
-            if rules.preflight and used >= _FULL:
-                return f"quota: {window.name} is used to {used:.0f} %"
-            if used >= _WARN and not window.warned and (rules.preflight or rules.limit_percent):
+            reason = _full(window, connection.rules)
+            if reason:
+                return reason
+            if not window.warned and window.used >= _WARN:
                 self._warn(connection, kept, window)
         return ""
 
     def _warn(self, connection: Connection, kept: _Kept, window: Window) -> None:
+        rules = connection.rules
+        if not rules.preflight and not rules.limit_percent:
+            return
         if window.reset_at is not None and window.reset_at - window.seen_at < _LONG_MS:
             return
         window.warned = kept.moved = True
@@ -276,26 +269,50 @@ def _moved(settled: tuple[float, int | None] | None, window: Window) -> bool:
     return far or abs(percent - window.percent) >= _MOVED_PERCENT
 
 
-_PLAN_ENDS = tuple(b"-" + name for name in _PLAN_FIELDS)
+def _full(window: Window, rules: ConnectionRules) -> str:
+    """Why a window is used up, by what is left and the rules; empty when it is not."""
+    used = window.used
+    if used >= 100.0:
+        return f"quota: the provider says that nothing is left of {window.name}"
+    if rules.limit_percent and used >= rules.limit_percent and (not rules.limit_windows or window.name in rules.limit_windows):
+        return f"quota: {window.name} is used to {used:.0f} %, and the owner's limit is {rules.limit_percent} %"
+    return f"quota: {window.name} is used to {used:.0f} %" if rules.preflight and used >= _FULL else ""
 
 
-def _collect(found: dict[str, dict[str, str]], name: bytes, value: bytes) -> None:
+def _collected(headers: Collection[tuple[bytes, bytes]]) -> dict[str, dict[str, str]]:
+    """Window -> what the headers say of it."""
+    found: dict[str, dict[str, str]] = {}
+    for name, value in headers:
+        meant = _meaning(name)
+        if meant is not None:
+            found.setdefault(meant[0], {})[meant[1]] = value.decode("latin-1").strip()
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _meaning(name: bytes) -> tuple[str, str] | None:
+    """The window and the fact that a header of this name states; kept, for providers send the same few names with every answer."""
+    words = _WORDS.search(name)
+    return _stated(words.group(1)) if words is not None else _of_plan(name)
+
+
+def _stated(name: bytes) -> tuple[str, str] | None:
     words = re.split(rb"[-_]", name)
     field = next((word for word in words if word in _FIELDS), None)
-    if field is not None:
-        window = b"-".join(word for word in words if word not in _FIELDS and word != b"unified").decode("latin-1") or "requests"
-        found.setdefault(window_name(window), {})[_FIELDS[field]] = value.decode("latin-1").strip()
+    if field is None:
+        return None
+    window = b"-".join(word for word in words if word not in _FIELDS and word != b"unified").decode("latin-1") or "requests"
+    return window_name(window), _FIELDS[field]
 
 
-def _collect_plan(found: dict[str, dict[str, str]], name: bytes, value: bytes) -> None:
+def _of_plan(name: bytes) -> tuple[str, str] | None:
     """``x-<vendor>-<window>-<field>``: one word of a vendor before the window, where there are two."""
     match = _PLAN.fullmatch(name)
     if match is None:
-        return
+        return None
     vendor, dash, rest = match.group(1).partition(b"-")
     window = (rest if dash else vendor).decode("latin-1")
-    if window:
-        found.setdefault(window_name(window), {})[_PLAN_FIELDS[match.group(2)]] = value.decode("latin-1").strip()
+    return (window_name(window), _PLAN_FIELDS[match.group(2)]) if window else None
 
 
 def _window(name: str, facts: dict[str, str], now_ms: int) -> Window | None:

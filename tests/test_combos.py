@@ -282,9 +282,9 @@ async def test_a_session_stays_on_its_connection_while_that_is_healthy(desk: Des
 async def test_extra_keys_of_a_connection_take_turns(desk: Desk) -> None:
     async with FaultUpstream() as vendor:
         vendor.answer(good())
-        await connect(desk.running, vendor, "deepseek", extra_secrets=["sk-extra-key-one", "sk-extra-key-two"])
+        await connect(desk.running, vendor, "openai", extra_secrets=["sk-extra-key-one", "sk-extra-key-two"])
         for _ in range(6):
-            assert (await desk.ask("deepseek/deepseek-chat")).status_code == 200
+            assert (await desk.ask("openai/gpt-4o")).status_code == 200
         keys = Counter(request.headers["authorization"] for request in vendor.requests)
         assert sorted(keys.values()) == [2, 2, 2]
 

@@ -573,3 +573,22 @@ async def test_a_cooldown_outlives_a_restart(tmp_path: Path) -> None:
         if state is not None:
             assert (state.level, state.reason) == (2, "503: no")
         await again.close()
+
+
+async def test_what_is_worked_out_holds_until_something_changes(hub: Hub) -> None:
+    """SEC-05: a caller is kept for its key and no longer."""
+    key, token = await hub.store.keys.create("k", grants=["chat"])
+    caller = hub.authenticate(token)
+    assert hub.authenticate(token) is caller
+    assert hub.connected() is hub.connected()
+    await hub.store.keys.update(key.id, grants=["manage"])
+    assert hub.authenticate(token).scopes == frozenset({"manage"})
+    await hub.store.keys.revoke(key.id)
+    with pytest.raises(Unauthenticated):
+        hub.authenticate(token)
+    made = await hub.store.connections.create(provider="groq", name="a", secret="gsk_x", models=["one"])
+    assert "groq" in hub.connected()
+    assert "one" in hub.discovered()["groq"]
+    await hub.store.connections.update(made.id, active=False, models=["two"])
+    assert "groq" not in hub.connected()
+    assert "two" in hub.discovered()["groq"]
