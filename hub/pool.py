@@ -34,9 +34,11 @@ _BEAT_SECONDS = 5.0
 _SILENT_MS = 30_000
 _FORGOTTEN_MS = 600_000
 #: How often claims in line look whether other processes have given money back: often at first, then less so.
-_POLLS = (0.004, 0.1)
+_POLLS = (0.006, 0.1)
+#: How long a claim waits for the database beyond its wait for money.
+_SLOW_SECONDS = 10.0
 #: Claims on the same budgets that one transaction decides on.
-_AT_ONCE = 64
+_AT_ONCE = 50
 #: After a failure, for how long claims are refused without asking the database again.
 _AWAY_SECONDS = 0.5
 _NO_TERMS = Terms({}, "UTC", "00:00", strict=False)
@@ -82,13 +84,15 @@ class Turn:
         before = {name: (account.held, _written(account)) for name, account in accounts.items()}
         self._settle(link, accounts)
         self._serve(link, accounts)
+        changes: list[rows.Change] = []
         for name in sorted(accounts):
             account = accounts[name]
             self.news += [(kind, account, window) for kind, window in account.news]
             self.exhausted[name] = account.exhausted()
             now = _written(account)
             if account.rolled or before[name] != (account.held, now):
-                rows.save(link, name, now, held=account.held, rolled=account.rolled)
+                changes.append(rows.Change(name, now, account.held, account.rolled))
+        rows.save(link, changes)
 
     def _names(self) -> Iterator[tuple[str, ...]]:
         yield from (claim.accounts for claim in self.claims)
@@ -151,6 +155,7 @@ class Pool:
         self._away_until = 0.0
         self._alive_until = 0.0
         self._pause = _POLLS[0]
+        self._looked = 0.0
         self._exhausted: dict[str, bool] = {}
 
     async def open(self, terms: Mapping[str, Terms]) -> None:
@@ -197,7 +202,7 @@ class Pool:
                 account.roll(now)
             else:
                 account.change(new, now)
-            rows.save(link, name, _written(account), held=None, rolled=True)
+            rows.save(link, [rows.Change(name, _written(account), None, True)])
 
         await self._spending.transact(work)
 
@@ -221,7 +226,15 @@ class Pool:
         if self._away is not None and self._clock.monotonic() < self._away_until:
             raise _closed(self._away)
         self._pause = _POLLS[0]
-        return await in_line(self._line, claim, seconds, start=self._wake.set, release=lambda hold: self.settle(hold, 0))
+        claim.until = self._clock.monotonic() + seconds
+        try:
+            return await in_line(
+                self._line, claim, seconds + _SLOW_SECONDS, start=self._wake.set, release=lambda hold: self.settle(hold, 0)
+            )
+        except TimeoutError:
+            if self._looked < claim.until:
+                raise Unavailable("budgets cannot be checked in time: the database is slow; try again", retry_after=5) from None
+            raise
 
     def settle(self, hold: Hold, cost: int) -> None:
         """The call of a hold has cost so much."""
@@ -314,6 +327,7 @@ class Pool:
         for claim, found in turn.decided:
             self._line.remove(claim)
             self._tell(claim, found)
+        self._late(turn)
         self._exhausted.update((name, value) for name, value in turn.exhausted.items() if name in self._terms)
         for kind, account, window in turn.news:
             self._hooks.tell(kind, account, window)
@@ -332,6 +346,13 @@ class Pool:
                 claim.done(hold)
         elif claim.done is not None:
             claim.done(self._hooks.refuse(found))
+
+    def _late(self, turn: Turn) -> None:
+        """Claims that were looked at in vain for as long as they may wait."""
+        self._looked = self._clock.monotonic()
+        for claim in turn.claims:
+            if self._looked >= claim.until and not claim.gone and self._line.remove(claim) and claim.done is not None:
+                claim.done(TimeoutError())
 
     async def _failed(self, error: HubError) -> bool:
         """Refuse who waits, and wait before the next try. True when the hub stops and should not wait for the database."""
@@ -380,7 +401,7 @@ class Pool:
             for name in lost:
                 account = accounts[name]
                 news.extend((kind, account, window) for kind, window in account.news)
-                rows.save(link, name, _written(account), held=account.held, rolled=account.rolled)
+                rows.save(link, [rows.Change(name, _written(account), account.held, account.rolled)])
             return lost
 
         lost = await self._spending.transact(work)

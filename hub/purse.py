@@ -283,9 +283,9 @@ def _rows(account: Account) -> list[PeriodRow]:
 
 async def in_line(line: Line, claim: Claim, seconds: float, *, start: Callable[[], None], release: Callable[[Hold], None]) -> Hold:
     """Wait in line for money. Raises what refuses it, and TimeoutError; a caller that is cancelled meanwhile keeps nothing."""
-    waiting: asyncio.Future[Hold | HubError] = asyncio.get_running_loop().create_future()
+    waiting: asyncio.Future[Hold | HubError | TimeoutError] = asyncio.get_running_loop().create_future()
 
-    def done(outcome: Hold | HubError) -> None:
+    def done(outcome: Hold | HubError | TimeoutError) -> None:
         if not waiting.done():
             waiting.set_result(outcome)
         elif isinstance(outcome, Hold):
@@ -305,6 +305,6 @@ async def in_line(line: Line, claim: Claim, seconds: float, *, start: Callable[[
             if isinstance(missed, Hold):
                 release(missed)
         raise
-    if isinstance(outcome, HubError):
+    if not isinstance(outcome, Hold):
         raise outcome
     return outcome

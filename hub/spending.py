@@ -156,7 +156,8 @@ class Account:
 @dataclass(eq=False, slots=True)
 class Claim:
     """One call that asks for money. ``bound`` and ``least`` are estimates; ``factor`` is how far estimates of its
-    group fell short, None while nobody knows. ``done`` takes the answer; ``gone`` says that nobody waits for it."""
+    group fell short, None while nobody knows. ``done`` takes the answer; ``gone`` says that nobody waits for it;
+    ``until`` is when waiting ends, on the monotonic clock."""
 
     accounts: tuple[str, ...]
     bound: int
@@ -164,8 +165,9 @@ class Claim:
     group: str
     number: int
     factor: float | None = None
-    done: Callable[[Hold | HubError], None] | None = None
+    done: Callable[[Hold | HubError | TimeoutError], None] | None = None
     gone: bool = False
+    until: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
@@ -268,14 +270,16 @@ class Line:
         self._lanes.setdefault(claim.accounts, deque()).append(claim)
         self.length += 1
 
-    def remove(self, claim: Claim) -> None:
-        """Leave; nothing happens for one that is not in line."""
+    def remove(self, claim: Claim) -> bool:
+        """Leave; False for one that was not in line."""
         lane = self._lanes.get(claim.accounts)
-        if lane is not None and claim in lane:
-            lane.remove(claim)
-            self.length -= 1
-            if not lane:
-                del self._lanes[claim.accounts]
+        if lane is None or claim not in lane:
+            return False
+        lane.remove(claim)
+        self.length -= 1
+        if not lane:
+            del self._lanes[claim.accounts]
+        return True
 
     def first(self, most: int) -> list[Claim]:
         """Everyone in line, the first first; of each lane at most so many."""

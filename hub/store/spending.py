@@ -7,12 +7,13 @@ of ids, so that none waits for another in a ring.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hub.store import columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from hub.store.database import Database, Link
     from hub.store.queue import WriteBehind
@@ -101,13 +102,25 @@ def windows(link: Link, budget_ids: Sequence[str]) -> list[dict[str, Any]]:
     return link.run(_WINDOWS, list(budget_ids))
 
 
-def save(link: Link, budget_id: str, rows: Sequence[PeriodRow], *, held: int | None, rolled: bool) -> None:
-    """Write a locked budget back; ``held`` None leaves it, ``rolled`` says that a new period began."""
-    link.many(_UPSERT, [(budget_id, row.period, row.start, row.spent, 0, row.warned_at, row.exceeded_at, 0) for row in rows])
-    if held is not None:
-        link.run(_HELD, held, budget_id)
-    if rolled:
-        link.many(_OLDER, [(budget_id, row.period, row.start) for row in rows])
+class Change(NamedTuple):
+    """A locked budget to write back: ``held`` None leaves what is held, ``rolled`` says that a new period began."""
+
+    budget_id: str
+    rows: Sequence[PeriodRow]
+    held: int | None
+    rolled: bool
+
+
+def save(link: Link, changes: Sequence[Change]) -> None:
+    """Write locked budgets back, in as few statements as it takes."""
+    upserts = [
+        (one.budget_id, row.period, row.start, row.spent, 0, row.warned_at, row.exceeded_at, 0) for one in changes for row in one.rows
+    ]
+    held = [(one.held, one.budget_id) for one in changes if one.held is not None]
+    older = [(one.budget_id, row.period, row.start) for one in changes if one.rolled for row in one.rows]
+    for sql, rows in ((_UPSERT, upserts), (_HELD, held), (_OLDER, older)):
+        if rows:
+            link.many(sql, rows)
 
 
 def clear(link: Link, budget_id: str) -> None:
