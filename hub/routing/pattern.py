@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 MOST_CHARACTERS = 1000
 #: Longer texts never fit: names of tools are shorter, and the steps of one search stay bounded.
 MOST_TEXT = 128
-_MOST_STATES = 1500
+_MOST_WEIGHT = 1500
+#: What a state within a repetition weighs: there many states can be alive at once, which costs time at every character.
+_REPEATED = 5
 _MOST_STEPS = 5000
 _MOST_KEPT = 1024
 _FLAGS = re.IGNORECASE | re.UNICODE | re.ASCII | re.DOTALL | re.VERBOSE
@@ -107,7 +109,7 @@ class _Builder:
         self.field = field
         self.flags = flags
         self.nodes = [_Node([])]
-        self._steps = 0
+        self._steps = self._weight = self._depth = 0
         if flags & ~_FLAGS:
             raise self._refused("flags other than i, s, x, a and u are not supported")
 
@@ -120,7 +122,10 @@ class _Builder:
     def _part(self, op: str, argument: Any, then: int, flags: int) -> int:
         self._count()
         if op in _REPEATS:
-            return self._repeat(argument, then, flags)
+            self._depth += 1
+            start = self._repeat(argument, then, flags)
+            self._depth -= 1
+            return start
         if op == "BRANCH":
             return self._add(_Node([self.sequence(branch, then, flags) for branch in argument[1]]))
         if op == "SUBPATTERN":
@@ -150,7 +155,8 @@ class _Builder:
         return start
 
     def _add(self, node: _Node) -> int:
-        if len(self.nodes) >= _MOST_STATES:
+        self._weight += _REPEATED if self._depth else 1
+        if self._weight > _MOST_WEIGHT:
             raise self._refused("it is too large; repeat less, or write shorter alternatives")
         self.nodes.append(node)
         return len(self.nodes) - 1
