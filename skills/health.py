@@ -63,7 +63,7 @@ class StoreState(Wire):
 
 
 class HealthReport(Wire):
-    """The hub's state in one call. ``latency_ms`` is of calls answered in the last hour (p50, p95, p99, avg) with their number."""
+    """The hub's state in one call. ``latency_ms`` is of calls answered in the last hour, with their number; counts are null without a database."""
 
     status: str
     uptime: str
@@ -75,8 +75,8 @@ class HealthReport(Wire):
     cryptography: Cryptography
     store: StoreState
     active_requests: int
-    requests_24h: int = Field(alias="requests24h")
-    errors_24h: int = Field(alias="errors24h")
+    requests_24h: int | None = Field(alias="requests24h")
+    errors_24h: int | None = Field(alias="errors24h")
     latency_ms: dict[str, float | None]
 
 
@@ -130,7 +130,7 @@ async def report_of(ctx: Context) -> HealthReport:
     hub = ctx.hub
     now_ms = hub.clock.now_ms()
     store = await hub.store.health()
-    totals = await hub.store.usage.totals(since=now_ms - _DAY_MS)
+    totals: dict[str, Any] = await hub.store.usage.totals(since=now_ms - _DAY_MS) if store["ok"] else {}
     states = _states(ctx)
     uptime = (now_ms - hub.started_ms) // 1000
     healthy = store["ok"] and all(state.state == "CLOSED" for state in states)
@@ -144,8 +144,8 @@ async def report_of(ctx: Context) -> HealthReport:
         rate_limits=_limits(ctx),
         cryptography=Cryptography(status="healthy" if hub.store.unlocked else "missing_or_invalid", provider="aes-256-gcm"),
         store=StoreState(ok=store["ok"], dialect=store["dialect"], latency_ms=store.get("latency_ms", 0.0), queue=store["queue"]),
-        requests24h=totals["requests"],
-        errors24h=totals["errors"],
+        requests24h=totals.get("requests"),
+        errors24h=totals.get("errors"),
         active_requests=len(hub.inflight),
         latency_ms=_latency(ctx),
     )
@@ -158,6 +158,12 @@ def _latency(ctx: Context) -> dict[str, float | None]:
     return {**{name: None if value is None else round(value, 1) for name, value in points.items()}, "samples": found.answered}
 
 
+def _day(report: HealthReport) -> str:
+    if report.requests_24h is None:
+        return "an unknown number of requests"
+    return f"{report.requests_24h} requests and {report.errors_24h} errors"
+
+
 def _ask(ask: A2aAsk) -> dict[str, Any]:
     return {}
 
@@ -167,7 +173,7 @@ def _answer(report: HealthReport) -> A2aAnswer:
     lines = [f"- {state.provider}: {state.state}, last failure {state.last_failure or 'unknown'}" for state in degraded]
     text = "\n".join(
         [
-            f"The hub is {report.status}: up {report.uptime}, {report.requests_24h} requests and {report.errors_24h} errors in 24 hours.",
+            f"The hub is {report.status}: up {report.uptime}, {_day(report)} in 24 hours.",
             *lines,
         ]
     )

@@ -107,9 +107,9 @@ class Sqlite:
         raw = sqlite3.connect(new, isolation_level=None, check_same_thread=False)
         link = Link(cast("Raw", raw), self.dialect, writer=True)
         try:
-            raw.execute(f"PRAGMA application_id={APPLICATION_ID:d}")
-            # Before the first table, or it has no effect: lets the file shrink without being written anew (REL-24).
+            # Before anything is written, or it has no effect: lets the file shrink without being written anew (REL-24).
             raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            raw.execute(f"PRAGMA application_id={APPLICATION_ID:d}")
             schema.ensure(link)
         finally:
             raw.close()

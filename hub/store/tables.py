@@ -88,7 +88,7 @@ class Usage(Base, table=True):
     # Each index is paid for with every request. Reports go by time and by sums; the other two hold only rows that differ from most.
     __table_args__ = (
         Index(None, "session", "at", sqlite_where=text("session <> ''"), postgresql_where=text("session <> ''")),
-        Index(None, "outcome", "at", sqlite_where=text("outcome <> 'ok'"), postgresql_where=text("outcome <> 'ok'")),
+        Index(None, "at", "outcome", sqlite_where=text("outcome <> 'ok'"), postgresql_where=text("outcome <> 'ok'")),
     )
     id: str = Field(primary_key=True, sa_type=Text)
     request_id: str = Field(sa_type=Text)

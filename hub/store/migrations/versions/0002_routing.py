@@ -20,7 +20,7 @@ _ADDED = {
     "usage": {"combo": "", "step": "", "source": "upstream", "session": ""},
 }
 #: Indexes of what few rows have.
-_PARTIAL = {"session": "session <> ''", "outcome": "outcome <> 'ok'"}
+_PARTIAL = {("session", "at"): "session <> ''", ("at", "outcome"): "outcome <> 'ok'"}
 _TABLES = ("documents", "state", "spend", "holds", "processes", "usage_hours", "usage_days", "latency_hours", "replays", "responses")
 
 
@@ -40,8 +40,8 @@ def downgrade() -> None:
     """Undo; combos, budgets, policies and everything learned are lost."""
     for table in reversed(_TABLES):
         op.drop_table(table)
-    for column in _PARTIAL:
-        op.drop_index(f"ix_usage_{column}_at", "usage")
+    for columns in _PARTIAL:
+        op.drop_index(f"ix_usage_{'_'.join(columns)}", "usage")
     op.create_index(op.f("ix_usage_key_id_at"), "usage", ["key_id", "at"])
     for table, columns in _ADDED.items():
         with op.batch_alter_table(table) as batch:
@@ -96,9 +96,9 @@ def _sums() -> None:
     )
     # Sums answer what this index was for, and it cost half as much again as the row.
     op.drop_index("ix_usage_key_id_at", "usage")
-    for column, words in _PARTIAL.items():
+    for columns, words in _PARTIAL.items():
         op.create_index(
-            op.f(f"ix_usage_{column}_at"), "usage", [column, "at"], sqlite_where=sa.text(words), postgresql_where=sa.text(words)
+            op.f(f"ix_usage_{'_'.join(columns)}"), "usage", list(columns), sqlite_where=sa.text(words), postgresql_where=sa.text(words)
         )
 
 
