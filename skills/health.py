@@ -110,7 +110,7 @@ def _limits(ctx: Context) -> list[LimitState]:
                     provider=connection.provider,
                     connection=connection.name,
                     rpm=window.limit,
-                    current_usage=used,
+                    current_usage=round(used),
                     is_limited=window.remaining <= 0,
                 )
             )
