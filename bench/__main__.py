@@ -7,6 +7,7 @@ out. Budgets are those of the performance reference; a missed one is marked, nev
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 from bench.dispatch import dispatch
 from bench.load import NUMBER, Request, cost, cpu_ns, rss_mib
 from bench.servers import EVENTS
+from bench.usage import measure as measure_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -225,9 +227,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds, the lowest counts")
     parser.add_argument("--scale", type=float, default=1.0, help="fraction of the requests, for a quick look")
+    parser.add_argument("--usage-rows", type=int, default=10_000_000, help="rows of the usage table in the usage part; 0 leaves it out")
     parser.add_argument("--out", type=Path, help="file to write the table to")
     options = parser.parse_args()
     lines = [f"{'case':28}{'CPU us':>10}{'ratio':>8}{'aim':>8}", *measure(options.rounds, options.scale)]
+    if options.usage_rows:
+        lines += ["", f"usage over {options.usage_rows:,} rows", *asyncio.run(measure_usage(options.usage_rows))]
     print("\n".join(lines))
     if options.out:
         options.out.write_text("\n".join(lines) + "\n")

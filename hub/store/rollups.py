@@ -6,6 +6,7 @@ that they cost the same for ten million requests as for ten thousand.
 
 from __future__ import annotations
 
+from operator import add as add_up
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,23 +45,25 @@ _FACTS = itemgetter(*(columns.USAGE.index(name) for name in ("key_name", "outcom
 def add(link: Link, rows: Iterable[Sequence[Any]]) -> None:
     """Add usage rows (in the order of :data:`columns.USAGE`) to the sums of their hours and days. Each row may be added once."""
     hours: dict[tuple[Any, ...], list[Any]] = {}
-    days: dict[tuple[Any, ...], list[Any]] = {}
     for row in rows:
-        at, place = row[_AT], _PLACE(row)
+        at = row[_AT]
         name, outcome, fallbacks, cost, *amounts = _FACTS(row)
-        counts = (1, outcome == "error", outcome == "cancelled", fallbacks, cost is None, cost or 0.0, *amounts)
-        for sums, unit in ((hours, HOUR_MS), (days, DAY_MS)):
-            key = (at // unit, *place)
-            held = sums.get(key)
-            if held is None:
-                sums[key] = [name, *map(int, counts[:5]), *counts[5:], at]
-            else:
-                held[0] = name
-                held[1:-1] = [old + more for old, more in zip(held[1:-1], counts, strict=True)]
-                held[-1] = max(held[-1], at)
+        sums = [1, int(outcome == "error"), int(outcome == "cancelled"), fallbacks, int(cost is None), cost or 0.0, *amounts]
+        _take(hours, (at // HOUR_MS, *_PLACE(row)), name, sums, at)
+    days: dict[tuple[Any, ...], list[Any]] = {}
+    for key, (name, *sums, last) in hours.items():
+        _take(days, (key[0] // 24, *key[1:]), name, sums, last)
     # In order, so that two processes that add to the same sums wait for one another and not in a ring.
     link.many(_UPSERTS["hour"], [(*key, *hours[key]) for key in sorted(hours)])
     link.many(_UPSERTS["day"], [(*key, *days[key]) for key in sorted(days)])
+
+
+def _take(sums: dict[tuple[Any, ...], list[Any]], key: tuple[Any, ...], name: str, counts: list[Any], last: int) -> None:
+    held = sums.get(key)
+    if held is None:
+        sums[key] = [name, *counts, last]
+    else:
+        sums[key] = [name, *map(add_up, held[1:-1], counts), max(held[-1], last)]
 
 
 class Piece(NamedTuple):

@@ -240,6 +240,11 @@ def _spans(link: Link, where: Mapping[str, Any], since: int, until: int | None, 
     last = 2**40 if until is None else until // rollups.HOUR_MS
     query = f"SELECT hour FROM usage_hours WHERE {words} GROUP BY hour ORDER BY hour DESC LIMIT ?"  # noqa: S608 - constant identifiers
     hours = [row["hour"] for row in link.run(query, max(0, since) // rollups.HOUR_MS, last, *known.values(), most)]
+    return _runs(hours, since, until)
+
+
+def _runs(hours: list[int], since: int, until: int | None) -> list[tuple[int, int | None]]:
+    """Hours, the latest first, as the spans of time that they make up within a window."""
     spans: list[tuple[int, int | None]] = []
     for hour in hours:
         low, high = max(since, hour * rollups.HOUR_MS), (hour + 1) * rollups.HOUR_MS
