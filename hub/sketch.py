@@ -37,12 +37,11 @@ class Sketch:
 
     def add(self, value: float) -> None:
         """Take in one number; a negative one counts as 0."""
-        if value > MOST:
-            value = MOST
-        elif value < 0:
-            value = 0
-        # int() cuts off; one more is the ceiling of all but whole powers, which may be in either bucket.
-        bucket = int(_log(value) * _SCALE) + 1 if value > 1 else 0 if value else _ZERO
+        value = MOST if value > MOST else 0 if value < 0 else value
+        self.add_known(value, bucket_of(value))
+
+    def add_known(self, value: float, bucket: int) -> None:
+        """Take in a number within range whose :func:`bucket_of` is known, when several sketches take the same one."""
         buckets = self._buckets
         buckets[bucket] = buckets.get(bucket, 0) + 1
         self.count += 1
@@ -121,6 +120,12 @@ class Sketch:
         if not made.count:
             made.low = math.inf
         return made
+
+
+def bucket_of(value: float) -> int:
+    """The bucket of a number from 0 to :data:`MOST`."""
+    # int() cuts off; one more is the ceiling of all but whole powers, which may be in either bucket.
+    return int(_log(value) * _SCALE) + 1 if value > 1 else 0 if value else _ZERO
 
 
 def merged(sketches: Iterable[Sketch]) -> Sketch:

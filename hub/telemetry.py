@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hub.sketch import Sketch
+from hub.sketch import MOST, Sketch, bucket_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_HOURS = 24
+_LONGEST = int(MOST)
 #: Minutes that reports can look back.
 MINUTES = 60
 #: Callers choose model names, so what is kept by model has a limit; a model beyond it is counted with its provider.
@@ -72,15 +73,27 @@ class Cell:
         self.ttft = Sketch()
         self.resolve = Sketch()
 
-    def answered(self, latency: float, ttft: float | None, output: int) -> None:
-        """A call was answered."""
+    def answered(self, other: Cell, latency: int, ttft: int | None, output: int) -> None:
+        """A call was answered; noted here and in another cell, with the buckets looked up once."""
+        if not 0 <= latency <= _LONGEST:
+            latency = min(max(latency, 0), _LONGEST)
+        bucket = bucket_of(latency)
+        self.latency.add_known(latency, bucket)
+        other.latency.add_known(latency, bucket)
         self.requests += 1
-        self.latency.add(latency)
+        other.requests += 1
         if ttft is not None:
-            self.ttft.add(ttft)
+            if not 0 <= ttft <= latency:
+                ttft = min(max(ttft, 0), latency)
+            bucket = bucket_of(ttft)
+            self.ttft.add_known(ttft, bucket)
+            other.ttft.add_known(ttft, bucket)
         if output:
+            busy = latency - (ttft or 0) or 1
             self.output += output
-            self.busy_ms += round(latency - (ttft or 0)) or 1
+            self.busy_ms += busy
+            other.output += output
+            other.busy_ms += busy
 
     def merge(self, other: Cell) -> None:
         """Take in another cell."""
@@ -225,14 +238,13 @@ class Telemetry:
             waited = latency - attempts[-1].latency_ms
             if waited > 0:
                 latency -= waited
-                ttft = None if ttft is None else max(0, ttft - waited)
+                ttft = None if ttft is None else ttft - waited
             self._place(row.provider).resolve.add(attempts[0].started_at - row.at)
         self._worked(row.provider, row.model, row.connection_id, latency, ttft, row.usage.output)
 
     def _worked(self, provider: str, model: str, connection_id: str, latency: int, ttft: int | None, output: int) -> None:
-        self._place(provider).answered(latency, ttft, output)
         hours = self._models.get((provider, model)) or self._hours((provider, model), trusted=True)
-        hours.now.answered(latency, ttft, output)
+        self._place(provider).answered(hours.now, latency, ttft, output)
         hours.dirty = True
         hours.newest = self._hour
         counts = self._connections.get(connection_id) or self._connection(connection_id)

@@ -63,7 +63,7 @@ class StoreState(Wire):
 
 
 class HealthReport(Wire):
-    """The hub's state in one call. ``latency_ms`` is of calls answered in the last hour, with their number; counts are null without a database."""
+    """The hub's state in one call. ``latency_ms`` is of the last hour, with its number of calls; counts are null without a database."""
 
     status: str
     uptime: str
