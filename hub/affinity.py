@@ -78,7 +78,10 @@ class Sessions:
 
     def explicit(self, ask: ChatAsk) -> str:
         """The client's own id of its session (a header's, else the body's) as ``ext:…``; empty where it sent none."""
-        return self.clean(ask.hints.session) if ask.hints.session else self.clean(session_in(ask))
+        if ask.hints.session:
+            return self.clean(ask.hints.session)
+        named = ask.raw.session if ask.raw is not None else None
+        return self.clean(session_in(ask) if named is None else named)
 
     def identify(self, ask: ChatAsk) -> str:
         """The effective session id: the client's own, else the fingerprint of the conversation. Reads the body at most once."""

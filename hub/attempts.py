@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hub.affinity import COMBO
 from hub.chat import Usage
 from hub.errors import HubError, UpstreamFailed
 from hub.fallback import rule_for
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from hub.fallback import Rule
     from hub.inflight import InFlight
     from hub.outbound.base import Incoming
-    from hub.plan import Plan
     from hub.prefixes import Prefixes
     from hub.prices import Priced, Prices
+    from hub.query import Plan
     from hub.resilience import Resilience
     from hub.routing.strategy import Option
     from hub.secret import Secret
@@ -133,7 +134,7 @@ class Run:
 
     __slots__ = (
         "_ask", "_began", "_bytes", "_calling", "_counted", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_name",
-        "_option", "_priced", "_probing", "_prompt", "_row", "_slots", "_started", "_watcher", "hold", "usage",
+        "_option", "_pin", "_priced", "_probing", "_prompt", "_row", "_slots", "_started", "_track", "_watcher", "allowed", "hold", "usage",
     )  # fmt: skip
 
     def __init__(self, ledger: Ledger, ask: ChatAsk, ctx: Context) -> None:
@@ -157,7 +158,11 @@ class Run:
         self._current: Attempt | None = None
         self._option: Option | None = None
         self._done = False
+        self._track = True
+        self._pin = ""
+        #: The money held for the call, and the most tokens of output that it was held for.
         self.hold: Hold | None = None
+        self.allowed = 0
         self.usage: Usage | None = None
         caller = ctx.caller
         at = clock.now_ms()
@@ -182,6 +187,36 @@ class Run:
         if plan.combo is not None:
             decision.combo = self._row.combo = plan.name
         self._name = plan.name
+        self._track = plan.config is None or plan.config.track_metrics is not False
+        keeps = plan.combo is not None and plan.combo.context_cache_protection
+        self._pin = COMBO + plan.name if keeps else ""
+
+    @property
+    def combo(self) -> str:
+        """The combo that the request was planned by, empty for none."""
+        return self._row.combo
+
+    @property
+    def provider(self) -> str:
+        """Who was called last."""
+        return self._row.provider
+
+    @property
+    def out_of_credit(self) -> bool:
+        """Whether the last call failed because its account has no credit left."""
+        attempts = self._decision.attempts
+        return bool(attempts) and attempts[-1].kind == FailureKind.CREDIT.value
+
+    def given(self, option: Option) -> Run:
+        """The answer came from a call with rows of its own, to this option."""
+        row = self._row
+        row.provider, row.model, row.connection_id = option.provider, option.model, option.connection.id
+        return self
+
+    def paid(self) -> UsageRow:
+        """The answer was paid for by the calls that made it: write the rows without a cost."""
+        self._write()
+        return self._row
 
     def attempt(self, option: Option) -> Attempt:
         """An upstream call begins."""
@@ -263,6 +298,7 @@ class Run:
     def settle(self, usage: Usage, priced: Priced | None) -> UsageRow:
         """The answer is complete: price it and write the rows."""
         row = self._row
+        self._priced = priced
         row.usage = usage
         if priced is None:
             row.cost, row.price_source = None, "unknown"
@@ -325,7 +361,7 @@ class Run:
         if self._name:
             ledger.board.note(
                 self._name, option.key, ok=False, status=failure.status, latency_ms=self._since(self._started),
-                fallback=len(self._decision.attempts) > 1, model=option.model, provider=option.provider,
+                fallback=len(self._decision.attempts) > 1, model=option.model, provider=option.provider, track=self._track,
             )  # fmt: skip
         reached = fault is None or fault.reached
         return ledger.resilience.failed(option.connection, option.provider, option.model, failure, reached=reached, request=self._counted)
@@ -342,6 +378,8 @@ class Run:
         if session:
             ledger.sessions.pin(session, option.provider, option.connection.id)
             ledger.sessions.answered(session, option.connection.id)
+            if self._pin:
+                ledger.sessions.pin(session, self._pin, option.key)
         if self._ask.chain is not None:
             ledger.prefixes.remember(self._ask.chain, option.connection.id, option.model)
 
@@ -357,6 +395,17 @@ class Run:
         while self._slots:
             self._slots.pop().release()
 
+    def _pay(self, hold: Hold) -> None:
+        """Settle the money that was held with what the call has cost."""
+        row, budgets, priced = self._row, self._ledger.budgets, self._priced
+        if row.outcome == "ok":
+            full = self._ledger.prices.estimate(priced.price, row.usage.prompt, self.allowed) if priced and self.allowed else None
+            budgets.settle(hold, row.cost, full=full)
+        elif self._bytes:
+            budgets.settle(hold, row.cost, complete=False)
+        else:
+            budgets.release(hold)
+
     def _write(self) -> None:
         self._done = True
         row, decision, ledger = self._row, self._decision, self._ledger
@@ -371,11 +420,11 @@ class Run:
         decision.cost, decision.latency_ms = row.cost, row.latency_ms
         self._free()
         if self.hold is not None:
-            ledger.budgets.settle(self.hold, row.cost)
+            self._pay(self.hold)
         if self._name and row.outcome == "ok" and self._option is not None:
             ledger.board.note(
                 self._name, self._option.key, ok=True, status=row.status, latency_ms=row.latency_ms,
-                fallback=row.fallbacks > 0, model=row.model, provider=row.provider,
+                fallback=row.fallbacks > 0, model=row.model, provider=row.provider, track=self._track,
             )  # fmt: skip
         ledger.inflight.end(row)
         ledger.telemetry.note(row, decision.attempts)

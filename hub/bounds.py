@@ -57,6 +57,19 @@ async def affordable(ask: ChatAsk, options: Sequence[Option], targets: Targets, 
     return [bound.option for bound in fits]
 
 
+async def steered(ask: ChatAsk, options: Sequence[Option], targets: Targets, prices: Prices) -> list[Option]:
+    """The options within the budget that the client's header names (``X-OmniRoute-Budget``, US dollars).
+
+    Where none is, the cheapest one, or with ``X-OmniRoute-Budget-Fallback: strict`` BudgetExceeded.
+    """
+    budget = ask.hints.budget or 0.0
+    known = await bounds(ask, options, targets, prices, prompt=ask.prompt_tokens())
+    fits = [bound.option for bound in known if bound.most <= budget]
+    if not fits and ask.hints.budget_fallback == "strict":
+        raise _refusal(budget, known, fixed=True)
+    return fits or [bound.option for bound in sorted(known, key=lambda bound: bound.most)[:1]] or list(options)
+
+
 async def bounds(ask: ChatAsk, options: Sequence[Option], targets: Targets, prices: Prices, *, prompt: int) -> list[Bound]:
     """The bounds of the options whose price is known, in their order. ``prompt`` is the length of the prompt in tokens."""
     found: list[Bound] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from hub.ask import ChatAsk
-from hub.plan import require_allowed
+from hub.query import require_allowed
 from hub.reshape import cap_tokens
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hub.chat import Usage
 from hub.errors import BadRequest, HubError, NotConfigured, UpstreamFailed
 from hub.outbound.base import Timeouts
-from hub.plan import Query
 from hub.providers.base import EmbeddingAdapter, LocalAdapter
+from hub.query import Query
 from hub.records import Caller, UsageRow
 
 if TYPE_CHECKING:

@@ -8,38 +8,43 @@ the next target; after it, the stream ends with an error event of the client's d
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace as replaced
 
 from hub.ask import ChatAsk, ChatReply, StreamHead, StreamItem, StreamTail
 from hub.attempts import Run, mask, spoken
-from hub.bounds import affordable, bounds, ceiling, rough_prompt
-from hub.chat import ChatEvent, ChatResponse, Text, Usage
-from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, Unavailable, UpstreamFailed, UpstreamRejected, UpstreamTimeout
+from hub.bounds import affordable, bounds, ceiling, rough_prompt, steered
+from hub.chat import ChatEvent, ChatResponse, Usage
+from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, Unavailable, UpstreamFailed
 from hub.fallback import Next
-from hub.flow import Patience, Refused, pass_through, translate
+from hub.flow import Passed, Patience, Refused, pass_through, translate
 from hub.outbound.base import OutboundError, Timeouts
-from hub.plan import Query
 from hub.providers.base import Failure, FailureKind, LocalAdapter
-from hub.reshape import cap_tokens, keep_tools, with_system
-from hub.routing.pattern import compiled
+from hub.query import Query, fits
+from hub.reshape import cap_tokens
+from hub.routing.scoring import MODES
 from hub.throttle import Limits, limits_for
+from hub.together import Together
+from hub.tries import Finish, Tries, failure_of, given_stream, given_whole, rejected, require_content, shaped, upstream_error
 from hub.waiting import Line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 
     from hub.attempts import Ledger
+    from hub.clock import Clock
     from hub.context import Context
-    from hub.fallback import Rule
     from hub.outbound.base import Incoming
     from hub.outbound.client import Outbound
-    from hub.plan import Plan, Planner
-    from hub.preferences import Profile, RequestQueue
+    from hub.plan import Planner
+    from hub.preferences import Preferences, Profile
     from hub.prices import Prices
     from hub.providers.base import Adapter, Prepared, Target
+    from hub.query import Plan
     from hub.quota import Quotas
     from hub.routing.strategy import Option
     from hub.senses import Senses
@@ -54,9 +59,7 @@ class _Opened:
 
     __slots__ = ("adapter", "incoming", "lossless", "prepared", "strict", "target")
 
-    def __init__(
-        self, adapter: Adapter, target: Target, incoming: Incoming, prepared: Prepared, *, lossless: bool, strict: bool
-    ) -> None:
+    def __init__(self, adapter: Adapter, target: Target, incoming: Incoming, prepared: Prepared, *, lossless: bool, strict: bool) -> None:
         self.adapter = adapter
         self.target = target
         self.incoming = incoming
@@ -81,7 +84,7 @@ class ChatEngine:
         quotas: Quotas,
         senses: Senses,
         throttle: Throttle,
-        queue: Callable[[], RequestQueue],
+        preferences: Callable[[], Preferences],
         profile: Callable[[str], Profile],
         waiting: Waiting,
         settings: Settings,
@@ -96,19 +99,38 @@ class ChatEngine:
         self._quotas = quotas
         self._senses = senses
         self._throttle = throttle
-        self._queue = queue
+        self._preferences = preferences
         self._profile = profile
         self._waiting = waiting
         self._timeouts = Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout)
         self._attempts = settings.attempt_limit
         self._seconds = settings.request_seconds
         self._turn = 0
+        self._together = Together(self)
+        self.whole = Finish(self._whole, given_whole)
+        self._streamed = Finish(self._flowing, given_stream)
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that everything here goes by."""
+        return self._ledger.clock
+
+    def first(self, model: str, ctx: Context) -> Option | None:
+        """The first target of a model now, None where it leads nowhere or nobody can be tried."""
+        try:
+            return self.planner.plan(Query(model=model, caller=ctx.caller, admitted=True)).options[0]
+        except HubError:
+            return None
+
+    def begin(self, ask: ChatAsk, ctx: Context) -> Run:
+        """The record of a call on the way."""
+        return self._ledger.begin(ask, ctx)
 
     async def complete(self, ask: ChatAsk, ctx: Context) -> ChatReply:
         """Answer a request as a whole. Raises HubError; usage and decision are recorded either way."""
         run = self._ledger.begin(ask, ctx)
         try:
-            return await self._served(ask, ctx, run, self._whole)
+            return await self._served(ask, ctx, run, self.whole)
         except BaseException as error:
             run.failed(error)
             raise
@@ -121,7 +143,7 @@ class ChatEngine:
         """
         run = self._ledger.begin(ask, ctx)
         try:
-            async with aclosing(await self._served(ask, ctx, run, self._flowing)) as flow:
+            async with aclosing(await self._served(ask, ctx, run, self._streamed)) as flow:
                 async for item in flow:
                     yield item
         except BaseException as error:
@@ -130,21 +152,53 @@ class ChatEngine:
         finally:
             await run.close()
 
-    async def _served(self, ask: ChatAsk, ctx: Context, run: Run, finish: Callable[..., Any]) -> Any:
-        """Plan and try; when everybody is out of action for a moment, wait for the first to return and look again."""
+    async def _served(self, ask: ChatAsk, ctx: Context, run: Run, finish: Finish) -> Any:
+        """Plan and try; when everybody is out of action for a moment, wait for the first to return and look again.
+
+        What fails for good goes once to the model that the owner named for such cases.
+        """
         line = Line(ask.model)
+        rescued = False
         while True:
             try:
                 plan = await self._planned(ask, ctx, run)
-                shaped = _shaped(ask, plan)
-                if ask.budget is not None:
-                    plan = replace(plan, options=await affordable(shaped, plan.options, self._targets, self._prices))
-                if self._ledger.budgets.limited(ctx.caller.key_id):
-                    plan, shaped = await self._held(plan, shaped, run, ctx)
-                return await self._first_success(plan, shaped, run, finish)
-            except _Passed as error:
-                if not await self._waiting.pause(error.shown, line):
-                    raise error.shown from None
+                return await self.run(plan, shaped(ask, plan), run, ctx, finish)
+            except Passed as error:
+                if await self._waiting.pause(error.shown, line):
+                    continue
+                shown = error.shown
+            except UpstreamFailed as error:
+                shown = error
+            model = "" if rescued else self._instead(ask, run, shown, ctx)
+            if not model:
+                raise shown
+            ask, rescued = ask.reshaped(replaced(ask.request(), model=model)), True
+
+    def _instead(self, ask: ChatAsk, run: Run, error: HubError, ctx: Context) -> str:
+        """The model that a request goes to once all has failed; empty where there is none for such a failure (routing.md 1.1, 1.9)."""
+        preferences = self._preferences()
+        if run.combo:
+            model = preferences.global_fallback_model if error.status in (502, 503) else ""
+        else:
+            model = preferences.emergency_fallback_model if run.out_of_credit else ""
+            if model and ask.request().tools:
+                return ""
+        allowed = ctx.caller.allowed_models
+        return model if model and model != ask.model and (not allowed or fits(model, allowed)) else ""
+
+    async def run(self, plan: Plan, ask: ChatAsk, run: Run, ctx: Context, finish: Finish) -> Any:
+        """Run a plan within what it may cost: its options by turns, or all together for a fusion or a pipeline."""
+        if plan.mode != "fallback" and len(plan.options) > 1:
+            plan, ask, response = await self._together.last(plan, ask, ctx)
+            if response is not None:
+                return finish.given(response, run.given(plan.options[0]))
+        if ask.budget is not None:
+            plan = replace(plan, options=await affordable(ask, plan.options, self._targets, self._prices))
+        if ask.hints.budget is not None:
+            plan = replace(plan, options=await steered(ask, plan.options, self._targets, self._prices))
+        if self._ledger.budgets.limited(ctx.caller.key_id):
+            plan, ask = await self._held(plan, ask, run, ctx)
+        return await self._first_success(plan, ask, run, finish)
 
     async def _planned(self, ask: ChatAsk, ctx: Context, run: Run) -> Plan:
         hints = ask.hints
@@ -159,13 +213,16 @@ class ChatEngine:
             all_tags=hints.all_tags,
             ask=ask,
             direct=ask.direct,
+            pack=MODES.get(hints.mode, ""),
+            tier=self._ledger.budgets.tier(ctx.caller.key_id),
+            admitted=True,
         )
         for provider, model in self.planner.unpriced(query):
             await self._prices.lookup(provider, model)
         try:
             plan = self.planner.plan(query)
         except (RateLimited, Unavailable) as error:
-            raise _Passed(error) from error
+            raise Passed(error) from error
         run.planned(plan)
         return plan
 
@@ -181,59 +238,69 @@ class ChatEngine:
             first = plan.options[0]
             run.hold = await self._ledger.budgets.hold(ctx.caller.key_id, most, group=f"{first.provider}/{first.model}", least=least)
         hold = run.hold
+        if not known:
+            return plan, ask
         fits = [bound for bound in known if bound.least <= hold.granted]
         if hold.degrade:
             fits.sort(key=lambda bound: bound.most)
+        run.allowed = max(bound.wanted for bound in fits)
         if most is not None and hold.granted < most:
-            limit = min(ceiling(bound, hold.granted, self._prices) for bound in fits)
+            run.allowed = limit = min(ceiling(bound, hold.granted, self._prices) for bound in fits)
             ask = ask.reshaped(cap_tokens(ask.request(), limit))
         return replace(plan, options=[bound.option for bound in fits]), ask
 
-    async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, finish: Callable[..., Any]) -> Any:
+    async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, finish: Finish) -> Any:
         """Try the plan's options until one answers; raise the last real upstream error when none does.
 
-        Raises _Passed when nobody could be tried: the error then says when to come back.
+        Raises Passed when nobody could be tried: the error then says when to come back.
         """
-        tries = _Tries(plan)
-        for option in self._turns(plan, tries):
-            if tries.count and (run.elapsed() > self._seconds or tries.count >= self._attempts):
+        tries = Tries(plan)
+        while True:
+            for option in self._turns(plan, tries):
+                if tries.count and (run.elapsed() > self._seconds or tries.count >= self._attempts):
+                    break
+                tries.count += 1
+                attempt = run.attempt(option)
+                try:
+                    await self._place(option, plan, run)
+                    return await finish.opened(await self._opened(option, ask, plan), ask, run)
+                except (RateLimited, Refused, OutboundError, UpstreamFailed) as error:
+                    tries.last, failure, fault = failure_of(error)
+                    rule = run.refused(attempt, failure, fault=fault)
+                if rule.next is Next.STOP:
+                    raise tries.last
+                tries.note(option, rule, self._senses.context(option) if rule.next is Next.LARGER else None)
+            if not await self._another_round(plan, tries, run):
                 break
-            tries.count += 1
-            attempt = run.attempt(option)
-            try:
-                await self._place(option, plan, run)
-                opened = await self._open(ask, self._target(option), plan)
-                return await finish(opened, ask, run)
-            except RateLimited as error:  # no place came free in time
-                tries.last = error
-                rule = run.refused(attempt, Failure(FailureKind.CONFIG, error.status, error.message, code=error.code))
-            except Refused as refused:
-                tries.last = refused.error
-                rule = run.refused(attempt, refused.failure)
-            except OutboundError as error:
-                tries.last = _upstream_error(error)
-                failure = Failure(FailureKind.NETWORK, error.status, error.message, code=error.fault.value)
-                rule = run.refused(attempt, failure, fault=error)
-            except UpstreamFailed as error:
-                tries.last = error
-                rule = run.refused(attempt, Failure(FailureKind.SERVER, error.status, error.message, code=error.code))
-            if rule.next is Next.STOP:
-                break
-            tries.note(option, rule, self._senses.context(option) if rule.next is Next.LARGER else None)
         if tries.last is None:
             words = "the connection had failed and another request is trying it now; try again in a moment"
-            raise _Passed(RateLimited(words, retry_after=1))
+            raise Passed(RateLimited(words, retry_after=1))
         raise tries.last
 
-    def _turns(self, plan: Plan, tries: _Tries) -> Iterator[Option]:
+    async def _another_round(self, plan: Plan, tries: Tries, run: Run) -> bool:
+        """Whether a combo's targets that failed in passing get another try, once all have been tried and its pause is over.
+
+        Going on to the next target at once, and back to the first only then, answers sooner than trying one target again and again.
+        """
+        config = plan.config
+        if config is None or not tries.again or tries.round >= (config.max_retries or 0) or tries.count >= self._attempts:
+            return False
+        pause = (config.retry_delay_ms or 0) / 1000
+        if run.elapsed() + pause > self._seconds:
+            return False
+        await asyncio.sleep(pause)
+        tries.turn()
+        return True
+
+    def _turns(self, plan: Plan, tries: Tries) -> Iterator[Option]:
         """The plan's options that may be called when their turn comes; if none may, one whose failure a retry may survive."""
         resilience = self._ledger.resilience
         passed_over: Option | None = None
-        for option in plan.options:
+        for option in tries.options:
             if tries.too_small(self._senses.context(option) if tries.window else None, option):
                 continue
             block = None if resilience.quiet else resilience.blocked(option.connection, option.provider, option.model)
-            if resilience.admit(option.connection, option.provider, option.model, last_resort=plan.last_resort):
+            if resilience.admit(option.connection, option.provider, option.model, last_resort=plan.last_resort or tries.round > 0):
                 yield option
             elif passed_over is None and block is not None and block.soft:
                 passed_over = option
@@ -242,7 +309,7 @@ class ChatEngine:
 
     async def _place(self, option: Option, plan: Plan, run: Run) -> None:
         """A place in the connection's queue, and at the gate of a combo that bounds the calls to one target."""
-        rules, queue = option.connection.rules, self._queue()
+        rules, queue = option.connection.rules, self._preferences().resilience_settings.request_queue
         if rules.max_concurrent or rules.rate_limit or queue.auto_enable_api_key_providers:
             limits = limits_for(rules, queue, self._profile(option.provider))
             if limits is not None:
@@ -263,6 +330,18 @@ class ChatEngine:
             failure = Failure(FailureKind.CONFIG, error.status, error.message, code=error.code)
             raise Refused(failure, NotConfigured(error.message, field=error.field)) from error
 
+    async def _opened(self, option: Option, ask: ChatAsk, plan: Plan) -> _Opened:
+        """Call an option; where its connection has several keys, one that is refused makes way for the next."""
+        connection = option.connection
+        for _ in connection.extra_secrets:
+            target = self._target(option)
+            try:
+                return await self._open(ask, target, plan)
+            except Refused as refused:
+                if refused.failure.kind is not FailureKind.AUTH or self._targets.refused(connection, target.secret):
+                    raise
+        return await self._open(ask, self._target(option), plan)
+
     async def _open(self, ask: ChatAsk, target: Target, plan: Plan) -> _Opened:
         adapter = self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]
         lossless = ask.raw is not None and ask.raw.dialect == adapter.dialect
@@ -273,7 +352,7 @@ class ChatEngine:
             outgoing.timeouts = replace(self._timeouts, first_byte=plan.config.timeout_ms / 1000)
         local = self._local.get(adapter.name)
         incoming = await (local.answer(outgoing) if local is not None else self._outbound.send(outgoing))
-        self._quotas.observe(target.connection_id, incoming.headers, self._ledger.clock.now_ms())
+        self._quotas.observe(target.connection_id, incoming.headers, self._ledger.clock.now_ms(), model=target.model)
         if incoming.status >= 300:
             raise await self._refusal(adapter, target, incoming)
         return _Opened(adapter, target, incoming, prepared, lossless=lossless, strict=plan.config is not None)
@@ -282,7 +361,7 @@ class ChatEngine:
         body = mask(await incoming.read(), target.secret)
         failure = adapter.classify(incoming.status, incoming.headers, body)
         content_type = next((value.decode("latin-1") for name, value in incoming.headers if name == b"content-type"), "")
-        error = _rejected(failure, target, body, content_type)
+        error = rejected(failure, target, body, content_type)
         return Refused(failure, error)
 
     async def _whole(self, opened: _Opened, ask: ChatAsk, run: Run) -> ChatReply:
@@ -293,12 +372,12 @@ class ChatEngine:
         if opened.lossless:
             usage = adapter.usage_of(body)
             if opened.strict and (usage is None or not usage.output):
-                _require_content(adapter.parse(body, target))
+                require_content(adapter.parse(body, target))
         else:
             response = adapter.parse(body, target)
             usage = response.usage
             if opened.strict:
-                _require_content(response)
+                require_content(response)
         run.first_byte()
         if usage is None:
             usage = Usage(input=ask.prompt_tokens(), output=max(1, len(body) // 4), estimated=True)
@@ -335,77 +414,5 @@ class ChatEngine:
             async for item in flow:
                 yield item
         except OutboundError as error:
-            raise _upstream_error(error) from error
+            raise upstream_error(error) from error
         yield StreamTail(run.finished())
-
-
-class _Passed(Exception):
-    """Nobody could be tried; ``shown`` is what the client gets when nothing changes by waiting."""
-
-    def __init__(self, shown: HubError) -> None:
-        super().__init__(shown.message)
-        self.shown = shown
-
-
-class _Tries:
-    """What the tries of one plan have shown so far."""
-
-    __slots__ = ("count", "last", "small", "window")
-
-    def __init__(self, plan: Plan) -> None:
-        self.count = 0
-        self.last: HubError | None = None
-        #: The window in tokens that was too small, and the models that have it.
-        self.window = 0
-        self.small: set[tuple[str, str]] = set()
-
-    def note(self, option: Option, rule: Rule, context: int | None) -> None:
-        """A try failed and another may help."""
-        if rule.next is Next.LARGER:
-            self.small.add((option.provider, option.model))
-            self.window = max(self.window, context or 1)
-
-    def too_small(self, context: int | None, option: Option) -> bool:
-        """Whether a request that was too long for another model is so for this one: its window is known and no larger."""
-        if not self.window:
-            return False
-        return (option.provider, option.model) in self.small or (context is not None and context <= self.window)
-
-
-_pattern = lru_cache(maxsize=256)(compiled)
-
-
-def _shaped(ask: ChatAsk, plan: Plan) -> ChatAsk:
-    """The ask as the plan's combo wants it: its system message, and only the tools it lets through."""
-    combo = plan.combo
-    if combo is None or not (combo.system_message or combo.tool_filter_regex):
-        return ask
-    request = ask.request()
-    if combo.system_message:
-        request = with_system(request, combo.system_message)
-    if combo.tool_filter_regex:
-        request = keep_tools(request, _pattern(combo.tool_filter_regex))
-    return ask.reshaped(request)
-
-
-def _require_content(response: ChatResponse) -> None:
-    """Raise UpstreamFailed for an answer with nothing in it: no text, no call of a tool, no refusal (routing.md 2.5)."""
-    if not any(not isinstance(part, Text) or part.text for choice in response.choices for part in choice.parts):
-        raise UpstreamFailed("the provider answered with nothing", code="empty_content")
-
-
-def _rejected(failure: Failure, target: Target, body: bytes, content_type: str) -> UpstreamFailed:
-    words = f"{target.provider.name} answered {failure.status}: {failure.message}"
-    return UpstreamRejected(
-        words,
-        upstream_status=failure.status,
-        body=body,
-        content_type=content_type,
-        code=failure.code or None,
-        retry_after=failure.retry_after,
-    )
-
-
-def _upstream_error(error: OutboundError) -> UpstreamFailed:
-    kind = UpstreamTimeout if error.status == 504 else UpstreamFailed
-    return kind(error.message, code=error.fault.value)

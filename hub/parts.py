@@ -20,7 +20,7 @@ from hub.events import Events
 from hub.inflight import InFlight
 from hub.limits import Limits
 from hub.outbound.client import Outbound
-from hub.plan import Planner, Query
+from hub.plan import Planner
 from hub.policies import Policies
 from hub.policy import Policy
 from hub.preferences import PreferenceStore
@@ -29,6 +29,7 @@ from hub.pricebook import PriceBook
 from hub.prices import Prices
 from hub.providers.base import Adapter
 from hub.providers.catalog import Catalog
+from hub.query import Query
 from hub.quota import Quotas
 from hub.registry import Skills, load
 from hub.resilience import Resilience
@@ -208,7 +209,7 @@ class Parts:
             ledger=self.ledger,
             senses=self.senses,
             throttle=self.throttle,
-            queue=lambda: self._preferred().resilience_settings.request_queue,
+            preferences=self._preferred,
             profile=self.catalog.profile,
             waiting=Waiting(lambda: self._preferred().resilience_settings.wait_for_cooldown),
             settings=self.settings,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from hub.errors import Forbidden, NotConfigured, RateLimited, Unavailable
+from hub.affinity import COMBO
+from hub.errors import NotConfigured, RateLimited, Unavailable
+from hub.query import Plan, Query, require_allowed
 from hub.records import Candidate, Level
 from hub.roots import AUTO, Leaf
 from hub.routing.intent import task_of
@@ -22,65 +23,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from hub.affinity import Sessions
-    from hub.ask import ChatAsk
     from hub.clock import Clock
     from hub.comboboard import ComboBoard
     from hub.preferences import Preferences
     from hub.quota import Quotas
-    from hub.records import Caller
     from hub.resilience import Block, Resilience
     from hub.roots import Group, Root, Roots
-    from hub.routing.combo import Combo, ComboConfig
     from hub.routing.resolve import Resolution
-    from hub.routing.strategy import Mode, Strategy
+    from hub.routing.strategy import Strategy
     from hub.senses import Senses
 
 _MOST_KEPT = 1024
 #: How many options a refusal names.
 _MOST_TOLD = 20
-
-
-@dataclass(slots=True)
-class Plan:
-    """The targets of one request: ``options`` in the order they are tried, ``candidates`` with all that were looked at.
-
-    ``levels`` are the orders that strategies made, each with what it knew. ``last_resort`` says that its one option is out of action, and
-    tried only because nothing else is left. Requests that find the same state share a plan, so nobody changes one.
-    """
-
-    resolution: Resolution
-    strategy: str
-    options: list[Option]
-    candidates: list[Candidate]
-    order: list[int]
-    last_resort: bool = False
-    levels: list[Level] = field(default_factory=list[Level])
-    mode: Mode = "fallback"
-    name: str = ""
-    combo: Combo | None = None
-    config: ComboConfig | None = None
-
-
-@dataclass(slots=True)
-class Query:
-    """What a plan is asked for. ``peek`` makes one without counting a turn, for simulations; ``direct`` reads the model as no combo."""
-
-    model: str
-    caller: Caller
-    strategy: str = ""
-    connection_id: str = ""
-    needs: frozenset[str] = frozenset()
-    session: str = ""
-    tags: tuple[str, ...] = ()
-    all_tags: bool = False
-    ask: ChatAsk | None = None
-    peek: bool = False
-    direct: bool = False
-
-    @property
-    def plain(self) -> bool:
-        """Whether nothing in the request narrows the choice of connections."""
-        return not (self.connection_id or self.tags or self.caller.limits.connections)
 
 
 @dataclass(slots=True)
@@ -94,6 +49,7 @@ class _Work:
     reasons: list[str]
     blocks: list[Block | None]
     levels: list[Level] = field(default_factory=list[Level])
+    tagged: bool = False
 
 
 @dataclass(slots=True)
@@ -149,7 +105,7 @@ class Planner:
     def unpriced(self, query: Query) -> list[tuple[str, str]]:
         """Models of the query whose price should be looked up before :meth:`plan`, because an order goes by price."""
         kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct)
-        return [] if kept.steady else self._senses.unpriced(kept.all)
+        return [] if kept.steady and not query.tier else self._senses.unpriced(kept.all)
 
     def plan(self, query: Query) -> Plan:
         """The targets of a request, best first.
@@ -158,7 +114,7 @@ class Planner:
         or Unavailable with ``retry_after`` when every one is out of action.
         """
         caller = query.caller
-        if caller.allowed_models:
+        if caller.allowed_models and not query.admitted:
             require_allowed(query.model, caller.allowed_models)
         kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct)
         calm = query.plain and not kept.watched and self._resilience.quiet
@@ -190,7 +146,7 @@ class Planner:
                 words = leaf.reasons[0] if leaf.reasons else f"no connection for {leaf.provider}"
                 candidates.append(Candidate(provider=leaf.provider, model=leaf.model, connection_id="", connection="", excluded=words))
         steady = self._steady(root.group) and all(self._accounts(leaf).steady or len(leaf.options) < 2 for leaf in root.leaves)
-        watched = any(leaf.wanted for leaf in root.leaves) or any(_watched(option) for option in options)
+        watched = any(leaf.wanted for leaf in root.leaves) or any(_watched(option) for option in options) or _chosen(root.group)
         return _Kept(root, options, reasons, candidates, steady, watched)
 
     def _steady(self, group: Group) -> bool:
@@ -223,6 +179,10 @@ class Planner:
         if not usable:
             raise self._exhausted(root, kept.all, work)
         options = self._ordered(root.group, usable, work)
+        if root.combo is not None and root.combo.context_cache_protection:
+            session = self._session(query, wanted=True)
+            pinned = self._sessions.pinned(session, COMBO + root.name) if session else None
+            options.sort(key=lambda option: option.key != pinned)
         candidates = kept.candidates if calm else _told(kept, work.reasons)
         return Plan(
             resolution=root.resolution,
@@ -241,6 +201,8 @@ class Planner:
     def _exclude(self, root: Root, work: _Work) -> None:
         """Add the reasons of the moment to those that always hold."""
         place = 0
+        # Tags that no connection has restrict nothing (routing.md 2.6).
+        work.tagged = bool(work.query.tags) and any(_tagged(option, work.query) for leaf in root.leaves for option in leaf.options)
         for leaf in root.leaves:
             for option in leaf.options:
                 block = None
@@ -249,6 +211,20 @@ class Planner:
                     work.reasons[place] = self._narrowed(option, leaf, work) or (block.reason if block else self._short_of(option, work))
                 work.blocks.append(block)
                 place += 1
+        self._choose(root.group, work)
+
+    def _choose(self, group: Group, work: _Work) -> None:
+        """An ``auto`` name with ``:free`` or ``:pro`` leaves out the other accounts, as long as it has one of its own."""
+        leaves = [item for item in group.items if isinstance(item, Leaf)]
+        only = group.auto.only if group.auto is not None else ""
+        if only:
+            usable = [option for leaf in leaves for option in leaf.options if not work.reasons[work.places[id(option)]]]
+            others = [option for option in usable if not self._senses.within(only, option)]
+            for option in others if len(others) < len(usable) else ():
+                work.reasons[work.places[id(option)]] = f"{group.name} wants other accounts"
+        for item in group.items:
+            if not isinstance(item, Leaf):
+                self._choose(item, work)
 
     def _narrowed(self, option: Option, leaf: Leaf, work: _Work) -> str:
         """Why the request itself does not want an option."""
@@ -259,12 +235,9 @@ class Planner:
         allowed = query.caller.limits.connections
         if allowed and option.connection.id not in allowed:
             return "this key may not use it"
-        if query.tags:
-            have = option.connection.rules.tags
-            found = [tag in have for tag in query.tags]
-            if not (all(found) if query.all_tags else any(found)):
-                return f"it lacks the tags asked for ({', '.join(query.tags)})"
-        return ""
+        if work.tagged and not _tagged(option, query):
+            return f"it lacks the tags asked for ({', '.join(query.tags)})"
+        return _TOO_DEAR[query.tier] if query.tier and not self._senses.within(query.tier, option) else ""
 
     def _short_of(self, option: Option, work: _Work) -> str:
         return self._quotas.preflight(option.connection, option.model, work.now_ms) if _watched(option) else ""
@@ -309,11 +282,21 @@ class Planner:
         if len(options) < 2:
             return options
         ordered = self._by(self._accounts(leaf), options, Moment(work.query.ask, f"@{leaf.provider}", work.now), work, None)
-        session = work.query.session
+        session = self._session(work.query, wanted=not self._accounts(leaf).steady)
         pinned = self._sessions.pinned(session, leaf.provider) if session else None
         if pinned is not None and ordered[0].connection.id != pinned:
             ordered.sort(key=lambda option: option.connection.id != pinned)
         return ordered
+
+    def _session(self, query: Query, *, wanted: bool) -> str:
+        """The request's session. One that the client did not name is told by its words where it is wanted: accounts would else
+        take turns, or a combo keeps conversations where their prompt is cached."""
+        ask = query.ask
+        if query.session or ask is None or query.peek or ask.session or not wanted:
+            return query.session or (ask.session if ask is not None else "")
+        ask.session_id = self._sessions.fingerprint(ask)
+        ask.session = self._sessions.of(query.caller, ask.session_id)
+        return ask.session
 
     def _by(self, strategy: Strategy, options: list[Option], moment: Moment, work: _Work, group: Group | None) -> list[Option]:
         if strategy.steady or len(options) < 2:
@@ -373,6 +356,17 @@ class Planner:
             return auto.task
         return task_of(work.query.ask.last_words()) if work.query.ask is not None else "default"
 
+    def _pack(self, moment: Moment, work: _Work, group: Group | None) -> str:
+        auto = group.auto if group is not None else None
+        return work.query.pack or (auto.pack if auto is not None else "") or (group.config.mode_pack or "" if group is not None else "")
+
+    def _exploration(self, moment: Moment, work: _Work, group: Group | None) -> float:
+        if group is None:
+            return 0.0
+        if group.auto is not None and group.auto.exploration is not None:
+            return group.auto.exploration
+        return group.config.exploration_rate or 0.0
+
     def _tools(self, moment: Moment, work: _Work, group: Group | None) -> bool:
         return work.query.ask is not None and bool(work.query.ask.request().tools)
 
@@ -414,17 +408,27 @@ _NO_FACTS = Facts()
 #: Facts that come from the configuration of a group alone.
 _FACTS: dict[str, Callable[[Group | None], Any]] = {
     "weights": lambda group: group.config.weights.model_dump(by_alias=True) if group and group.config.weights else {},
-    "pack": lambda group: (group.auto.pack if group.auto else "") or group.config.mode_pack or "" if group else "",
     "variant": lambda group: (group.auto.variant if group.auto else "") or group.config.router_strategy or "rules" if group else "rules",
-    "exploration": lambda group: group.config.exploration_rate or 0.0 if group else 0.0,
     "budget_cap": lambda group: group.config.budget_cap if group else None,
 }
 
 
-def require_allowed(model: str, patterns: Sequence[str]) -> None:
-    """Raise Forbidden when a key's list has no pattern that a model string fits."""
-    if not any(fnmatchcase(model, pattern) for pattern in patterns):
-        raise Forbidden(f"this key may not use model {model!r}; its list is {', '.join(patterns)}", field="model")
+#: Why a target is left out while a budget is spent.
+_TOO_DEAR = {
+    "cheap": "the budget is spent, and it lets only cheap models through",
+    "free": "the budget is spent, and it lets only free models through",
+}
+
+
+def _tagged(option: Option, query: Query) -> bool:
+    """Whether a connection has the tags that a request asks for."""
+    found = [tag in option.connection.rules.tags for tag in query.tags]
+    return all(found) if query.all_tags else any(found)
+
+
+def _chosen(group: Group) -> bool:
+    """Whether an ``auto`` name in a tree chooses among accounts."""
+    return (group.auto is not None and bool(group.auto.only)) or any(_chosen(item) for item in group.items if not isinstance(item, Leaf))
 
 
 def _watched(option: Option) -> bool:
@@ -478,4 +482,4 @@ def _scored(candidates: list[Candidate], options: Sequence[Option], places: Mapp
     return made
 
 
-__all__ = ["AUTO", "Plan", "Planner", "Query", "require_allowed"]
+__all__ = ["AUTO", "Planner"]

@@ -18,7 +18,7 @@ from hub.errors import Conflict, HubError
 from hub.fingerprint import Fingerprint, fingerprint
 from hub.idempotency import Execution, Idempotency, Outcome, StoredError, name_of
 from hub.log import logger
-from hub.plan import require_allowed
+from hub.query import require_allowed
 from hub.repeats import Repeats
 
 if TYPE_CHECKING:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 #: How much of a price is input and how much output, where one figure has to do (routing.md 2.4).
 _INPUT_SHARE = 0.6
 _HEALTH = {BreakerState.CLOSED: 1.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPEN: 0.0}
+#: US dollars a million tokens, input and output together, up to which a model counts as cheap.
+_CHEAP = 1.0
 _TIERS = {"ultra": 1.0, "pro": 0.67, "standard": 0.33, "free": 0.0}
 #: An error older than this says nothing of now.
 _TROUBLE_MS = 600_000
@@ -106,6 +108,14 @@ class Senses:
     def healthy(self, option: Option) -> bool:
         """Whether nothing is wrong with an option's provider and connection."""
         return self._health(option, _NOWHERE) >= 1.0 and not option.connection.last_error
+
+    def within(self, tier: str, option: Option) -> bool:
+        """Whether an option is ``free`` (an account or a model that costs nothing), ``cheap`` (or free), or of a ``pro`` account."""
+        account = option.connection.rules.tier
+        if tier == "pro":
+            return account in ("pro", "ultra")
+        price = self._price(option, _NOWHERE)
+        return account == "free" or (price is not None and price <= (_CHEAP if tier == "cheap" else 0.0))
 
     def _price(self, option: Option, moment: Moment) -> float | None:
         priced = self._prices.kept(option.provider, option.model)

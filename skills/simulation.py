@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hub.context import Context
 from hub.errors import NotFound
-from hub.plan import Query
+from hub.query import Query
 from hub.replay import Replay, replay
 from hub.routing.strategy import Option
 from hub.skill import CostClass, Mcp, Rest, skill

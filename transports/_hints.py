@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from hub.ask import Hints
 from hub.errors import BadRequest
+from hub.routing.scoring import MODES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from transports._http import Head
 
@@ -63,12 +64,19 @@ def read(head: Head, endpoint: str) -> Hints:
         repeat_key=wishes.get("repeat_key", ""),
         no_cache=wishes.get("no_cache", "").lower() in _TRUE,
         session=head.session,
-        mode=wishes.get("mode", "").lower(),
+        mode=_word(wishes, "mode", "X-OmniRoute-Mode", MODES),
         budget=_money(wishes.get("budget", "")),
-        budget_fallback=wishes.get("budget_fallback", "").lower(),
+        budget_fallback=_word(wishes, "budget_fallback", "X-OmniRoute-Budget-Fallback", ("cheapest", "strict")),
         effort=wishes.get("effort", "").lower(),
         progress=wishes.get("progress", "").lower() in _TRUE,
     )
+
+
+def _word(wishes: dict[str, str], name: str, header: str, known: Iterable[str]) -> str:
+    word = wishes.get(name, "").lower()
+    if word and word not in known:
+        raise BadRequest(f"{header}: is one of {', '.join(known)}", field=header)
+    return word
 
 
 def _money(text: str) -> float | None:

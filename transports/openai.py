@@ -6,6 +6,8 @@ from contextlib import aclosing
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from hub.ask import ChatAsk, ChatReply, Hints, StreamHead, StreamTail
 from hub.errors import HubError, openai_body
 from transports import _hints
@@ -53,10 +55,11 @@ async def completions(exchange: Exchange) -> None:
 
 def _asked(exchange: Exchange, raw: RawChat) -> ChatAsk:
     head = exchange.head
-    if head.wishes is None and not head.session:
-        return ChatAsk(raw, decode=decode, hints=_PLAIN)
+    hints = _PLAIN if head.wishes is None and not head.session else _hints.read(head, _PATH)
+    if raw.tags:
+        hints = replace(hints, tags=raw.tags, all_tags=raw.all_tags)
     connection = head.wishes.get("connection", "") if head.wishes else ""
-    return ChatAsk(raw, decode=decode, connection=connection, hints=_hints.read(head, _PATH))
+    return ChatAsk(raw, decode=decode, connection=connection, hints=hints)
 
 
 async def _answer(exchange: Exchange, ask: ChatAsk, reply: ChatReply) -> None:
@@ -126,8 +129,8 @@ def _said(ask: ChatAsk, source: str) -> list[tuple[bytes, bytes]]:
         headers.append((b"x-hubroute-source", source.encode()))
         if source == "idempotent":
             headers.append((b"x-omniroute-idempotent", b"true"))
-    if ask.hints.session:
-        headers.append((b"x-omniroute-session-id", b"ext:" + _header(ask.hints.session)))
+    if ask.session_id.startswith("ext:"):
+        headers.append((b"x-omniroute-session-id", ask.session_id.encode()))
     return headers
 
 

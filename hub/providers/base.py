@@ -51,6 +51,8 @@ class RawChat:
     ``max_tokens`` and ``choices`` (OpenAI ``n``) are what it may cost at most, None where the request leaves them open.
     ``headers`` are those of the client's that belong to its dialect (``anthropic-beta``), names in lower case;
     an adapter sends on the ones it knows. ``cacheable`` says that the client asks for one answer at temperature 0.
+    ``session`` is the client's id of its conversation, None where nobody looked for it; ``tags`` restrict the connections to
+    those with any (or ``all_tags`` of them).
     """
 
     dialect: str
@@ -62,6 +64,9 @@ class RawChat:
     choices: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     cacheable: bool = False
+    session: str | None = None
+    tags: tuple[str, ...] = ()
+    all_tags: bool = False
 
 
 @dataclass(slots=True)

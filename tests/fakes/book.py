@@ -9,7 +9,7 @@ from hub.ask import ChatAsk
 from hub.attempts import Ledger, Run
 from hub.chat import ChatRequest, Message, Role, Text
 from hub.context import Context
-from hub.plan import Plan
+from hub.query import Plan
 from hub.prices import Prices
 from hub.providers.catalog import Catalog
 from hub.records import Candidate, Connection, Decision, UsageRow

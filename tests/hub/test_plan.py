@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from hub.errors import AmbiguousModel, BadRequest, Forbidden, NotConfigured, RateLimited, Unavailable, UnknownModel
-from hub.plan import Plan, Planner
+from hub.plan import Planner
+from hub.query import Plan
 from hub.providers.catalog import Catalog, ProviderRow
 from hub.records import Caller, Connection, TestStatus
 from hub.registry import load
