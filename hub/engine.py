@@ -22,6 +22,7 @@ from hub.chat import ChatEvent, ChatResponse, Usage
 from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, Unavailable, UpstreamFailed
 from hub.fallback import Next
 from hub.flow import Passed, Patience, Refused, pass_through, translate
+from hub.handover import Handover
 from hub.outbound.base import OutboundError, Timeouts
 from hub.providers.base import Failure, FailureKind, LocalAdapter
 from hub.query import Query, fits
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from hub.providers.base import Adapter, Prepared, Target
     from hub.query import Plan
     from hub.quota import Quotas
+    from hub.relay import Relay
     from hub.routing.strategy import Option
     from hub.senses import Senses
     from hub.settings import Settings
@@ -87,6 +89,7 @@ class ChatEngine:
         preferences: Callable[[], Preferences],
         profile: Callable[[str], Profile],
         waiting: Waiting,
+        relay: Relay,
         settings: Settings,
     ) -> None:
         self.planner = planner
@@ -106,6 +109,7 @@ class ChatEngine:
         self._attempts = settings.attempt_limit
         self._seconds = settings.request_seconds
         self._turn = 0
+        self._handover = Handover(relay, quotas, ledger.clock, self.complete)
         self._together = Together(self)
         self.whole = Finish(self._whole, given_whole)
         self._streamed = Finish(self._flowing, given_stream)
@@ -178,7 +182,7 @@ class ChatEngine:
         """The model that a request goes to once all has failed; empty where there is none for such a failure (routing.md 1.1, 1.9)."""
         preferences = self._preferences()
         if run.combo:
-            model = preferences.global_fallback_model if error.status in (502, 503) else ""
+            model = preferences.global_fallback_model if error.status >= 500 else ""
         else:
             model = preferences.emergency_fallback_model if run.out_of_credit else ""
             if model and ask.request().tools:
@@ -198,7 +202,7 @@ class ChatEngine:
             plan = replace(plan, options=await steered(ask, plan.options, self._targets, self._prices))
         if self._ledger.budgets.limited(ctx.caller.key_id):
             plan, ask = await self._held(plan, ask, run, ctx)
-        return await self._first_success(plan, ask, run, finish)
+        return await self._first_success(plan, ask, run, ctx, finish)
 
     async def _planned(self, ask: ChatAsk, ctx: Context, run: Run) -> Plan:
         hints = ask.hints
@@ -249,7 +253,7 @@ class ChatEngine:
             ask = ask.reshaped(cap_tokens(ask.request(), limit))
         return replace(plan, options=[bound.option for bound in fits]), ask
 
-    async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, finish: Finish) -> Any:
+    async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, ctx: Context, finish: Finish) -> Any:
         """Try the plan's options until one answers; raise the last real upstream error when none does.
 
         Raises Passed when nobody could be tried: the error then says when to come back.
@@ -263,7 +267,10 @@ class ChatEngine:
                 attempt = run.attempt(option)
                 try:
                     await self._place(option, plan, run)
-                    return await finish.opened(await self._opened(option, ask, plan), ask, run)
+                    shaped = self._handover.before(plan, option, ask, ctx)
+                    answer = await finish.opened(await self._opened(option, shaped, plan), shaped, run)
+                    self._handover.after(plan, option, ask, ctx)
+                    return answer
                 except (RateLimited, Refused, OutboundError, UpstreamFailed) as error:
                     tries.last, failure, fault = failure_of(error)
                     rule = run.refused(attempt, failure, fault=fault)

@@ -32,6 +32,7 @@ from hub.providers.catalog import Catalog
 from hub.query import Query
 from hub.quota import Quotas
 from hub.registry import Skills, load
+from hub.relay import Relay
 from hub.resilience import Resilience
 from hub.retention import Retention
 from hub.roots import Roots
@@ -122,6 +123,7 @@ class Parts:
         self.sessions = Sessions(state, self.clock, ttl_ms=lambda: preferences().session_affinity_ttl_ms)
         self.warm_prefixes = Prefixes(self.clock)
         self.board = ComboBoard(state, self.clock)
+        self.relay = Relay(state, self.clock)
         self.telemetry = Telemetry(self.clock, hours=self.store.latency, state=state)
         self.inflight = InFlight()
         self.retention = Retention(self.store, self.clock, lambda: preferences().retention)
@@ -211,6 +213,7 @@ class Parts:
             throttle=self.throttle,
             preferences=self._preferred,
             profile=self.catalog.profile,
+            relay=self.relay,
             waiting=Waiting(lambda: self._preferred().resilience_settings.wait_for_cooldown),
             settings=self.settings,
         )
@@ -222,6 +225,7 @@ class Parts:
         self.quotas.open()
         self.sessions.open()
         self.board.load()
+        self.relay.load()
         self.limits.open()
         self.preferences.refresh()
         self.store.on_change(self.changed)
@@ -245,6 +249,7 @@ class Parts:
         self.stop()
         while self.on_close:
             await self.on_close.pop()()
+        await self.relay.close()
         await self.outbound.aclose()
         await self.retention.close()
         if self.store.unlocked:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub.affinity import COMBO
 from hub.errors import NotConfigured, RateLimited, Unavailable
+from hub.handover import STRATEGY as RELAY
 from hub.query import Plan, Query, require_allowed
 from hub.records import Candidate, Level
 from hub.roots import AUTO, Leaf
@@ -145,7 +146,11 @@ class Planner:
             if not leaf.options:
                 words = leaf.reasons[0] if leaf.reasons else f"no connection for {leaf.provider}"
                 candidates.append(Candidate(provider=leaf.provider, model=leaf.model, connection_id="", connection="", excluded=words))
-        steady = self._steady(root.group) and all(self._accounts(leaf).steady or len(leaf.options) < 2 for leaf in root.leaves)
+        steady = (
+            not _by_session(root)
+            and self._steady(root.group)
+            and all(self._accounts(leaf).steady or len(leaf.options) < 2 for leaf in root.leaves)
+        )
         watched = any(leaf.wanted for leaf in root.leaves) or any(_watched(option) for option in options) or _chosen(root.group)
         return _Kept(root, options, reasons, candidates, steady, watched)
 
@@ -179,7 +184,7 @@ class Planner:
         if not usable:
             raise self._exhausted(root, kept.all, work)
         options = self._ordered(root.group, usable, work)
-        if root.combo is not None and root.combo.context_cache_protection:
+        if _by_session(root):
             session = self._session(query, wanted=True)
             pinned = self._sessions.pinned(session, COMBO + root.name) if session else None
             options.sort(key=lambda option: option.key != pinned)
@@ -424,6 +429,11 @@ def _tagged(option: Option, query: Query) -> bool:
     """Whether a connection has the tags that a request asks for."""
     found = [tag in option.connection.rules.tags for tag in query.tags]
     return all(found) if query.all_tags else any(found)
+
+
+def _by_session(root: Root) -> bool:
+    """Whether a combo has to know a request's conversation: to keep it where its prompt is cached, or to hand it over."""
+    return root.combo is not None and (bool(root.combo.context_cache_protection) or root.group.strategy == RELAY)
 
 
 def _chosen(group: Group) -> bool:

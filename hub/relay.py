@@ -71,7 +71,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
 class Relay:
     """Keeps hand-overs. ``complete`` writes a summary: it runs one chat and gives the answer's text."""
 
-    def __init__(self, state: State, clock: Clock, complete: Callable[[ChatRequest], Awaitable[str]]) -> None:
+    def __init__(self, state: State, clock: Clock, complete: Callable[[ChatRequest], Awaitable[str]] | None = None) -> None:
         self._state = state
         self._clock = clock
         self._complete = complete
@@ -159,9 +159,12 @@ class Relay:
         until: int,
         complete: Callable[[ChatRequest], Awaitable[str]] | None,
     ) -> None:
+        write = complete or self._complete
+        if write is None:
+            return
         try:
             async with asyncio.timeout(_MOST_SECONDS):
-                text = await (complete or self._complete)(request)
+                text = await write(request)
             self._keep(identity, handoff_of(text, connection_id, messages), until)
         except Exception as error:  # noqa: BLE001 - a background task: logged, and the conversation goes on without
             if len(self._failed) >= _MOST_KEPT:

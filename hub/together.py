@@ -63,6 +63,9 @@ class Together:
         engine = self._engine
         run = engine.begin(ask, ctx)
         one = replace(plan, options=[option], mode="fallback")
+        if plan.mode == "fusion" and plan.config is not None:
+            # Nobody waits for one member of a panel to come back.
+            one.config = plan.config.model_copy(update={"max_retries": 0})
         try:
             run.planned(one)
             reply = await engine.run(one, ask, run, ctx, engine.whole)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from tests.fakes import upstream as faults
-from tests.fakes.hub import Running, running_hub
+from tests.fakes.desk import HI, PLACES, Desk, error, open_desk
 from tests.fakes.upstream import FaultUpstream
 from tests.fakes.vendor import completion, connect, good, stream
 
@@ -23,52 +20,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-HI = [{"role": "user", "content": "Hi"}]
-#: Providers of the catalogue that take any model, each behind an upstream of its own.
-PLACES = ("openrouter", "together", "fireworks")
-
-
-def error(status: int, message: str, **fields: Any) -> faults.Behaviour:
-    return faults.json_answer({"error": {"message": message, **fields}}, status=status)
-
-
-@dataclass
-class Desk:
-    """A hub with three providers behind upstreams of their own, and a client with every right."""
-
-    running: Running
-    client: httpx.AsyncClient
-    upstreams: dict[str, FaultUpstream] = field(default_factory=dict[str, FaultUpstream])
-
-    async def combo(self, name: str, *models: Any, **fields: Any) -> dict[str, Any]:
-        answer = await self.client.post("/api/combos", json={"name": name, "models": list(models), **fields})
-        assert answer.status_code == 201, answer.text
-        return answer.json()
-
-    async def ask(self, model: str, *, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
-        body = {"model": model, "messages": HI, **fields}
-        return await self.client.post("/v1/chat/completions", json=body, headers=headers)
-
-    def counts(self) -> dict[str, int]:
-        return {name: len(upstream.requests) for name, upstream in self.upstreams.items()}
-
-    async def explained(self, answer: httpx.Response) -> dict[str, Any]:
-        found = await self.client.get(f"/api/routing/decisions/{answer.headers['x-request-id']}")
-        assert found.status_code == 200, found.text
-        return found.json()["decision"]
-
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    async with AsyncExitStack() as stack:
-        running = await stack.enter_async_context(running_hub(tmp_path))
-        client = httpx.AsyncClient(base_url=running.url, headers=await running.headers(), timeout=20)
-        made = Desk(running, await stack.enter_async_context(client))
-        for place in PLACES:
-            upstream = await stack.enter_async_context(FaultUpstream())
-            upstream.answer(good())
-            await connect(running, upstream, place)
-            made.upstreams[place] = upstream
+    async with open_desk(tmp_path) as made:
         yield made
 
 
@@ -119,7 +74,7 @@ async def test_a_prompt_that_is_too_long_goes_to_a_larger_window(desk: Desk) -> 
 
 async def test_the_last_real_error_is_what_the_client_sees(desk: Desk) -> None:
     await desk.combo("two", "openrouter/m", "together/m")
-    desk.upstreams["openrouter"].answer(error(500, "first"))
+    desk.upstreams["openrouter"].answer(error(403, "first"))
     desk.upstreams["together"].answer(error(429, "account limit reached", type="rate_limit_error"))
     answer = await desk.ask("two")
     assert answer.status_code == 429

@@ -9,9 +9,9 @@ from hub.ask import ChatAsk
 from hub.attempts import Ledger, Run
 from hub.chat import ChatRequest, Message, Role, Text
 from hub.context import Context
-from hub.query import Plan
 from hub.prices import Prices
 from hub.providers.catalog import Catalog
+from hub.query import Plan
 from hub.records import Candidate, Connection, Decision, UsageRow
 from hub.routing.cooldown import Cooldowns
 from hub.routing.resolve import Resolution

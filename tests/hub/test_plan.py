@@ -10,8 +10,8 @@ import pytest
 
 from hub.errors import AmbiguousModel, BadRequest, Forbidden, NotConfigured, RateLimited, Unavailable, UnknownModel
 from hub.plan import Planner
-from hub.query import Plan
 from hub.providers.catalog import Catalog, ProviderRow
+from hub.query import Plan
 from hub.records import Caller, Connection, TestStatus
 from hub.registry import load
 from hub.routing.cooldown import Cooldowns
