@@ -40,7 +40,9 @@ CHAT = json.dumps(
         "temperature": 0.2,
     }
 ).encode()
-DEMO = json.dumps({"model": "demo/demo-echo", "messages": [{"role": "user", "content": "Tell me about the quick brown fox. " * 16}]}).encode()
+DEMO = json.dumps(
+    {"model": "demo/demo-echo", "messages": [{"role": "user", "content": "Tell me about the quick brown fox. " * 16}]}
+).encode()
 STREAM = CHAT[:-1] + b', "stream": true}'
 _VERSION = "2026-07-28"
 _TOOL = "omniroute_list_models_catalog"
