@@ -5,6 +5,7 @@ Names on the wire are the seed's. Each change is validated as a whole before any
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -153,6 +154,7 @@ class PreferenceStore:
 
     def __init__(self, values: Values) -> None:
         self._values = values
+        self._changes = asyncio.Lock()
         self._seen: object = None
         self.current = Preferences()
 
@@ -169,26 +171,33 @@ class PreferenceStore:
         ``check`` looks at the outcome before it is stored. Raises InvalidInput naming every field at fault, and what
         ``check`` raises; nothing is stored then.
         """
-        merged = _merged(self._values.get(_NAME) or {}, patch)
-        try:
-            made = Preferences.model_validate(merged)
-        except ValidationError as error:
-            raise InvalidInput(details_of(error)) from None
-        if check is not None:
-            check(made)
-        await self._values.set(_NAME, made.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+        async with self._changes:
+            now = Preferences.model_validate(self._values.get(_NAME) or {})
+            merged = _merged(now.model_dump(mode="json", by_alias=True), patch, _DEFAULTS)
+            try:
+                made = Preferences.model_validate(merged)
+            except ValidationError as error:
+                raise InvalidInput(details_of(error)) from None
+            if check is not None:
+                check(made)
+            await self._values.set(_NAME, made.model_dump(mode="json", by_alias=True, exclude_defaults=True))
         self.refresh()
         return self.current
 
 
-def _merged(old: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+_DEFAULTS: dict[str, Any] = Preferences().model_dump(mode="json", by_alias=True)
+
+
+def _merged(old: Mapping[str, Any], patch: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(old)
     for name, value in patch.items():
-        kept = merged.get(name)
+        kept, default = merged.get(name), defaults.get(name)
         if value is None:
             merged.pop(name, None)
+            if name in defaults:
+                merged[name] = default
         elif isinstance(value, dict) and isinstance(kept, dict):
-            merged[name] = _merged(kept, value)  # pyright: ignore[reportUnknownArgumentType] - JSON edge
+            merged[name] = _merged(kept, value, default if isinstance(default, dict) else {})  # pyright: ignore[reportUnknownArgumentType] - JSON edge
         else:
             merged[name] = value
     return merged

@@ -85,14 +85,14 @@ def may_use(ctx: Context, name: str) -> bool:
     return not allowed or any(fnmatchcase(name, pattern) for pattern in allowed)
 
 
-def depth_of(combo: Combo) -> int:
+def depth_of(ctx: Context, combo: Combo) -> int:
     """How deep a combo may be nested."""
-    return effective(BUILT_IN, combo.config).max_combo_depth or 3
+    return effective(BUILT_IN, ctx.hub.preferences.current.combo_defaults, combo.config).max_combo_depth or 3
 
 
 def leaves(ctx: Context, document: Document[Combo]) -> list[Leaf]:
     """The targets that a combo comes down to."""
-    return expand(document.name, document.body, by_name(ctx).get, depth=depth_of(document.body))
+    return expand(document.name, document.body, by_name(ctx).get, depth=depth_of(ctx, document.body))
 
 
 def checked(ctx: Context, name: str, combo: Combo, others: dict[str, Combo]) -> Combo:
@@ -100,7 +100,7 @@ def checked(ctx: Context, name: str, combo: Combo, others: dict[str, Combo]) -> 
     combo = check(combo, ctx.hub.strategies, providers(ctx))
     after = {**others, name: combo}
     for one in (name, *reaching(name, after)):
-        check_nesting(one, after[one], after.get, depth=depth_of(after[one]))
+        check_nesting(one, after[one], after.get, depth=depth_of(ctx, after[one]))
     return combo
 
 

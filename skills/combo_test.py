@@ -153,7 +153,7 @@ async def test_combo(ctx: Context, ask: TestAsk) -> ComboTestReport:
     """Send a short prompt to each target of a combo and compare success, latency and cost; costs what the answers cost."""
     document = _wanted(ctx, ask)
     targets = leaves(ctx, document)
-    wait_ms = effective(BUILT_IN, document.body.config).health_check_timeout_ms or 0
+    wait_ms = effective(BUILT_IN, ctx.hub.preferences.current.combo_defaults, document.body.config).health_check_timeout_ms or 0
     trial = _Trial(_inside(ctx), ask.test_prompt, wait_ms / 1000, asyncio.Semaphore(_AT_ONCE))
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(_try(trial, leaf)) for leaf in targets[:_MOST_TARGETS]]
