@@ -87,6 +87,22 @@ async def bounds(ask: ChatAsk, options: Sequence[Option], targets: Targets, pric
     return found
 
 
+def extremes(known: Sequence[Bound]) -> tuple[float | None, float]:
+    """What the dearest option may cost at most (None without one) and the cheapest at least."""
+    return max((bound.most for bound in known), default=None), min((bound.least for bound in known), default=0.0)
+
+
+def within(known: Sequence[Bound], dollars: float, prices: Prices, *, cheapest: bool) -> tuple[list[Option], int, bool]:
+    """The options that so much money pays for, ``cheapest`` first where that is wanted; the output they may make, and whether
+    that is less than was asked for."""
+    fits = [bound for bound in known if bound.least <= dollars] or [min(known, key=lambda bound: bound.least)]
+    if cheapest:
+        fits.sort(key=lambda bound: bound.most)
+    cut = any(bound.most > dollars for bound in fits)
+    allowed = min(ceiling(bound, dollars, prices) for bound in fits) if cut else max(bound.wanted for bound in fits)
+    return [bound.option for bound in fits], allowed, cut
+
+
 def rough_prompt(ask: ChatAsk) -> int:
     """At least how many tokens a prompt may be, without decoding a small request."""
     raw = ask.raw

@@ -17,7 +17,7 @@ from msgspec.structs import replace as replaced
 
 from hub.ask import ChatAsk, ChatReply, StreamHead, StreamItem, StreamTail
 from hub.attempts import Run, mask, spoken
-from hub.bounds import affordable, bounds, ceiling, rough_prompt, steered
+from hub.bounds import affordable, bounds, extremes, rough_prompt, steered, within
 from hub.chat import ChatEvent, ChatResponse, Usage
 from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, Unavailable, UpstreamFailed
 from hub.fallback import Next
@@ -54,6 +54,10 @@ if TYPE_CHECKING:
     from hub.targets import Targets
     from hub.throttle import Throttle
     from hub.waiting import Waiting
+
+
+#: Nobody may be tried while another request probes.
+_PROBED = "the connection had failed and another request is trying it now; try again in a moment"
 
 
 class _Opened:
@@ -236,22 +240,14 @@ class ChatEngine:
         Targets whose price is unknown are left out: no budget could be kept with them. Raises BudgetSpent.
         """
         known = await bounds(ask, plan.options, self._targets, self._prices, prompt=rough_prompt(ask))
-        most = max((bound.most for bound in known), default=None)
-        least = min((bound.least for bound in known), default=0.0)
         if run.hold is None:
+            most, least = extremes(known)
             first = plan.options[0]
             run.hold = await self._ledger.budgets.hold(ctx.caller.key_id, most, group=f"{first.provider}/{first.model}", least=least)
-        hold = run.hold
         if not known:
             return plan, ask
-        fits = [bound for bound in known if bound.least <= hold.granted]
-        if hold.degrade:
-            fits.sort(key=lambda bound: bound.most)
-        run.allowed = max(bound.wanted for bound in fits)
-        if most is not None and hold.granted < most:
-            run.allowed = limit = min(ceiling(bound, hold.granted, self._prices) for bound in fits)
-            ask = ask.reshaped(cap_tokens(ask.request(), limit))
-        return replace(plan, options=[bound.option for bound in fits]), ask
+        options, run.allowed, cut = within(known, run.hold.granted, self._prices, cheapest=bool(run.hold.degrade))
+        return replace(plan, options=options), ask.reshaped(cap_tokens(ask.request(), run.allowed)) if cut else ask
 
     async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, ctx: Context, finish: Finish) -> Any:
         """Try the plan's options until one answers; raise the last real upstream error when none does.
@@ -259,7 +255,8 @@ class ChatEngine:
         Raises Passed when nobody could be tried: the error then says when to come back.
         """
         tries = Tries(plan)
-        while True:
+        going = True
+        while going:
             for option in self._turns(plan, tries):
                 if tries.count and (run.elapsed() > self._seconds or tries.count >= self._attempts):
                     break
@@ -276,13 +273,9 @@ class ChatEngine:
                     rule = run.refused(attempt, failure, fault=fault)
                 if rule.next is Next.STOP:
                     raise tries.last
-                tries.note(option, rule, self._senses.context(option) if rule.next is Next.LARGER else None)
-            if not await self._another_round(plan, tries, run):
-                break
-        if tries.last is None:
-            words = "the connection had failed and another request is trying it now; try again in a moment"
-            raise Passed(RateLimited(words, retry_after=1))
-        raise tries.last
+                tries.note(option, rule, self._senses)
+            going = await self._another_round(plan, tries, run)
+        raise tries.last or Passed(RateLimited(_PROBED, retry_after=1))
 
     async def _another_round(self, plan: Plan, tries: Tries, run: Run) -> bool:
         """Whether a combo's targets that failed in passing get another try, once all have been tried and its pause is over.
@@ -303,10 +296,8 @@ class ChatEngine:
         """The plan's options that may be called when their turn comes; if none may, one whose failure a retry may survive."""
         resilience = self._ledger.resilience
         passed_over: Option | None = None
-        for option in tries.options:
-            if tries.too_small(self._senses.context(option) if tries.window else None, option):
-                continue
-            block = None if resilience.quiet else resilience.blocked(option.connection, option.provider, option.model)
+        for option in tries.left(self._senses):
+            block = resilience.blocked(option.connection, option.provider, option.model)
             if resilience.admit(option.connection, option.provider, option.model, last_resort=plan.last_resort or tries.round > 0):
                 yield option
             elif passed_over is None and block is not None and block.soft:

@@ -45,9 +45,7 @@ class Handover:
         watch, config = self._watch(plan, ask, ctx), plan.config
         if watch is None or config is None or option.provider not in (config.handoff_providers or ()):
             return
-        now = self._clock.now_ms()
-        left = self._quotas.left(option.connection.id, now, model=option.model)
-        resets = self._quotas.resets_in(option.connection.id, now, model=option.model)
+        used, resets_at = self._quota(option)
         named = config.handoff_model or ""
         connection = "" if named else option.connection.id
 
@@ -61,12 +59,19 @@ class Handover:
             ask.request(),
             connection_id=option.connection.id,
             model=named or f"{option.provider}/{option.model}",
-            used=None if left is None else 1 - left / 100,
+            used=used,
             threshold=config.handoff_threshold or 0.85,
-            resets_at=None if resets is None else now + round(resets * 1000),
+            resets_at=resets_at,
             messages=config.max_messages_for_summary or 30,
             complete=write,
         )
+
+    def _quota(self, option: Option) -> tuple[float | None, int | None]:
+        """The share of an account's quota that is used, and when it is full again (epoch ms); None for what is not known."""
+        now = self._clock.now_ms()
+        left = self._quotas.left(option.connection.id, now, model=option.model)
+        resets = self._quotas.resets_in(option.connection.id, now, model=option.model)
+        return None if left is None else 1 - left / 100, None if resets is None else now + round(resets * 1000)
 
     @staticmethod
     def _watch(plan: Plan, ask: ChatAsk, ctx: Context) -> Watch | None:

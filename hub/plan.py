@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hub.affinity import COMBO
-from hub.errors import NotConfigured, RateLimited, Unavailable
 from hub.handover import STRATEGY as RELAY
 from hub.query import Plan, Query, require_allowed
 from hub.records import Candidate, Level
+from hub.refusal import refusal
 from hub.roots import AUTO, Leaf
 from hub.routing.intent import task_of
 from hub.routing.strategy import Facts, Option, named
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from hub.senses import Senses
 
 _MOST_KEPT = 1024
-#: How many options a refusal names.
-_MOST_TOLD = 20
 
 
 @dataclass(slots=True)
@@ -119,12 +117,11 @@ class Planner:
             require_allowed(query.model, caller.allowed_models)
         kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct)
         calm = query.plain and not kept.watched and self._resilience.quiet
-        if calm and kept.plan is not None and not query.session:
-            return kept.plan
-        plan = self._make(kept, query, calm=calm)
-        if calm and kept.steady and not query.session:
-            kept.plan = plan
-        return plan
+        if not calm or query.session or not kept.steady:
+            return self._make(kept, query, calm=calm)
+        if kept.plan is None:
+            kept.plan = self._make(kept, query, calm=True)
+        return kept.plan
 
     def _tree(self, model: str, strategy: str, needs: frozenset[str], *, direct: bool) -> _Kept:
         key = (model, strategy, needs, direct)
@@ -137,26 +134,19 @@ class Planner:
         return kept
 
     def _prepared(self, root: Root, strategy: str) -> _Kept:
-        if strategy:
-            root.group.strategy = strategy
-        options = [option for leaf in root.leaves for option in leaf.options]
-        reasons = [reason for leaf in root.leaves for reason in leaf.reasons[: len(leaf.options)]]
-        candidates = [_candidate(option, reason) for option, reason in zip(options, reasons, strict=True)]
-        for leaf in root.leaves:
-            if not leaf.options:
-                words = leaf.reasons[0] if leaf.reasons else f"no connection for {leaf.provider}"
-                candidates.append(Candidate(provider=leaf.provider, model=leaf.model, connection_id="", connection="", excluded=words))
-        steady = (
-            not _by_session(root)
-            and self._steady(root.group)
-            and all(self._accounts(leaf).steady or len(leaf.options) < 2 for leaf in root.leaves)
-        )
-        watched = any(leaf.wanted for leaf in root.leaves) or any(_watched(option) for option in options) or _chosen(root.group)
+        root.group.strategy = strategy or root.group.strategy
+        pairs = [pair for leaf in root.leaves for pair in zip(leaf.options, leaf.reasons, strict=False)]
+        options, reasons = [option for option, _ in pairs], [reason for _, reason in pairs]
+        candidates = list(map(_candidate, options, reasons)) + [_nobody(leaf) for leaf in root.leaves if not leaf.options]
+        steady = not _by_session(root) and self._steady(root.group)
+        watched = any(map(_watched, options)) or any(map(_pinned, root.leaves)) or _chosen(root.group)
         return _Kept(root, options, reasons, candidates, steady, watched)
 
-    def _steady(self, group: Group) -> bool:
-        nested = all(self._steady(item) for item in group.items if not isinstance(item, Leaf))
-        return nested and self._of(group.strategy).steady and not group.config.health_check_enabled
+    def _steady(self, item: Group | Leaf) -> bool:
+        """Whether the order of a tree never changes while nothing is wrong."""
+        if isinstance(item, Leaf):
+            return len(item.options) < 2 or self._accounts(item).steady
+        return self._of(item.strategy).steady and not item.config.health_check_enabled and all(map(self._steady, item.items))
 
     def _of(self, name: str) -> Strategy:
         return named(self._strategies, name)
@@ -177,17 +167,8 @@ class Planner:
         )
         if not calm:
             self._exclude(root, work)
-        usable = frozenset(id(option) for option, reason in zip(kept.all, work.reasons, strict=True) if not reason)
-        last_resort = not usable
-        if last_resort:
-            usable = self._last_resort(kept.all, work)
-        if not usable:
-            raise self._exhausted(root, kept.all, work)
-        options = self._ordered(root.group, usable, work)
-        if _by_session(root):
-            session = self._session(query, wanted=True)
-            pinned = self._sessions.pinned(session, COMBO + root.name) if session else None
-            options.sort(key=lambda option: option.key != pinned)
+        usable, last_resort = self._usable(root, kept.all, work)
+        options = self._in_session(root, self._ordered(root.group, usable, work), query)
         candidates = kept.candidates if calm else _told(kept, work.reasons)
         return Plan(
             resolution=root.resolution,
@@ -202,6 +183,24 @@ class Planner:
             combo=root.combo,
             config=root.group.config if root.name else None,
         )
+
+    def _usable(self, root: Root, options: Sequence[Option], work: _Work) -> tuple[frozenset[int], bool]:
+        """Identities of the options that may be called, and whether that is a last resort. Raises what :func:`refusal` makes."""
+        usable = frozenset(id(option) for option, reason in zip(options, work.reasons, strict=True) if not reason)
+        if usable:
+            return usable, False
+        usable = self._last_resort(options, work)
+        if not usable:
+            raise refusal(root, options, work.reasons, work.blocks, work.now)
+        return usable, True
+
+    def _in_session(self, root: Root, options: list[Option], query: Query) -> list[Option]:
+        """The options with the one first that a conversation is kept at."""
+        if _by_session(root):
+            session = self._session(query, wanted=True)
+            pinned = self._sessions.pinned(session, COMBO + root.name) if session else None
+            options.sort(key=lambda option: option.key != pinned)
+        return options
 
     def _exclude(self, root: Root, work: _Work) -> None:
         """Add the reasons of the moment to those that always hold."""
@@ -220,16 +219,14 @@ class Planner:
 
     def _choose(self, group: Group, work: _Work) -> None:
         """An ``auto`` name with ``:free`` or ``:pro`` leaves out the other accounts, as long as it has one of its own."""
-        leaves = [item for item in group.items if isinstance(item, Leaf)]
         only = group.auto.only if group.auto is not None else ""
         if only:
-            usable = [option for leaf in leaves for option in leaf.options if not work.reasons[work.places[id(option)]]]
+            usable = [option for option in _direct(group) if not work.reasons[work.places[id(option)]]]
             others = [option for option in usable if not self._senses.within(only, option)]
             for option in others if len(others) < len(usable) else ():
                 work.reasons[work.places[id(option)]] = f"{group.name} wants other accounts"
-        for item in group.items:
-            if not isinstance(item, Leaf):
-                self._choose(item, work)
+        for item in _nested(group):
+            self._choose(item, work)
 
     def _narrowed(self, option: Option, leaf: Leaf, work: _Work) -> str:
         """Why the request itself does not want an option."""
@@ -271,14 +268,11 @@ class Planner:
                 head = _stands_for(tail[0], item.key, item.weight) if group.name else tail[0]
                 heads.append(head)
                 tails[id(head)] = tail
-        board = group.name + (f" {group.key}" if group.key else "")
+        board = f"{group.name} {group.key}".rstrip()
         ordered = self._by(self._of(group.strategy), heads, Moment(work.query.ask, board, work.now), work, group)
         if group.config.health_check_enabled and group.name:
             ordered.sort(key=lambda option: not self._senses.healthy(option))
-        for head in heads:
-            first = tails[id(head)][0]
-            if first is not head:
-                first.score, first.factors = head.score, head.factors
+        _score_first(heads, tails)
         return [option for head in ordered for option in tails[id(head)]]
 
     def _turns(self, leaf: Leaf, usable: frozenset[int], work: _Work) -> list[Option]:
@@ -311,17 +305,7 @@ class Planner:
         if strategy.sees:
             self._senses.look(options, strategy.sees, moment)
         ordered = strategy.order(options, facts)
-        given = {id(option): number for number, option in enumerate(options)}
-        work.levels.append(
-            Level(
-                strategy=strategy.name,
-                facts=facts.inputs(strategy.knows),
-                given=[option.key if group is not None else option.connection.id for option in options],
-                weights=[option.weight for option in options] if any(option.weight for option in options) else [],
-                sights=[_seen(option, strategy.sees) for option in options] if strategy.sees else [],
-                order=[given[id(option)] for option in ordered],
-            )
-        )
+        work.levels.append(_level(strategy, facts, options, ordered, nested=group is not None))
         return ordered
 
     def _facts(self, strategy: Strategy, moment: Moment, work: _Work, group: Group | None) -> Facts:
@@ -378,36 +362,6 @@ class Planner:
     def _tokens(self, moment: Moment, work: _Work, group: Group | None) -> int:
         return work.query.ask.prompt_tokens() if work.query.ask is not None else 0
 
-    def _exhausted(self, root: Root, options: Sequence[Option], work: _Work) -> RateLimited | Unavailable | NotConfigured:
-        """Every target is known dead: say so at once, each with its reason, and when to come back."""
-        if not options:
-            words = "; ".join(dict.fromkeys(reason for leaf in root.leaves for reason in leaf.reasons)) or "it has no targets"
-            return NotConfigured(f"{root.resolution.model!r} has no target that could be used: {words}", field="model")
-        # A cooldown that is not the reason ends without making its connection usable.
-        blocks = [
-            block if block is not None and block.reason == reason else None
-            for block, reason in zip(work.blocks or [None] * len(options), work.reasons, strict=True)
-        ]
-        waits = [max(0.0, block.until - work.now) for block in blocks if block]
-        rows = [
-            {
-                "connection": option.connection.name,
-                "provider": option.provider,
-                "model": option.model,
-                "reason": reason,
-                "retryAfter": round(max(0.0, block.until - work.now), 1) if block else None,
-            }
-            for option, reason, block in zip(options, work.reasons, blocks, strict=True)
-        ][:_MOST_TOLD]
-        limited = waits and len(waits) == len(options) and all(block and block.scope != "provider" for block in blocks)
-        kind = RateLimited if limited else Unavailable
-        listing = "; ".join(f"{row['connection']}: {row['reason']}" for row in rows)
-        return kind(
-            f"no connection can take {root.resolution.model} now ({listing})",
-            retry_after=min(waits) if waits else None,
-            data={"targets": rows},
-        )
-
 
 _NO_FACTS = Facts()
 #: Facts that come from the configuration of a group alone.
@@ -436,9 +390,26 @@ def _by_session(root: Root) -> bool:
     return root.combo is not None and (bool(root.combo.context_cache_protection) or root.group.strategy == RELAY)
 
 
+def _score_first(heads: Iterable[Option], tails: Mapping[int, Sequence[Option]]) -> None:
+    """What a target scored is shown at the connection that stands for it."""
+    for head in heads:
+        first = tails[id(head)][0]
+        if first is not head:
+            first.score, first.factors = head.score, head.factors
+
+
+def _direct(group: Group) -> list[Option]:
+    """The options of a group's own targets."""
+    return [option for item in group.items if isinstance(item, Leaf) for option in item.options]
+
+
+def _nested(group: Group) -> list[Group]:
+    return [item for item in group.items if not isinstance(item, Leaf)]
+
+
 def _chosen(group: Group) -> bool:
     """Whether an ``auto`` name in a tree chooses among accounts."""
-    return (group.auto is not None and bool(group.auto.only)) or any(_chosen(item) for item in group.items if not isinstance(item, Leaf))
+    return (group.auto is not None and bool(group.auto.only)) or any(map(_chosen, _nested(group)))
 
 
 def _watched(option: Option) -> bool:
@@ -452,6 +423,30 @@ def _stands_for(option: Option, key: str, weight: float) -> Option:
     if option.key == key and option.weight == weight:
         return option
     return Option(option.connection, option.provider, option.model, key, weight, option.label)
+
+
+def _level(strategy: Strategy, facts: Facts, options: Sequence[Option], ordered: Sequence[Option], *, nested: bool) -> Level:
+    """The record of an order, with all that it was made from. ``nested``: of a combo's targets, not of a provider's connections."""
+    given = {id(option): number for number, option in enumerate(options)}
+    weights = [option.weight for option in options]
+    return Level(
+        strategy=strategy.name,
+        facts=facts.inputs(strategy.knows),
+        given=[option.key if nested else option.connection.id for option in options],
+        weights=weights if any(weights) else [],
+        sights=[_seen(option, strategy.sees) for option in options] if strategy.sees else [],
+        order=[given[id(option)] for option in ordered],
+    )
+
+
+def _pinned(leaf: Leaf) -> bool:
+    return bool(leaf.wanted)
+
+
+def _nobody(leaf: Leaf) -> Candidate:
+    """The record of a target without a connection."""
+    words = leaf.reasons[0] if leaf.reasons else f"no connection for {leaf.provider}"
+    return Candidate(provider=leaf.provider, model=leaf.model, connection_id="", connection="", excluded=words)
 
 
 def _seen(option: Option, sees: frozenset[str]) -> dict[str, Any]:

@@ -18,12 +18,13 @@ from hub.reshape import keep_tools, with_system
 from hub.routing.pattern import compiled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from hub.attempts import Run
     from hub.fallback import Rule
     from hub.query import Plan
     from hub.routing.strategy import Option
+    from hub.senses import Senses
     from hub.targets import Target
 
 
@@ -56,13 +57,19 @@ class Tries:
         self.options, self.again = self.again, []
         self.round += 1
 
-    def note(self, option: Option, rule: Rule, context: int | None) -> None:
+    def note(self, option: Option, rule: Rule, senses: Senses) -> None:
         """A try failed and another may help."""
         if rule.next is Next.LARGER:
             self.small.add((option.provider, option.model))
-            self.window = max(self.window, context or 1)
+            self.window = max(self.window, senses.context(option) or 1)
         elif rule.retry_same:
             self.again.append(option)
+
+    def left(self, senses: Senses) -> Iterator[Option]:
+        """The options of this round, without those whose window is known to be too small when their turn comes."""
+        for option in self.options:
+            if not (self.window and self.too_small(senses.context(option), option)):
+                yield option
 
     def too_small(self, context: int | None, option: Option) -> bool:
         """Whether a request that was too long for another model is so for this one: its window is known and no larger."""

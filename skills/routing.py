@@ -12,7 +12,7 @@ from hub.ask import ChatAsk, Hints, StreamHead, StreamTail
 from hub.chat import ChatEvent, ChatRequest, Failed, Message, Role, Text, TextDelta
 from hub.context import Context
 from hub.errors import NotFound, UpstreamFailed
-from hub.records import Attempt, Decision, UsageRow
+from hub.records import Attempt, Candidate, Decision, UsageRow
 from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Rest, skill
 from hub.wire import Wire
 
@@ -294,15 +294,16 @@ def _explained(decision: Decision) -> Explained:
         strategy=decision.strategy,
         score=chosen.score if chosen else None,
         factors=[Factor(name=name, contribution=share) for name, share in (chosen.factors if chosen else {}).items()],
-        candidates=[
-            Considered(provider=one.provider, model=one.model, connection=one.connection, excluded=one.excluded or None, score=one.score)
-            for one in decision.candidates
-        ],
+        candidates=list(map(_considered, decision.candidates)),
         fallbacks_triggered=[_fallback(attempt) for attempt in decision.attempts if attempt.kind != "ok"],
         outcome=decision.outcome,
         cost_actual=decision.cost,
         latency_actual=decision.latency_ms,
     )
+
+
+def _considered(one: Candidate) -> Considered:
+    return Considered(provider=one.provider, model=one.model, connection=one.connection, excluded=one.excluded or None, score=one.score)
 
 
 def _fallback(attempt: Attempt) -> Fallback:

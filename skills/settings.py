@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -60,30 +61,34 @@ def _view(ctx: Context) -> SettingsView:
 
 def _check(ctx: Context, wanted: Preferences) -> None:
     """Raise InvalidInput for names that only the hub knows to be wrong."""
-    faults: list[dict[str, str]] = []
-    accounts = sorted(name for name, strategy in ctx.hub.strategies.items() if strategy.accounts)
-    chosen = {"fallbackStrategy": wanted.fallback_strategy}
-    chosen |= {f"providerStrategies.{name}": strategy for name, strategy in wanted.provider_strategies.items()}
-    for field, name in chosen.items():
-        known = name in accounts or any(name in ctx.hub.strategies[one].aliases for one in accounts)
-        if not known:
-            faults.append({"field": field, "message": f"{name!r} does not order connections; these do: {', '.join(accounts)}"})
-    providers = {f"blockedProviders.{place}": name for place, name in enumerate(wanted.blocked_providers)}
-    providers |= {f"providerOverrides.{name}": name for name in wanted.provider_overrides}
-    providers |= {f"providerStrategies.{name}": name for name in wanted.provider_strategies}
-    faults += [
-        {"field": field, "message": f"there is no provider {name!r}"}
-        for field, name in providers.items()
-        if ctx.hub.catalog.find(name) is None
-    ]
+    faults = [*_account_strategies(ctx, wanted), *_providers(ctx, wanted)]
     if wanted.budget_zone not in available_timezones():
-        faults.append(
-            {"field": "budgetZone", "message": f"{wanted.budget_zone!r} is no time zone, such as {ZoneInfo('Europe/Berlin').key}"}
-        )
+        words = f"{wanted.budget_zone!r} is no time zone, such as {ZoneInfo('Europe/Berlin').key}"
+        faults.append({"field": "budgetZone", "message": words})
     if wanted.combo_defaults.strategy:
         named(ctx.hub.strategies, wanted.combo_defaults.strategy)
     if faults:
         raise InvalidInput(faults)
+
+
+def _account_strategies(ctx: Context, wanted: Preferences) -> Iterator[dict[str, str]]:
+    """Faults of the strategies that order the connections of a provider."""
+    accounts = {name: strategy for name, strategy in ctx.hub.strategies.items() if strategy.accounts}
+    known = {*accounts, *(alias for strategy in accounts.values() for alias in strategy.aliases)}
+    chosen = {f"providerStrategies.{name}": strategy for name, strategy in wanted.provider_strategies.items()}
+    for field, name in {"fallbackStrategy": wanted.fallback_strategy, **chosen}.items():
+        if name not in known:
+            yield {"field": field, "message": f"{name!r} does not order connections; these do: {', '.join(sorted(accounts))}"}
+
+
+def _providers(ctx: Context, wanted: Preferences) -> Iterator[dict[str, str]]:
+    """Faults of the names of providers."""
+    providers = {f"blockedProviders.{place}": name for place, name in enumerate(wanted.blocked_providers)}
+    providers |= {f"providerOverrides.{name}": name for name in wanted.provider_overrides}
+    providers |= {f"providerStrategies.{name}": name for name in wanted.provider_strategies}
+    for field, name in providers.items():
+        if ctx.hub.catalog.find(name) is None:
+            yield {"field": field, "message": f"there is no provider {name!r}"}
 
 
 @skill("settings-get", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/settings", view=_flat)], read_only=True)

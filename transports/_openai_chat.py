@@ -102,11 +102,7 @@ def envelope(body: bytes, *, accept: str = "") -> RawChat:
         found = _ENVELOPE.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest("Invalid JSON body") from error
-    if not isinstance(found.model, str) or not found.model.strip():
-        raise BadRequest("Missing model" if not found.model else "model: must be a string", field="model")
-    start = bytes(memoryview(found.messages)[:256]).split()
-    if not b"".join(start).startswith(b"[") or b"".join(start).startswith(b"[]"):
-        raise BadRequest("messages: must be a list with at least one message", field="messages")
+    _require(found)
     stream = _wanted(found, accept)
     if (found.stream is True) is not stream or any(getattr(found, name) is not None for name in _ALIASES):
         body = _with_stream(body, stream)
@@ -129,6 +125,15 @@ def envelope(body: bytes, *, accept: str = "") -> RawChat:
         tags=tags,
         all_tags=all_tags,
     )
+
+
+def _require(found: _Envelope) -> None:
+    """Raise BadRequest where the model or the messages are missing."""
+    if not isinstance(found.model, str) or not found.model.strip():
+        raise BadRequest("Missing model" if not found.model else "model: must be a string", field="model")
+    start = b"".join(bytes(memoryview(found.messages)[:256]).split())
+    if not start.startswith(b"[") or start.startswith(b"[]"):
+        raise BadRequest("messages: must be a list with at least one message", field="messages")
 
 
 def _tags(metadata: msgspec.Raw) -> tuple[tuple[str, ...], bool]:
