@@ -10,14 +10,19 @@ import pytest
 
 from hub.errors import AmbiguousModel, BadRequest, Forbidden, NotConfigured, RateLimited, Unavailable, UnknownModel
 from hub.plan import Planner
+from hub.preferences import Preferences
+from hub.prices import Prices
 from hub.providers.catalog import Catalog, ProviderRow
-from hub.query import Plan
+from hub.query import Plan, Query
+from hub.quota import Quotas
 from hub.records import Caller, Connection, TestStatus
 from hub.registry import load
-from hub.routing.cooldown import Cooldowns
+from hub.roots import Roots
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Facts, Option, Strategy
 from hub.secret import Secret
+from hub.senses import Senses
+from tests.fakes.book import Book
 from tests.fakes.clock import Still
 
 if TYPE_CHECKING:
@@ -71,28 +76,56 @@ class Desk:
     aliases: dict[str, str] = field(default_factory=dict[str, str])
     builtin_connected: bool = False
     builtins: bool = True
+    preferences: Preferences = field(default_factory=Preferences)
 
     def __post_init__(self) -> None:
         self.clock = Still()
-        self.cooldowns = Cooldowns()
         strategies = dict(load("hub.routing.strategies", Strategy, lambda strategy: strategy.name))
-        self.planner = Planner(
+        book = Book(clock=self.clock)
+        ledger, self.cooldowns = book.ledger, book.resilience.cooldowns
+        quotas = Quotas(self.clock)
+        prices = Prices(CATALOG, dict, clock=self.clock)
+        senses = Senses(
+            catalog=CATALOG,
+            prices=prices,
+            quotas=quotas,
+            resilience=book.resilience,
+            telemetry=ledger.telemetry,
+            board=ledger.board,
+            prefixes=ledger.prefixes,
+            clock=self.clock,
+            running=lambda _: 0,
+            last_used=lambda _: 0,
+        )
+        roots = Roots(
             catalog=CATALOG,
             resolver=Resolver(CATALOG, self.connected, lambda: self.prefixes, lambda: self.aliases),
             connections=lambda place: [one for one in self.connections if one.provider == place],
-            cooldowns=self.cooldowns,
             connected=self.connected,
-            strategies={**strategies, "backwards": Strategy("backwards", "last first", backwards)},
+            combos=lambda _: None,
+            mappings=lambda: (),
+            aliases=lambda: self.aliases,
+            preferences=lambda: self.preferences,
             formats=frozenset({"openai", "demo"}),
-            clock=self.clock,
             builtins=self.builtins,
+        )
+        self.planner = Planner(
+            roots=roots,
+            strategies={**strategies, "backwards": Strategy("backwards", "last first", backwards)},
+            resilience=book.resilience,
+            quotas=quotas,
+            senses=senses,
+            board=ledger.board,
+            sessions=ledger.sessions,
+            preferences=lambda: self.preferences,
+            clock=self.clock,
         )
 
     def connected(self) -> frozenset[str]:
         return frozenset(one.provider for one in self.connections if one.active) | ({"demo"} if self.builtin_connected else set())
 
     def plan(self, model: str = "vendor/plain", caller: Caller = CALLER, **more: Any) -> Plan:
-        return self.planner.plan(model, caller, **more)
+        return self.planner.plan(Query(model=model, caller=caller, **more))
 
     def cool(self, name: str, *, soft: bool = False, hint: float | None = 60.0) -> None:
         self.cooldowns.fail(f"con_{name}", self.clock.monotonic(), reason="429: slow down", soft=soft, hint=hint)
