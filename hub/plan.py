@@ -134,7 +134,7 @@ class Planner:
         return kept
 
     def _prepared(self, root: Root, strategy: str) -> _Kept:
-        root.group.strategy = strategy or root.group.strategy
+        _use(root, strategy)
         pairs = [pair for leaf in root.leaves for pair in zip(leaf.options, leaf.reasons, strict=False)]
         options, reasons = [option for option, _ in pairs], [reason for _, reason in pairs]
         candidates = list(map(_candidate, options, reasons)) + [_nobody(leaf) for leaf in root.leaves if not leaf.options]
@@ -153,7 +153,7 @@ class Planner:
 
     def _accounts(self, leaf: Leaf) -> Strategy:
         preferences = self._preferences()
-        return self._of(preferences.provider_strategies.get(leaf.provider, preferences.fallback_strategy))
+        return self._of(leaf.accounts or preferences.provider_strategies.get(leaf.provider, preferences.fallback_strategy))
 
     def _make(self, kept: _Kept, query: Query, *, calm: bool) -> Plan:
         root = kept.root
@@ -437,6 +437,15 @@ def _level(strategy: Strategy, facts: Facts, options: Sequence[Option], ordered:
         sights=[_seen(option, strategy.sees) for option in options] if strategy.sees else [],
         order=[given[id(option)] for option in ordered],
     )
+
+
+def _use(root: Root, strategy: str) -> None:
+    """Put a tree in the order that the request names: a combo's targets, or the connections of a plain model."""
+    if strategy and root.name:
+        root.group.strategy = strategy
+    elif strategy:
+        for leaf in root.leaves:
+            leaf.accounts = strategy
 
 
 def _pinned(leaf: Leaf) -> bool:

@@ -39,7 +39,7 @@ class Leaf:
     """One model at one provider: an option for each of its connections, in stored order, and why some are never used.
 
     ``key`` names the target within its combo (the execution key of routing.md 2.1). ``wanted`` is the one connection that a step or a
-    prefix names; a request that names another wins over it.
+    prefix names; a request that names another wins over it. ``accounts`` is the strategy for its connections, where the request names one.
     """
 
     key: str
@@ -50,6 +50,7 @@ class Leaf:
     weight: float = 0.0
     wanted: str = ""
     context: int | None = None
+    accounts: str = ""
 
 
 @dataclass(slots=True)

@@ -179,9 +179,7 @@ def test_a_stream_cut_by_its_provider_is_an_error_that_is_billed_and_cools(book:
     assert state.soft
     ((identity, mark),) = book.marks
     assert (identity, mark["test_status"], mark["last_error"]) == ("con_a", TestStatus.UNAVAILABLE, "502: the connection broke")
-    assert mark["cooldown_until"] - book.clock.now_ms() == pytest.approx(
-        3000, rel=0.1
-    )  # give or take a tenth, so that many do not return at once
+    assert mark["cooldown_until"] - book.clock.now_ms() == pytest.approx(3000, rel=0.1)
     assert mark["backoff_level"] == 0
 
 

@@ -100,7 +100,7 @@ class Desk:
         roots = Roots(
             catalog=CATALOG,
             resolver=Resolver(CATALOG, self.connected, lambda: self.prefixes, lambda: self.aliases),
-            connections=lambda place: [one for one in self.connections if one.provider == place],
+            connections=lambda place: sorted((one for one in self.connections if one.provider == place), key=lambda one: one.priority),
             connected=self.connected,
             combos=lambda _: None,
             mappings=lambda: (),
@@ -144,7 +144,7 @@ def test_the_connections_of_a_provider_in_their_order() -> None:
     plan = desk.plan()
     assert tried(plan) == [("a", "plain"), ("b", "plain")]
     assert not plan.last_resort
-    assert [one.connection for one in plan.candidates] == ["b", "a"]
+    assert [one.connection for one in plan.candidates] == ["a", "b"]
     assert [plan.candidates[number].connection for number in plan.order] == ["a", "b"]
     assert (plan.strategy, plan.resolution.rule) == ("priority", "explicit")
     assert left_out(plan) == {}
@@ -175,7 +175,7 @@ def test_each_exclusion_has_its_reason() -> None:
         "dead": "expired: 401: no such key",
         "broke": "credits_exhausted: needs a person",
         "banned": "banned: needs a person",
-        "hot": "cooling down: 429: slow down",
+        "hot": "429: slow down",
     }
     desk.clock.advance(60)
     assert tried(desk.plan())[0] == ("hot", "plain")
@@ -240,10 +240,10 @@ def test_all_limited_is_429_with_the_soonest_return() -> None:
     error = caught.value
     assert (error.status, error.retry_after) == (429, pytest.approx(30.04))
     assert error.data["targets"] == [
-        {"connection": "a", "reason": "cooling down: 429: slow down", "retryAfter": 90.0},
-        {"connection": "b", "reason": "cooling down: 429: slow down", "retryAfter": 30.0},
+        {"connection": "a", "provider": "vendor", "model": "plain", "reason": "429: slow down", "retryAfter": 90.0},
+        {"connection": "b", "provider": "vendor", "model": "plain", "reason": "429: slow down", "retryAfter": 30.0},
     ]
-    assert error.message == "no connection can take plain now (a: cooling down: 429: slow down; b: cooling down: 429: slow down)"
+    assert error.message == "no connection can take plain now (a: 429: slow down; b: 429: slow down)"
 
 
 def test_some_dead_some_limited_is_503_that_still_says_when() -> None:
@@ -398,5 +398,5 @@ def test_what_is_remembered_of_model_names_is_bounded() -> None:
     desk = Desk([connection("a")])
     for number in range(3000):
         desk.plan(f"vendor/model-{number}")
-    assert len(desk.planner._resolved) <= 1025
+    assert len(desk.planner._kept) <= 1025
     assert tried(desk.plan("vendor/model-0")) == [("a", "model-0")]
