@@ -51,7 +51,7 @@ class Health:
         """Put it into force, at once."""
         now_ms = hub.clock.now_ms()
         if self._status is not None:
-            hub.resilience.cooldowns.clear(connection.id)
+            hub.resilience.clear_connection(connection.id)
             hub.targets.forgive(connection.id)
             hub.mark(connection.id, test_status=self._status, **_CLEAR)
         elif self._error:
@@ -61,7 +61,7 @@ class Health:
             hub.resilience.cooldowns.restore(connection.id, Cooling(until, 0, _RESTED, soft=False))
             hub.mark(connection.id, test_status=TestStatus.UNAVAILABLE, last_error=_RESTED, last_error_at=now_ms, cooldown_until=self._rest)
         elif self._until and self._status is None:
-            hub.resilience.cooldowns.clear(connection.id)
+            hub.resilience.clear_connection(connection.id)
             cooled = connection.test_status is TestStatus.UNAVAILABLE
             hub.mark(
                 connection.id, **_CLEAR if cooled else {}, **{"test_status": TestStatus.UNKNOWN} if cooled else {"cooldown_until": None}

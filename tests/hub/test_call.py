@@ -568,7 +568,7 @@ async def test_a_cooldown_outlives_a_restart(tmp_path: Path) -> None:
         clock.seconds = 5.0
         again = Hub(Settings(data_dir=tmp_path), clock=clock, skills=Skills({}))
         await again.open()
-        state = again.cooldowns.of(identity, clock.monotonic())
+        state = again.resilience.cooldowns.of(identity, clock.monotonic())
         assert (state and state.until - 5.0) == left
         if state is not None:
             assert (state.level, state.reason) == (2, "503: no")
@@ -580,7 +580,7 @@ async def test_what_is_worked_out_holds_until_something_changes(hub: Hub) -> Non
     key, token = await hub.store.keys.create("k", grants=["chat"])
     caller = hub.authenticate(token)
     assert hub.authenticate(token) is caller
-    assert hub.connected() is hub.connected()
+    assert hub.directory.connected() is hub.directory.connected()
     await hub.store.keys.update(key.id, grants=["manage"])
     assert "manage" not in caller.scopes
     assert "manage" in hub.authenticate(token).scopes
@@ -588,8 +588,8 @@ async def test_what_is_worked_out_holds_until_something_changes(hub: Hub) -> Non
     with pytest.raises(Unauthenticated):
         hub.authenticate(token)
     made = await hub.store.connections.create(provider="groq", name="a", secret="gsk_x", models=["one"])
-    assert "groq" in hub.connected()
-    assert "one" in hub.discovered()["groq"]
+    assert "groq" in hub.directory.connected()
+    assert "one" in hub.directory.discovered()["groq"]
     await hub.store.connections.update(made.id, active=False, models=["two"])
-    assert "groq" not in hub.connected()
-    assert "two" in hub.discovered()["groq"]
+    assert "groq" not in hub.directory.connected()
+    assert "two" in hub.directory.discovered()["groq"]

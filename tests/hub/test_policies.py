@@ -11,6 +11,7 @@ from hub.call import Hub
 from hub.chat import ChatRequest, Message, Role, Text
 from hub.errors import PolicyDenied, rest_body
 from hub.policy import Policy
+from hub.query import Query
 from hub.records import Caller, KeyLimits
 from hub.settings import Settings
 from tests.fakes.clock import Still
@@ -122,7 +123,7 @@ async def test_the_bound_is_that_of_the_call_as_it_would_be_made(hub: Hub) -> No
 
 async def test_the_cap_lowers_the_bound_and_every_answer_counts(hub: Hub) -> None:
     connection = await hub.store.connections.create(provider="openai", name="a", secret="k")
-    options = hub.planner.plan("openai/gpt-4o", READER).options
+    options = hub.planner.plan(Query(model="openai/gpt-4o", caller=READER)).options
     assert options[0].connection.id == connection.id
     one = await hub.policies.cost(ask(tokens=1000), options, None)
     capped = await hub.policies.cost(ask(tokens=1000), options, 100)

@@ -64,7 +64,7 @@ async def test_each_table_keeps_its_time(store: Store) -> None:
     def answers(link: Link) -> None:
         for name, until in (("old", now - 1), ("new", now + 1)):
             link.run("INSERT INTO replays VALUES (?, '', 'done', '', 'p', 0, ?)", name, until)
-            link.run("INSERT INTO responses VALUES (?, 'k', 'm', '', '', 0, 0, 0, ?)", name, until)
+            link.run("INSERT INTO responses VALUES (?, 'k', 'm', '', '', 0, 0, ?)", name, until)
 
     await store._database.write(answers)
     gone = await retention(store).sweep()

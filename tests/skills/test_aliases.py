@@ -91,7 +91,7 @@ async def test_circles_and_dead_ends(desk: Desk) -> None:
     ):
         with pytest.raises(BadRequest, match=words):
             await desk.ask("aliases-set", alias=alias, model=model)
-    assert list(desk.hub.aliases()) == ["one"]
+    assert list(desk.hub.directory.aliases()) == ["one"]
     await desk.ask("aliases-set", alias="gpt-*", model="openai/gpt-4o")
     await desk.ask("aliases-set", alias="one", model="openai/gpt-4o-mini")
     with pytest.raises(NotFound):

@@ -278,7 +278,7 @@ async def test_an_owner_ends_a_cooldown(desk: Desk, change: dict[str, Any]) -> N
     changed = await desk.ask("connections-update", id=one.id, **change)
     assert (changed.test_status, changed.last_error, changed.backoff_level) == (change.get("testStatus", "unknown"), "", 0)
     assert changed.rate_limited_until is None
-    assert desk.hub.cooldowns.quiet
+    assert desk.hub.resilience.cooldowns.quiet
 
 
 async def test_an_owner_rests_a_connection(desk: Desk) -> None:
@@ -286,8 +286,8 @@ async def test_an_owner_rests_a_connection(desk: Desk) -> None:
     until = iso(desk.clock.now_ms() + 60_000)
     rested = await desk.ask("connections-update", id=one.id, rateLimitedUntil=until)
     assert (rested.rate_limited_until, rested.test_status, rested.last_error) == (until, "unavailable", "rested by its owner")
-    assert desk.hub.cooldowns.of(one.id, desk.clock.monotonic() + 59)
-    assert not desk.hub.cooldowns.of(one.id, desk.clock.monotonic() + 61)
+    assert desk.hub.resilience.cooldowns.of(one.id, desk.clock.monotonic() + 59)
+    assert not desk.hub.resilience.cooldowns.of(one.id, desk.clock.monotonic() + 61)
     desk.hub.mark(one.id, test_status=TestStatus.EXPIRED)
     ended = await desk.ask("connections-update", id=one.id, rateLimitedUntil=None)
     assert (ended.rate_limited_until, ended.test_status) == (None, "expired")

@@ -25,9 +25,19 @@ from hub.routing.combos import (
     strategy_name,
     used_by,
 )
+from hub.routing.strategy import Strategy
 
 PLACES = {"openai": "openai", "oa": "openai", "groq": "groq", "node": "compatible", "compatible": "compatible"}
 CONNECTIONS = {"con_a": "openai", "con_g": "groq"}
+
+
+def strategies(*names: str, **aliases: str) -> dict[str, Strategy]:
+    """Strategies by name; ``aliases`` are further names of one, with ``_`` for ``-``."""
+    also = {name.replace("_", "-"): (alias,) for name, alias in aliases.items()}
+    return {name: Strategy(name, "", lambda options, facts: list(options), aliases=also.get(name, ())) for name in (*names, *also)}
+
+
+PRIORITY = strategies("priority")
 
 
 def _model(name: str) -> str:
@@ -168,14 +178,15 @@ def test_names_that_are_refused(name: str) -> None:
 
 
 def test_strategies_and_their_aliases() -> None:
-    known = {"priority", "least-used", "context-optimized"}
+    known = strategies("priority", least_used="usage", context_optimized="context")
     assert [strategy_name(name, known) for name in ("priority", "usage", "context")] == ["priority", "least-used", "context-optimized"]
-    with pytest.raises(BadRequest, match="'chance'; these are known: context-optimized, least-used, priority"):
-        strategy_name("chance", known)
+    with pytest.raises(BadRequest, match="'chance'; there are context-optimized, least-used, priority") as told:
+        strategy_name("chance", known, field="config.strategy")
+    assert told.value.field == "config.strategy"
 
 
 def test_a_combo_as_a_whole() -> None:
-    made = check(combo("a/b", strategy="usage", allowed_providers=("oa", "openai")), {"least-used"}, KNOWN.provider)
+    made = check(combo("a/b", strategy="usage", allowed_providers=("oa", "openai")), strategies(least_used="usage"), KNOWN.provider)
     assert (made.strategy, made.allowed_providers) == ("least-used", ("openai",))
     for body, field in (
         (combo(strategy="none"), "strategy"),
@@ -184,7 +195,7 @@ def test_a_combo_as_a_whole() -> None:
         (combo(allowed_providers=("nobody",)), "allowedProviders[0]"),
     ):
         with pytest.raises(InvalidInput) as told:
-            check(body, {"priority"}, KNOWN.provider)
+            check(body, PRIORITY, KNOWN.provider)
         assert [one["field"] for one in told.value.details] == [field]
 
 
@@ -201,7 +212,7 @@ def tiers(default: str, **more: tuple[str, str | None]) -> ComboConfig:
 
 def test_tiers_put_steps_in_order() -> None:
     made = combo("p/a", "p/b", "p/c", "p/d", config=tiers("best", best=("s2", "next"), next=("s0", None), spare=("s3", None)))
-    check(made, {"priority"}, KNOWN.provider)
+    check(made, PRIORITY, KNOWN.provider)
     assert [step.id for step in ordered_by_tiers(made)] == ["s2", "s0", "s1", "s3"]
     assert [step.id for step in ordered_by_tiers(combo("p/a", "p/b"))] == ["s0", "s1"]
 
@@ -219,7 +230,7 @@ def test_tiers_put_steps_in_order() -> None:
 def test_tiers_that_do_not_hold_together(config: ComboConfig, field: str) -> None:
     made = combo("p/a", "p/b", config=config)
     with pytest.raises(InvalidInput) as told:
-        check(made, {"priority"}, KNOWN.provider)
+        check(made, PRIORITY, KNOWN.provider)
     assert [one["field"] for one in told.value.details] == [f"config.compositeTiers.{field}"]
     assert len(ordered_by_tiers(made)) == 2  # whatever is stored, the order comes to an end
 
