@@ -7,6 +7,7 @@ out. Budgets are those of the performance reference; a missed one is marked, nev
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
@@ -21,10 +22,13 @@ from typing import TYPE_CHECKING
 
 from bench.dispatch import dispatch
 from bench.load import NUMBER, Request, cost, cpu_ns, rss_mib
+from bench.pipeline import MODELS, full_chat
+from bench.pipeline import measure as measure_loaded
 from bench.servers import EVENTS
+from bench.usage import measure as measure_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CHAT = json.dumps(
     {
@@ -35,6 +39,9 @@ CHAT = json.dumps(
         ],
         "temperature": 0.2,
     }
+).encode()
+DEMO = json.dumps(
+    {"model": "demo/demo-echo", "messages": [{"role": "user", "content": "Tell me about the quick brown fox. " * 16}]}
 ).encode()
 STREAM = CHAT[:-1] + b', "stream": true}'
 _VERSION = "2026-07-28"
@@ -159,7 +166,8 @@ def measure(rounds: int, scale: float) -> list[str]:
         key = command(env, "keys", "create", "bench", "--scopes", "*")["key"]
         command(
             env, "providers", "add", "openai-compatible", "--name", "bench", "--api-key", "sk-bench-000000", "--allow-private",
-            "--base-url", f"http://127.0.0.1:{ports['upstream']}/v1", "--data", "prefix=bench", "--model", "bench-1",
+            "--base-url", f"http://127.0.0.1:{ports['upstream']}/v1", "--data", "prefix=bench",
+            *(word for name in MODELS for word in ("--model", name)),
         )  # fmt: skip
         bare = stack.enter_context(server("bench.servers", "bare", str(ports["bare"]), port=ports["bare"]))
         stack.enter_context(server("bench.servers", "upstream", str(ports["upstream"]), port=ports["upstream"]))
@@ -170,11 +178,13 @@ def measure(rounds: int, scale: float) -> list[str]:
         stream = Request("/v1/chat/completions", STREAM, (bearer,))
         call = Request("/api/mcp/stream", CALL, (bearer, *CALL_HEADERS))
         send = Request("/a2a", SEND, (bearer, ("a2a-version", "1.0")))
+        full = full_chat(ports["hub"], key)
         plain = Request("/", CHAT)
         here, there = ports["hub"], ports["bare"]
         paced = [
             Case("bare raw ASGI", bare.pid, there, plain, 900, rate=RATE),
             Case("chat, non-streaming", hub.pid, here, chat, 900, rate=RATE, ratio_limit=3.5),
+            Case("chat, full pipeline", hub.pid, here, full, 900, rate=RATE, ratio_limit=3.5),
             Case("chat, lone SSE event", hub.pid, here, stream, 24, 6, per=EVENTS, ratio_limit=1.3),
         ]
         saturated = [
@@ -191,6 +201,21 @@ def measure(rounds: int, scale: float) -> list[str]:
         own = dispatch(rounds)[0]
         line = f"{'skill dispatch':28}{own:10.1f}{'':8}{'10 us':>8}{'  over' if own > 10 else ''}"
         return [*_lines([*paced, *agents]), *_lines(saturated), line, *_totals(min(starts), memory)]
+
+
+def loaded_hub(rounds: int, scale: float) -> list[str]:
+    """The lines on a hub with much in it."""
+
+    @contextlib.contextmanager
+    def serve(folder: str) -> Iterator[Callable[[], float]]:
+        port = free_port()
+        env = {**hub_env(folder, port), "HUBROUTE_DEMO": "on"}
+        key = command(env, "keys", "create", "bench", "--scopes", "*")["key"]
+        request = Request("/v1/chat/completions", DEMO, (("authorization", f"Bearer {key}"),))
+        with server("hub", "serve", port=port, env=env) as hub:
+            yield lambda: min(cost(hub.pid, port, request, total=round(600 * scale) + 32, connections=32, rate=RATE) for _ in range(rounds))
+
+    return measure_loaded(serve)
 
 
 def _rounds(cases: list[Case], rounds: int, scale: float) -> None:
@@ -225,9 +250,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds, the lowest counts")
     parser.add_argument("--scale", type=float, default=1.0, help="fraction of the requests, for a quick look")
+    parser.add_argument("--usage-rows", type=int, default=10_000_000, help="rows of the usage table in the usage part; 0 leaves it out")
     parser.add_argument("--out", type=Path, help="file to write the table to")
     options = parser.parse_args()
     lines = [f"{'case':28}{'CPU us':>10}{'ratio':>8}{'aim':>8}", *measure(options.rounds, options.scale)]
+    lines += loaded_hub(options.rounds, options.scale)
+    if options.usage_rows:
+        lines += ["", f"usage over {options.usage_rows:,} rows", *asyncio.run(measure_usage(options.usage_rows))]
     print("\n".join(lines))
     if options.out:
         options.out.write_text("\n".join(lines) + "\n")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
+import msgspec
+
+from hub.chat import ChatEvent, ChatRequest, ChatResponse, Role, Text, Usage
 from hub.errors import BadRequest
 from hub.tokens import estimate_prompt
 
@@ -15,13 +17,44 @@ if TYPE_CHECKING:
     from hub.records import UsageRow
 
 
+class Hints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a client wants a request to be served, read by its door from headers and from fields that no provider gets.
+
+    ``endpoint`` is the address that was called, part of what makes two requests the same. ``idempotency_key`` and ``repeat_key``
+    (``X-Request-Id``) name a request that may come twice; ``session`` is the client's id of its conversation; ``tags`` restrict the
+    connections to those with any (or ``all_tags`` of them); ``mode``, ``budget`` (US dollars) and ``budget_fallback`` steer ``auto``;
+    ``progress`` asks for progress events in a stream.
+    """
+
+    endpoint: str = ""
+    idempotency_key: str = ""
+    repeat_key: str = ""
+    no_cache: bool = False
+    session: str = ""
+    tags: tuple[str, ...] = ()
+    all_tags: bool = False
+    mode: str = ""
+    budget: float | None = None
+    budget_fallback: str = ""
+    effort: str = ""
+    progress: bool = False
+
+
+NO_HINTS = Hints()
+
+
 class ChatAsk:
     """One chat request: the client's bytes with a decoder for them, or a request in the internal model.
 
-    ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent.
+    ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent. ``direct`` means the model
+    itself, whatever combo or mapping stands in front of its name. ``cacheable`` says that an answer to the very same request may be
+    given again: one answer at temperature 0, and the client does not object.
     """
 
-    __slots__ = ("_decode", "_request", "budget", "connection", "model", "needs", "raw", "strategy", "stream")
+    __slots__ = (
+        "_decode", "_request", "budget", "cacheable", "chain", "connection", "direct", "hints", "model", "needs", "raw", "session",
+        "session_id", "strategy", "stream",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -31,8 +64,10 @@ class ChatAsk:
         request: ChatRequest | None = None,
         budget: float | None = None,
         connection: str = "",
-        strategy: str = "priority",
+        strategy: str = "",
         needs: frozenset[str] = frozenset(),
+        hints: Hints = NO_HINTS,
+        direct: bool = False,
     ) -> None:
         self.raw = raw
         self._decode = decode
@@ -41,11 +76,19 @@ class ChatAsk:
         self.connection = connection
         self.strategy = strategy
         self.needs = needs
+        self.hints = hints
+        #: The effective session id, the caller's own name for it, and the prompt's prefix as provider caches see it: once somebody
+        #: found them out.
+        self.session_id = ""
+        self.session = ""
+        self.chain: Any = None
+        self.direct = direct
         whole = raw or request
         if whole is None:
             raise TypeError("ChatAsk needs raw or request")
         self.model: str = whole.model
         self.stream: bool = whole.stream
+        self.cacheable = (raw.cacheable if raw is not None else request is not None and _steady(request)) and not hints.no_cache
 
     def request(self) -> ChatRequest:
         """The request in the internal model, decoded on first use. Raises BadRequest naming the field at fault."""
@@ -54,6 +97,36 @@ class ChatAsk:
                 raise TypeError("ChatAsk has no decoder")
             self._request = self._decode(self.raw.body)
         return self._request
+
+    def last_words(self) -> str:
+        """The text of the last message of the user; empty when there is none or it cannot be read."""
+        try:
+            messages = self.request().messages
+        except BadRequest:
+            return ""
+        last = next((message for message in reversed(messages) if message.role is Role.USER), None)
+        return "\n".join(part.text for part in last.parts if isinstance(part, Text)) if last else ""
+
+    def max_output(self) -> int | None:
+        """The most tokens of output that the caller asks for, None where it is left open."""
+        return self.raw.max_tokens if self.raw is not None else self.request().max_tokens
+
+    def choices(self) -> int:
+        """How many answers the caller asks for at once."""
+        return (self.raw.choices if self.raw is not None else self.request().n) or 1
+
+    def reshaped(self, request: ChatRequest) -> ChatAsk:
+        """This ask with another request, which no longer is the client's bytes."""
+        made = ChatAsk(
+            request=request,
+            budget=self.budget,
+            connection=self.connection,
+            strategy=self.strategy,
+            needs=self.needs,
+            hints=self.hints,
+        )
+        made.session, made.session_id = self.session, self.session_id
+        return made
 
     def prompt_tokens(self) -> int:
         """A rough count of the prompt, where the provider does not say."""
@@ -64,30 +137,48 @@ class ChatAsk:
             return max(1, len(self.raw.body) // 4) if self.raw else 1
 
 
+def _steady(request: ChatRequest) -> bool:
+    return request.temperature == 0 and request.n in (None, 1)
+
+
 class ChatReply:
-    """A whole answer. ``body`` holds the provider's bytes where they pass through, else ``response`` the decoded answer."""
+    """A whole answer. ``body`` holds the provider's bytes where they pass through, else ``response`` the decoded answer.
 
-    __slots__ = ("body", "cost", "dropped", "response", "row", "usage")
+    ``source`` says where it is from: upstream, cache, semantic, lexical, coalesced or idempotent.
+    """
 
-    def __init__(self, *, body: bytes | None, response: ChatResponse | None, usage: Usage, row: UsageRow, dropped: list[str]) -> None:
+    __slots__ = ("body", "cost", "dropped", "response", "row", "source", "usage")
+
+    def __init__(
+        self,
+        *,
+        body: bytes | None,
+        response: ChatResponse | None,
+        usage: Usage,
+        row: UsageRow,
+        dropped: list[str],
+        source: str = "upstream",
+    ) -> None:
         self.body = body
         self.response = response
         self.usage = usage
         self.row = row
         self.cost = row.cost
         self.dropped = dropped
+        self.source = source
 
 
 class StreamHead:
-    """First item of a stream: where it comes from, and whether ``bytes`` or lists of events follow."""
+    """First item of a stream: where it comes from, and whether ``bytes`` or lists of events follow. ``source`` as in a reply."""
 
-    __slots__ = ("dropped", "lossless", "model", "provider")
+    __slots__ = ("dropped", "lossless", "model", "provider", "source")
 
-    def __init__(self, *, provider: str, model: str, lossless: bool, dropped: list[str]) -> None:
+    def __init__(self, *, provider: str, model: str, lossless: bool, dropped: list[str], source: str = "upstream") -> None:
         self.provider = provider
         self.model = model
         self.lossless = lossless
         self.dropped = dropped
+        self.source = source
 
 
 class StreamTail:

@@ -11,41 +11,38 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hub.affinity import COMBO
 from hub.chat import Usage
 from hub.errors import HubError, UpstreamFailed
+from hub.fallback import rule_for
 from hub.log import logger
 from hub.outbound.base import LOCAL_FAULTS, OutboundError
 from hub.providers.base import Failure, FailureKind, Watcher
-from hub.records import Attempt, Decision, TestStatus, UsageRow
+from hub.records import Attempt, Decision, UsageRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hub.affinity import Sessions
+    from hub.answers import StoredAnswer
     from hub.ask import ChatAsk
+    from hub.budgets import Budgets, Hold
     from hub.clock import Clock
+    from hub.comboboard import ComboBoard
     from hub.context import Context
+    from hub.fallback import Rule
+    from hub.inflight import InFlight
     from hub.outbound.base import Incoming
-    from hub.plan import Plan
+    from hub.prefixes import Prefixes
     from hub.prices import Priced, Prices
-    from hub.records import Connection
-    from hub.routing.cooldown import Cooldowns
+    from hub.query import Plan
+    from hub.resilience import Resilience
     from hub.routing.strategy import Option
     from hub.secret import Secret
+    from hub.telemetry import Telemetry
+    from hub.throttle import Ticket
 
 log = logger("hub.attempts")
-
-#: Failures that end a connection's use until a person acts (routing.md 3.3).
-_ENDS = {FailureKind.AUTH: TestStatus.EXPIRED, FailureKind.CREDIT: TestStatus.CREDITS_EXHAUSTED}
-#: Failures that put a connection on cooldown; True marks those a retry may survive.
-_COOLS = {
-    FailureKind.RATE: False,
-    FailureKind.QUOTA: False,
-    FailureKind.PERMISSION: False,
-    FailureKind.CAPACITY: True,
-    FailureKind.SERVER: True,
-    FailureKind.NETWORK: True,
-}
-
 
 MASK = b"[masked]"
 
@@ -62,36 +59,82 @@ def spoken(secret: Secret) -> bytes:
 
 
 class Ledger:
-    """Where runs leave their rows. ``connected`` gives a connection's current record for its marks."""
+    """Where runs leave their rows, and what learns from them."""
 
     def __init__(
         self,
         *,
         clock: Clock,
         prices: Prices,
-        cooldowns: Cooldowns,
+        resilience: Resilience,
+        telemetry: Telemetry,
+        board: ComboBoard,
+        sessions: Sessions,
+        inflight: InFlight,
+        prefixes: Prefixes,
+        budgets: Budgets,
         add_usage: Callable[[UsageRow], None],
         add_decision: Callable[[Decision], None],
-        mark: Callable[..., None],
     ) -> None:
         self.clock = clock
         self.prices = prices
-        self.cooldowns = cooldowns
+        self.resilience = resilience
+        self.telemetry = telemetry
+        self.board = board
+        self.sessions = sessions
+        self.inflight = inflight
+        self.prefixes = prefixes
+        self.budgets = budgets
         self.add_usage = add_usage
         self.add_decision = add_decision
-        self.mark = mark
+        #: Connection -> calls under way.
+        self.running: dict[str, int] = {}
+        #: Connection -> when it was last called, epoch ms.
+        self.called_at: dict[str, int] = {}
+
+    def called(self, connection_id: str) -> None:
+        """A call to a connection begins."""
+        self.called_at[connection_id] = self.clock.now_ms()
+        self.running[connection_id] = self.running.get(connection_id, 0) + 1
+
+    def returned(self, connection_id: str) -> None:
+        """It is over."""
+        left = self.running.get(connection_id, 0) - 1
+        if left > 0:
+            self.running[connection_id] = left
+        else:
+            self.running.pop(connection_id, None)
 
     def begin(self, ask: ChatAsk, ctx: Context) -> Run:
         """Start the record of a request."""
         return Run(self, ask, ctx)
+
+    def again(self, ask: ChatAsk, ctx: Context, answer: StoredAnswer | None, source: str, error: HubError | None) -> UsageRow:
+        """Record a request that got an earlier answer, or error: nothing was sent, nothing is charged, no tokens were used."""
+        caller, at = ctx.caller, self.clock.now_ms()
+        provider, model = (answer.provider, answer.model) if answer is not None else ("", "")
+        row = UsageRow(
+            request_id=ctx.request_id, at=at, door=ctx.door, skill="chat", key_id=caller.key_id, key_name=caller.name, provider=provider,
+            model=model, requested_model=ask.model, connection_id="", usage=Usage(), cost=0.0, price_source="none", latency_ms=0,
+            status=error.status if error is not None else 200, outcome="ok" if error is None else "error",
+            error_code=error.code if error is not None else "", stream=ask.stream, source=source, session=ask.session_id,
+        )  # fmt: skip
+        decision = Decision(
+            request_id=ctx.request_id, at=at, key_id=caller.key_id, requested_model=ask.model,
+            resolution=f"nothing was routed: the same request was answered before ({source})", strategy=ask.strategy,
+            outcome=row.outcome, provider=provider, model=model, cost=0.0,
+        )  # fmt: skip
+        self.add_usage(row)
+        self.add_decision(decision)
+        return row
 
 
 class Run:
     """One request under way. Methods are called in the order of a request's life; the last one wins nothing twice."""
 
     __slots__ = (
-        "_began", "_bytes", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_option", "_priced",
-        "_prompt", "_row", "_started", "_stream", "_watcher", "usage",
+        "_ask", "_began", "_bytes", "_calling", "_counted", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_name",
+        "_option", "_pin", "_priced", "_probing", "_prompt", "_row", "_slots", "_started", "_track", "_watcher", "allowed", "hold", "usage",
     )  # fmt: skip
 
     def __init__(self, ledger: Ledger, ask: ChatAsk, ctx: Context) -> None:
@@ -101,7 +144,13 @@ class Run:
         self._started = self._began
         self._first: float | None = None
         self._bytes = 0
-        self._stream = ask.stream
+        self._ask = ask
+        self._name = ""
+        #: Providers whose breaker has counted this request already.
+        self._counted: set[str] = set()
+        self._slots: list[Ticket] = []
+        self._calling = ""
+        self._probing = False
         self._incoming: Incoming | None = None
         self._watcher: Watcher | None = None
         self._priced: Priced | None = None
@@ -109,24 +158,65 @@ class Run:
         self._current: Attempt | None = None
         self._option: Option | None = None
         self._done = False
+        self._track = True
+        self._pin = ""
+        #: The money held for the call, and the most tokens of output that it was held for.
+        self.hold: Hold | None = None
+        self.allowed = 0
         self.usage: Usage | None = None
         caller = ctx.caller
         at = clock.now_ms()
         self._row = UsageRow(
             request_id=ctx.request_id, at=at, door=ctx.door, skill="chat", key_id=caller.key_id, key_name=caller.name, provider="",
             model="", requested_model=ask.model, connection_id="", usage=Usage(), cost=0.0, price_source="none", status=200,
-            outcome="ok", latency_ms=0, stream=ask.stream,
+            outcome="ok", latency_ms=0, stream=ask.stream, session=ask.session_id,
         )  # fmt: skip
         self._decision = Decision(
-            request_id=ctx.request_id, at=at, key_id=caller.key_id, requested_model=ask.model, resolution="", strategy=ask.strategy
+            request_id=ctx.request_id, at=at, key_id=caller.key_id, requested_model=ask.model, resolution="", strategy=""
         )
+        ledger.inflight.begin(self._row)
 
     def planned(self, plan: Plan) -> None:
         """The candidates and their order are known."""
         decision = self._decision
         decision.resolution = plan.resolution.why
+        decision.strategy = plan.strategy
         decision.candidates = plan.candidates
         decision.order = plan.order
+        decision.levels = plan.levels
+        if plan.combo is not None:
+            decision.combo = self._row.combo = plan.name
+        self._name = plan.name
+        self._track = plan.config is None or plan.config.track_metrics is not False
+        keeps = plan.combo is not None and plan.combo.context_cache_protection
+        self._pin = COMBO + plan.name if keeps else ""
+
+    @property
+    def combo(self) -> str:
+        """The combo that the request was planned by, empty for none."""
+        return self._row.combo
+
+    @property
+    def provider(self) -> str:
+        """Who was called last."""
+        return self._row.provider
+
+    @property
+    def out_of_credit(self) -> bool:
+        """Whether the last call failed because its account has no credit left."""
+        attempts = self._decision.attempts
+        return bool(attempts) and attempts[-1].kind == FailureKind.CREDIT.value
+
+    def given(self, option: Option) -> Run:
+        """The answer came from a call with rows of its own, to this option."""
+        row = self._row
+        row.provider, row.model, row.connection_id = option.provider, option.model, option.connection.id
+        return self
+
+    def paid(self) -> UsageRow:
+        """The answer was paid for by the calls that made it: write the rows without a cost."""
+        self._write()
+        return self._row
 
     def attempt(self, option: Option) -> Attempt:
         """An upstream call begins."""
@@ -137,12 +227,21 @@ class Run:
         self._option = option
         self._current = Attempt(provider=option.provider, model=option.model, connection_id=option.connection.id, started_at=clock.now_ms())
         self._decision.attempts.append(self._current)
+        self._probing = True
+        self._ledger.called(option.connection.id)
+        self._calling = option.connection.id
         row = self._row
         row.provider, row.model, row.connection_id = option.provider, option.model, option.connection.id
+        if row.combo:
+            row.step = option.key
         return self._current
 
-    def refused(self, attempt: Attempt, failure: Failure, *, fault: OutboundError | None = None) -> None:
-        """An attempt failed before the client saw anything of it."""
+    def holding(self, slot: Ticket) -> None:
+        """A place in a queue or at a gate is held; it is given back when the attempt or the request is over."""
+        self._slots.append(slot)
+
+    def refused(self, attempt: Attempt, failure: Failure, *, fault: OutboundError | None = None) -> Rule:
+        """An attempt failed before the client saw anything of it; what to do next."""
         # What came was an error and no part of an answer: nobody is billed for it.
         self._bytes = 0
         attempt.latency_ms = self._since(self._started)
@@ -152,15 +251,16 @@ class Run:
         log.debug(
             "attempt failed", request_id=self._row.request_id, connection=attempt.connection_id, reason=f"{attempt.kind}: {attempt.message}"
         )
-        if self._option is not None and (fault is None or fault.fault not in LOCAL_FAULTS):
-            self._punish(self._option.connection, failure)
+        rule = self._failed(failure, fault)
+        self._free()
+        return rule
 
     def provider_failed(self, failure: Failure) -> None:
         """The provider reported an error inside a stream that the client is already reading."""
         if self._current is not None and self._option is not None:
             self._current.kind = failure.kind.value
             self._current.message = failure.message[:200]
-            self._punish(self._option.connection, failure)
+            self._failed(failure, None)
         self._row.outcome = "error"
         self._row.error_code = failure.code or failure.kind.value
 
@@ -198,6 +298,7 @@ class Run:
     def settle(self, usage: Usage, priced: Priced | None) -> UsageRow:
         """The answer is complete: price it and write the rows."""
         row = self._row
+        self._priced = priced
         row.usage = usage
         if priced is None:
             row.cost, row.price_source = None, "unknown"
@@ -248,38 +349,66 @@ class Run:
     def _since(self, moment: float) -> int:
         return round((self._ledger.clock.monotonic() - moment) * 1000)
 
-    def _punish(self, connection: Connection, failure: Failure) -> None:
-        ledger = self._ledger
-        now_ms = ledger.clock.now_ms()
-        message = f"{failure.status}: {failure.message}"[:100]
-        if failure.kind in _ENDS:
-            ledger.mark(connection.id, test_status=_ENDS[failure.kind], last_error=message, last_error_at=now_ms)
-        elif failure.kind in _COOLS:
-            now = ledger.clock.monotonic()
-            state = ledger.cooldowns.fail(connection.id, now, reason=message, soft=_COOLS[failure.kind], hint=failure.retry_after)
-            ledger.mark(
-                connection.id,
-                test_status=TestStatus.UNAVAILABLE,
-                last_error=message,
-                last_error_at=now_ms,
-                cooldown_until=now_ms + round((state.until - now) * 1000),
-                backoff_level=state.level,
-            )
+    def _failed(self, failure: Failure, fault: OutboundError | None) -> Rule:
+        """Tell everybody who learns from failures; what a failure of ours says of the provider is nothing."""
+        option, ledger = self._option, self._ledger
+        self._probing = False
+        if option is None:
+            return rule_for(failure)
+        if failure.kind is FailureKind.CONFIG or (fault is not None and fault.fault in LOCAL_FAULTS):
+            ledger.resilience.release(option.connection, option.provider, option.model)
+            return rule_for(failure)
+        if self._name:
+            ledger.board.note(
+                self._name, option.key, ok=False, status=failure.status, latency_ms=self._since(self._started),
+                fallback=len(self._decision.attempts) > 1, model=option.model, provider=option.provider, track=self._track,
+            )  # fmt: skip
+        reached = fault is None or fault.reached
+        return ledger.resilience.failed(option.connection, option.provider, option.model, failure, reached=reached, request=self._counted)
 
     def _succeeded(self) -> None:
         if self._current is not None:
             self._current.status = 200
-        if self._option is None:
+        option, ledger = self._option, self._ledger
+        if option is None:
             return
-        connection = self._option.connection
-        if self._ledger.cooldowns.clear(connection.id) or connection.test_status is TestStatus.UNAVAILABLE:
-            self._ledger.mark(
-                connection.id, test_status=TestStatus.ACTIVE, last_error="", last_error_at=None, cooldown_until=None, backoff_level=0
-            )
+        self._probing = False
+        ledger.resilience.succeeded(option.connection, option.provider, option.model)
+        session = self._ask.session
+        if session:
+            ledger.sessions.pin(session, option.provider, option.connection.id)
+            ledger.sessions.answered(session, option.connection.id)
+            if self._pin:
+                ledger.sessions.pin(session, self._pin, option.key)
+        if self._ask.chain is not None:
+            ledger.prefixes.remember(self._ask.chain, option.connection.id, option.model)
+
+    def _free(self) -> None:
+        """Give back what the attempt holds."""
+        if self._calling:
+            self._ledger.returned(self._calling)
+            self._calling = ""
+        if self._probing and self._option is not None:
+            # The caller left before the call had an outcome: who comes next may probe.
+            self._probing = False
+            self._ledger.resilience.release(self._option.connection, self._option.provider, self._option.model)
+        while self._slots:
+            self._slots.pop().release()
+
+    def _pay(self, hold: Hold) -> None:
+        """Settle the money that was held with what the call has cost."""
+        row, budgets, priced = self._row, self._ledger.budgets, self._priced
+        if row.outcome == "ok":
+            full = self._ledger.prices.estimate(priced.price, row.usage.prompt, self.allowed) if priced and self.allowed else None
+            budgets.settle(hold, row.cost, full=full)
+        elif self._bytes:
+            budgets.settle(hold, row.cost, complete=False)
+        else:
+            budgets.release(hold)
 
     def _write(self) -> None:
         self._done = True
-        row, decision = self._row, self._decision
+        row, decision, ledger = self._row, self._decision, self._ledger
         row.latency_ms = self._since(self._began)
         row.fallbacks = max(0, len(decision.attempts) - 1)
         if self._first is not None:
@@ -289,5 +418,15 @@ class Run:
         decision.outcome = row.outcome
         decision.provider, decision.model = row.provider, row.model
         decision.cost, decision.latency_ms = row.cost, row.latency_ms
-        self._ledger.add_usage(row)
-        self._ledger.add_decision(decision)
+        self._free()
+        if self.hold is not None:
+            self._pay(self.hold)
+        if self._name and row.outcome == "ok" and self._option is not None:
+            ledger.board.note(
+                self._name, self._option.key, ok=True, status=row.status, latency_ms=row.latency_ms,
+                fallback=row.fallbacks > 0, model=row.model, provider=row.provider, track=self._track,
+            )  # fmt: skip
+        ledger.inflight.end(row)
+        ledger.telemetry.note(row, decision.attempts)
+        ledger.add_usage(row)
+        ledger.add_decision(decision)

@@ -1,6 +1,6 @@
 """The hub of one process, and ``call``: the one path by which every door reaches a skill (D8).
 
-authenticate -> scope -> run -> settle -> audit. Doors translate and call; they hold no policy.
+authenticate -> scope -> policy and limits -> run -> settle -> audit. Doors translate and call; they hold no policy.
 """
 
 from __future__ import annotations
@@ -13,32 +13,19 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 from pydantic import BaseModel
 
-from hub.attempts import Ledger
-from hub.clock import Clock
 from hub.context import Context
-from hub.engine import ChatEngine
-from hub.errors import Cancelled, Forbidden, HubError, Internal, Unauthenticated, Unavailable, UnknownSkill
+from hub.errors import Cancelled, Forbidden, HubError, Internal, PolicyDenied, Unauthenticated, Unavailable, UnknownSkill
 from hub.log import logger, masked, secret_name
-from hub.outbound.client import Outbound
-from hub.plan import Planner
-from hub.prices import Prices
-from hub.providers.base import Adapter
-from hub.providers.catalog import Catalog
-from hub.quota import Quotas
-from hub.records import AuditRow, Caller
-from hub.registry import Skills, load
-from hub.routing.cooldown import Cooldowns, Cooling
-from hub.routing.resolve import Resolver
-from hub.routing.strategy import Strategy
+from hub.parts import Parts
+from hub.records import NO_LIMITS, AuditRow, Caller
 from hub.skill import Audit, CostClass
-from hub.store import Store
-from hub.targets import Targets
-from hub.tasks import LiveTasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Callable
 
-    from hub.records import Connection
+    from hub.clock import Clock
+    from hub.records import Key
+    from hub.registry import Skills
     from hub.settings import Settings
     from hub.skill import Skill
 
@@ -49,134 +36,17 @@ _DEPTH = 8
 _DETAIL = 4096
 
 
-class Hub:
+class Hub(Parts):
     """Everything one process is made of. Made by the composition root, opened, used by doors, closed."""
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None, skills: Skills | None = None) -> None:
-        self.settings = settings
-        self.clock = clock or Clock()
-        self.started_ms = self.clock.now_ms()
-        self.skills = skills or Skills.load()
-        self.catalog = Catalog.load()
-        self.adapters = load("hub.providers", Adapter, lambda adapter: adapter.name)
-        self.strategies = load("hub.routing.strategies", Strategy, lambda strategy: strategy.name)
-        self.store = Store(settings, self.clock)
-        self.tasks = LiveTasks(self.store, self.clock)
-        self.outbound = Outbound(allow_private=settings.allow_private)
-        self.prices = Prices(self.catalog, dict)
-        self.cooldowns = Cooldowns()
-        self.quotas = Quotas()
-        self.targets = Targets(self.catalog)
-        self.planner = Planner(
-            catalog=self.catalog,
-            resolver=Resolver(self.catalog, self.connected, self.prefixes, dict, discovered=self.discovered),
-            builtins=settings.demo != "off",
-            connections=self.store.connections.of,
-            cooldowns=self.cooldowns,
-            connected=self.connected,
-            strategies=self.strategies,
-            formats=frozenset(self.adapters),
-            clock=self.clock,
-        )
-        self.chat = ChatEngine(
-            planner=self.planner,
-            targets=self.targets,
-            adapters=self.adapters,
-            outbound=self.outbound,
-            prices=self.prices,
-            quotas=self.quotas,
-            ledger=Ledger(
-                clock=self.clock,
-                prices=self.prices,
-                cooldowns=self.cooldowns,
-                add_usage=self.store.usage.add,
-                add_decision=self.store.decisions.add,
-                mark=self.mark,
-            ),
-            settings=settings,
-        )
-        self.closing = False
-        #: What doors keep for the life of this hub, by name, and what they want done when it stops and closes.
-        self.kept: dict[str, Any] = {}
-        self.on_stop: list[Callable[[], None]] = []
-        self.on_close: list[Callable[[], Awaitable[None]]] = []
-        self._builtin = frozenset(row.id for row in self.catalog.providers.values() if row.builtin)
-        #: Connection -> the end of its cooldown as it was last made here or taken over.
-        self._cooling: dict[str, int | None] = {}
+        super().__init__(settings, clock=clock, skills=skills)
+        self._callers: dict[str, tuple[Key, Caller]] = {}
 
-    async def open(self) -> None:
-        """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
-        await self.store.open()
-        await self.tasks.open()
-        self.on_stop.append(self.tasks.end_streams)
-        self.on_close.append(self.tasks.close)
-        self.store.on_change(self._changed)
-        self._changed()
-
-    def stop(self) -> None:
-        """The server stops: doors end their standing streams, calls that run go on."""
-        self.closing = True
-        while self.on_stop:
-            self.on_stop.pop()()
-
-    async def close(self) -> None:
-        """Let the doors end, flush the rows that wait, close the store and every outbound connection."""
-        self.stop()
-        while self.on_close:
-            await self.on_close.pop()()
-        await self.outbound.aclose()
-        await self.store.close()
-
-    def connected(self) -> frozenset[str]:
-        """Providers that can be used now: those with an active connection, and the built-in ones as the setting says (D3)."""
-        real = frozenset(connection.provider for connection in self.store.connections.all() if connection.active)
-        if self.settings.demo == "on" or (self.settings.demo == "auto" and not real):
-            return real | self._builtin
-        return real
-
-    def prefixes(self) -> dict[str, str]:
-        """Prefixes that owners gave to their own endpoints -> ``provider``, or ``provider/connection`` where one has it alone."""
-        found: dict[str, list[Connection]] = {}
-        for connection in self.store.connections.all():
-            prefix = connection.data.get("prefix", "")
-            if prefix and connection.active:
-                found.setdefault(prefix, []).append(connection)
-        return {
-            prefix: connections[0].provider if len(connections) > 1 else f"{connections[0].provider}/{connections[0].id}"
-            for prefix, connections in found.items()
-        }
-
-    def discovered(self) -> dict[str, set[str]]:
-        """Provider -> model ids that its connections name, beside those of the catalogue."""
-        found: dict[str, set[str]] = {}
-        for connection in self.store.connections.all():
-            found.setdefault(connection.provider, set()).update(connection.models)
-        return found
-
-    def mark(self, connection_id: str, **state: Any) -> None:
-        """Note a connection's health; built-in ones have no row to note it in."""
-        self.planner.forget()
-        if connection_id not in self._builtin:
-            if "cooldown_until" in state:
-                self._cooling[connection_id] = state["cooldown_until"]
-            self.store.connections.mark(connection_id, **state)
-
-    def _changed(self) -> None:
-        """Connections, keys or settings changed, here or in another process."""
-        self.planner.forget()
-        now, now_ms = self.clock.monotonic(), self.clock.now_ms()
-        for connection in self.store.connections.all():
-            until = connection.cooldown_until
-            # A cooldown that began here is known better than its row tells: the row's time is the wall clock's.
-            if until == self._cooling.get(connection.id):
-                continue
-            self._cooling[connection.id] = until
-            if until is None:
-                self.cooldowns.clear(connection.id)
-            elif until > now_ms:
-                self.cooldowns.restore(
-                    connection.id, Cooling(now + (until - now_ms) / 1000, connection.backoff_level, connection.last_error, soft=False)
-                )
+    def changed(self) -> None:
+        """Connections, keys, documents or settings changed, here or in another process."""
+        self._callers.clear()
+        super().changed()
 
     def authenticate(self, token: str | None) -> Caller:
         """The caller behind a credential.
@@ -187,7 +57,10 @@ class Hub:
         if token:
             key = self.store.keys.find(token)
             if key is not None:
-                return Caller.of(key)
+                kept = self._callers.get(key.id)
+                if kept is None or kept[0] is not key:
+                    kept = self._callers[key.id] = (key, Caller.of(key))
+                return kept[1]
         elif not self.settings.require_api_key:
             return Caller.anonymous(("chat",))
         raise Unauthenticated("a valid API key is needed: send it as `Authorization: Bearer …`; `hubroute keys create NAME` makes one")
@@ -210,6 +83,7 @@ class Hub:
         raises, and Internal for a fault of ours.
         """
         self.allow(skill, ctx)
+        self._enter(skill, ctx)
         if self.store.queue.full:
             await self._room(skill)
         began = self.clock.monotonic()
@@ -226,6 +100,7 @@ class Hub:
     async def stream(self, skill: Skill, data: object, ctx: Context) -> AsyncGenerator[Any]:
         """Run a streaming skill; the same path as :meth:`call`, one item at a time."""
         self.allow(skill, ctx)
+        self._enter(skill, ctx)
         if self.store.queue.full:
             await self._room(skill)
         began = self.clock.monotonic()
@@ -249,15 +124,33 @@ class Hub:
         raise error
 
     def allow(self, skill: Skill, ctx: Context) -> None:
-        """Raise Forbidden, and record the attempt, when the caller lacks a scope of the skill."""
+        """Raise Forbidden, and record the attempt, when the caller lacks a scope of the skill or a policy denies it."""
         if not skill.scopes <= ctx.caller.scopes:
             missing = sorted(skill.scopes - ctx.caller.scopes)
             error = Forbidden(f"{skill.name} needs the scope {', '.join(missing)}, which this key does not hold", data={"missing": missing})
             self._audit(skill, None, ctx, self.clock.monotonic(), error)
             raise error
+        if self.policies.active:
+            self._checked(skill, ctx, lambda: self.policies.admit(skill, ctx))
         if skill.audit is Audit.FULL and self.store.queue.failing:
             # Fail closed on changes that could not be recorded; traffic goes on (SEC-82).
             raise Unavailable("the audit log cannot be written now, so nothing is changed; see the store's state in /ready and the log")
+
+    def _enter(self, skill: Skill, ctx: Context) -> None:
+        """The door's call begins: what spends money counts against the key's limits, once, whatever it calls in turn."""
+        if ctx.skill:
+            return
+        ctx.skill = skill.name
+        if skill.cost is CostClass.METERED and ctx.caller.limits is not NO_LIMITS:
+            self._checked(skill, ctx, lambda: self.limits.check(ctx.caller, ctx.session))
+
+    def _checked(self, skill: Skill, ctx: Context, check: Callable[[], None]) -> None:
+        """Run a check that may refuse a call; a refusal is recorded as the skill's level says, a denial always."""
+        try:
+            check()
+        except HubError as error:
+            self._audit(skill, None, ctx, self.clock.monotonic(), error)
+            raise
 
     async def _room(self, skill: Skill) -> None:
         """Wait while more rows wait for the database than may, before a call that will add some (SEC B8)."""
@@ -286,6 +179,7 @@ class Hub:
             duration_us=round((self.clock.monotonic() - began) * 1_000_000),
             digest=hashlib.sha256(text).hexdigest() if text else "",
             detail=masked(text[:_DETAIL].decode(errors="ignore")) if skill.audit is Audit.FULL else "",
+            target=error.data["policy"].get("id", "") if isinstance(error, PolicyDenied) else "",
         )
 
     def _record(self, skill: str, ctx: Context, error: HubError | None, **more: Any) -> None:

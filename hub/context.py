@@ -30,6 +30,7 @@ class Context:
     deadline: float | None = None
     session: str = ""
     report: Progress | None = None
+    skill: str = ""
 
     async def progress(self, done: float, total: float | None = None, words: str = "") -> None:
         """Report progress when somebody listens."""

@@ -8,46 +8,71 @@ the next target; after it, the stream ends with an error event of the client's d
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace as replaced
+
 from hub.ask import ChatAsk, ChatReply, StreamHead, StreamItem, StreamTail
 from hub.attempts import Run, mask, spoken
-from hub.budget import affordable
+from hub.bounds import affordable, bounds, extremes, rough_prompt, steered, within
 from hub.chat import ChatEvent, ChatResponse, Usage
-from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, UpstreamFailed, UpstreamRejected, UpstreamTimeout
-from hub.flow import Patience, Refused, pass_through, translate
+from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, Unavailable, UpstreamFailed
+from hub.fallback import Next
+from hub.flow import Passed, Patience, Refused, pass_through, translate
+from hub.handover import Handover
 from hub.outbound.base import OutboundError, Timeouts
 from hub.providers.base import Failure, FailureKind, LocalAdapter
+from hub.query import Query, fits
+from hub.reshape import cap_tokens
+from hub.routing.scoring import MODES
+from hub.throttle import Limits, limits_for
+from hub.together import Together
+from hub.tries import Finish, Tries, failure_of, given_stream, given_whole, rejected, require_content, shaped, upstream_error
+from hub.waiting import Line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 
     from hub.attempts import Ledger
+    from hub.clock import Clock
     from hub.context import Context
     from hub.outbound.base import Incoming
     from hub.outbound.client import Outbound
-    from hub.plan import Plan, Planner
+    from hub.plan import Planner
+    from hub.preferences import Preferences, Profile
     from hub.prices import Prices
     from hub.providers.base import Adapter, Prepared, Target
+    from hub.query import Plan
     from hub.quota import Quotas
+    from hub.relay import Relay
     from hub.routing.strategy import Option
+    from hub.senses import Senses
     from hub.settings import Settings
     from hub.targets import Targets
+    from hub.throttle import Throttle
+    from hub.waiting import Waiting
+
+
+#: Nobody may be tried while another request probes.
+_PROBED = "the connection had failed and another request is trying it now; try again in a moment"
 
 
 class _Opened:
     """A target that answered with a success status; the body is still to be read."""
 
-    __slots__ = ("adapter", "incoming", "lossless", "prepared", "target")
+    __slots__ = ("adapter", "incoming", "lossless", "prepared", "strict", "target")
 
-    def __init__(self, adapter: Adapter, target: Target, incoming: Incoming, prepared: Prepared, lossless: bool) -> None:
+    def __init__(self, adapter: Adapter, target: Target, incoming: Incoming, prepared: Prepared, *, lossless: bool, strict: bool) -> None:
         self.adapter = adapter
         self.target = target
         self.incoming = incoming
         self.prepared = prepared
         self.lossless = lossless
+        #: Whether an answer without content counts as none, because another target may do better.
+        self.strict = strict
 
 
 class ChatEngine:
@@ -63,6 +88,12 @@ class ChatEngine:
         prices: Prices,
         ledger: Ledger,
         quotas: Quotas,
+        senses: Senses,
+        throttle: Throttle,
+        preferences: Callable[[], Preferences],
+        profile: Callable[[str], Profile],
+        waiting: Waiting,
+        relay: Relay,
         settings: Settings,
     ) -> None:
         self.planner = planner
@@ -73,16 +104,41 @@ class ChatEngine:
         self._prices = prices
         self._ledger = ledger
         self._quotas = quotas
+        self._senses = senses
+        self._throttle = throttle
+        self._preferences = preferences
+        self._profile = profile
+        self._waiting = waiting
         self._timeouts = Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout)
         self._attempts = settings.attempt_limit
         self._seconds = settings.request_seconds
+        self._turn = 0
+        self._handover = Handover(relay, quotas, ledger.clock, self.complete)
+        self._together = Together(self)
+        self.whole = Finish(self._whole, given_whole)
+        self._streamed = Finish(self._flowing, given_stream)
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that everything here goes by."""
+        return self._ledger.clock
+
+    def first(self, model: str, ctx: Context) -> Option | None:
+        """The first target of a model now, None where it leads nowhere or nobody can be tried."""
+        try:
+            return self.planner.plan(Query(model=model, caller=ctx.caller, admitted=True)).options[0]
+        except HubError:
+            return None
+
+    def begin(self, ask: ChatAsk, ctx: Context) -> Run:
+        """The record of a call on the way."""
+        return self._ledger.begin(ask, ctx)
 
     async def complete(self, ask: ChatAsk, ctx: Context) -> ChatReply:
         """Answer a request as a whole. Raises HubError; usage and decision are recorded either way."""
         run = self._ledger.begin(ask, ctx)
         try:
-            plan = await self._planned(ask, ctx, run)
-            return await self._first_success(plan, ask, run, self._whole)
+            return await self._served(ask, ctx, run, self.whole)
         except BaseException as error:
             run.failed(error)
             raise
@@ -95,8 +151,7 @@ class ChatEngine:
         """
         run = self._ledger.begin(ask, ctx)
         try:
-            plan = await self._planned(ask, ctx, run)
-            async with aclosing(await self._first_success(plan, ask, run, self._flowing)) as flow:
+            async with aclosing(await self._served(ask, ctx, run, self._streamed)) as flow:
                 async for item in flow:
                     yield item
         except BaseException as error:
@@ -105,78 +160,206 @@ class ChatEngine:
         finally:
             await run.close()
 
-    async def _planned(self, ask: ChatAsk, ctx: Context, run: Run) -> Plan:
-        plan = self.planner.plan(ask.model, ctx.caller, strategy=ask.strategy, connection_id=ask.connection, needs=ask.needs)
-        run.planned(plan)
+    async def _served(self, ask: ChatAsk, ctx: Context, run: Run, finish: Finish) -> Any:
+        """Plan and try; when everybody is out of action for a moment, wait for the first to return and look again.
+
+        What fails for good goes once to the model that the owner named for such cases.
+        """
+        line = Line(ask.model)
+        rescued = False
+        while True:
+            try:
+                plan = await self._planned(ask, ctx, run)
+                return await self.run(plan, shaped(ask, plan), run, ctx, finish)
+            except Passed as error:
+                if await self._waiting.pause(error.shown, line):
+                    continue
+                shown = error.shown
+            except UpstreamFailed as error:
+                shown = error
+            model = "" if rescued else self._instead(ask, run, shown, ctx)
+            if not model:
+                raise shown
+            ask, rescued = ask.reshaped(replaced(ask.request(), model=model)), True
+
+    def _instead(self, ask: ChatAsk, run: Run, error: HubError, ctx: Context) -> str:
+        """The model that a request goes to once all has failed; empty where there is none for such a failure (routing.md 1.1, 1.9)."""
+        preferences = self._preferences()
+        if run.combo:
+            model = preferences.global_fallback_model if error.status >= 500 else ""
+        else:
+            model = preferences.emergency_fallback_model if run.out_of_credit else ""
+            if model and ask.request().tools:
+                return ""
+        allowed = ctx.caller.allowed_models
+        return model if model and model != ask.model and (not allowed or fits(model, allowed)) else ""
+
+    async def run(self, plan: Plan, ask: ChatAsk, run: Run, ctx: Context, finish: Finish) -> Any:
+        """Run a plan within what it may cost: its options by turns, or all together for a fusion or a pipeline."""
+        if plan.mode != "fallback" and len(plan.options) > 1:
+            plan, ask, response = await self._together.last(plan, ask, ctx)
+            if response is not None:
+                return finish.given(response, run.given(plan.options[0]))
         if ask.budget is not None:
-            return replace(plan, options=await affordable(ask, plan.options, self._targets, self._prices))
+            plan = replace(plan, options=await affordable(ask, plan.options, self._targets, self._prices))
+        if ask.hints.budget is not None:
+            plan = replace(plan, options=await steered(ask, plan.options, self._targets, self._prices))
+        if self._ledger.budgets.limited(ctx.caller.key_id):
+            plan, ask = await self._held(plan, ask, run, ctx)
+        return await self._first_success(plan, ask, run, ctx, finish)
+
+    async def _planned(self, ask: ChatAsk, ctx: Context, run: Run) -> Plan:
+        hints = ask.hints
+        query = Query(
+            model=ask.model,
+            caller=ctx.caller,
+            strategy=ask.strategy,
+            connection_id=ask.connection,
+            needs=ask.needs,
+            session=ask.session,
+            tags=hints.tags,
+            all_tags=hints.all_tags,
+            ask=ask,
+            direct=ask.direct,
+            pack=MODES.get(hints.mode, ""),
+            tier=self._ledger.budgets.tier(ctx.caller.key_id),
+            admitted=True,
+        )
+        for provider, model in self.planner.unpriced(query):
+            await self._prices.lookup(provider, model)
+        try:
+            plan = self.planner.plan(query)
+        except (RateLimited, Unavailable) as error:
+            raise Passed(error) from error
+        run.planned(plan)
         return plan
 
-    async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, finish: Callable[..., Any]) -> Any:
-        """Try the plan's options until one answers; raise the last real upstream error when none does."""
-        last: HubError | None = None
-        for number, option in enumerate(self._turns(plan)):
-            if number and (run.elapsed() > self._seconds or number >= self._attempts):
-                break
-            attempt = run.attempt(option)
-            try:
-                opened = await self._open(ask, self._target(option))
-                result = await finish(opened, ask, run)
-            except Refused as refused:
-                last = refused.error
-                run.refused(attempt, refused.failure)
-                if refused.failure.kind in _FINAL:
-                    break
-            except OutboundError as error:
-                last = _upstream_error(error)
-                run.refused(attempt, Failure(FailureKind.NETWORK, error.status, error.message, code=error.fault.value), fault=error)
-            except UpstreamFailed as error:
-                last = error
-                run.refused(attempt, Failure(FailureKind.SERVER, error.status, error.message, code=error.code))
-            else:
-                return result
-        raise last or RateLimited("the connection had failed and another request is trying it now; try again in a moment", retry_after=1)
+    async def _held(self, plan: Plan, ask: ChatAsk, run: Run, ctx: Context) -> tuple[Plan, ChatAsk]:
+        """Hold what the call may cost against the caller's budgets; where that is more than is left, the output is cut to it.
 
-    def _turns(self, plan: Plan) -> Iterator[Option]:
+        Targets whose price is unknown are left out: no budget could be kept with them. Raises BudgetSpent.
+        """
+        known = await bounds(ask, plan.options, self._targets, self._prices, prompt=rough_prompt(ask))
+        if run.hold is None:
+            most, least = extremes(known)
+            first = plan.options[0]
+            run.hold = await self._ledger.budgets.hold(ctx.caller.key_id, most, group=f"{first.provider}/{first.model}", least=least)
+        if not known:
+            return plan, ask
+        options, run.allowed, cut = within(known, run.hold.granted, self._prices, cheapest=bool(run.hold.degrade))
+        return replace(plan, options=options), ask.reshaped(cap_tokens(ask.request(), run.allowed)) if cut else ask
+
+    async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, ctx: Context, finish: Finish) -> Any:
+        """Try the plan's options until one answers; raise the last real upstream error when none does.
+
+        Raises Passed when nobody could be tried: the error then says when to come back.
+        """
+        tries = Tries(plan)
+        going = True
+        while going:
+            for option in self._turns(plan, tries):
+                if tries.count and (run.elapsed() > self._seconds or tries.count >= self._attempts):
+                    break
+                tries.count += 1
+                attempt = run.attempt(option)
+                try:
+                    await self._place(option, plan, run)
+                    shaped = self._handover.before(plan, option, ask, ctx)
+                    answer = await finish.opened(await self._opened(option, shaped, plan), shaped, run)
+                    self._handover.after(plan, option, ask, ctx)
+                    return answer
+                except (RateLimited, Refused, OutboundError, UpstreamFailed) as error:
+                    tries.last, failure, fault = failure_of(error)
+                    rule = run.refused(attempt, failure, fault=fault)
+                if rule.next is Next.STOP:
+                    raise tries.last
+                tries.note(option, rule, self._senses)
+            going = await self._another_round(plan, tries, run)
+        raise tries.last or Passed(RateLimited(_PROBED, retry_after=1))
+
+    async def _another_round(self, plan: Plan, tries: Tries, run: Run) -> bool:
+        """Whether a combo's targets that failed in passing get another try, once all have been tried and its pause is over.
+
+        Going on to the next target at once, and back to the first only then, answers sooner than trying one target again and again.
+        """
+        config = plan.config
+        if config is None or not tries.again or tries.round >= (config.max_retries or 0) or tries.count >= self._attempts:
+            return False
+        pause = (config.retry_delay_ms or 0) / 1000
+        if run.elapsed() + pause > self._seconds:
+            return False
+        await asyncio.sleep(pause)
+        tries.turn()
+        return True
+
+    def _turns(self, plan: Plan, tries: Tries) -> Iterator[Option]:
         """The plan's options that may be called when their turn comes; if none may, one whose failure a retry may survive."""
-        cooldowns, clock = self._ledger.cooldowns, self._ledger.clock
+        resilience = self._ledger.resilience
         passed_over: Option | None = None
-        tried = False
-        for option in plan.options:
-            if cooldowns.admit(option.connection.id, clock.monotonic(), last_resort=plan.last_resort):
-                tried = True
+        for option in tries.left(self._senses):
+            block = resilience.blocked(option.connection, option.provider, option.model)
+            if resilience.admit(option.connection, option.provider, option.model, last_resort=plan.last_resort or tries.round > 0):
                 yield option
-            elif passed_over is None and cooldowns.soft(option.connection.id):
+            elif passed_over is None and block is not None and block.soft:
                 passed_over = option
-        if passed_over is not None and not tried:
+        if passed_over is not None and not tries.count:
             yield passed_over
+
+    async def _place(self, option: Option, plan: Plan, run: Run) -> None:
+        """A place in the connection's queue, and at the gate of a combo that bounds the calls to one target."""
+        rules, queue = option.connection.rules, self._preferences().resilience_settings.request_queue
+        if rules.max_concurrent or rules.rate_limit or queue.auto_enable_api_key_providers:
+            limits = limits_for(rules, queue, self._profile(option.provider))
+            if limits is not None:
+                run.holding(await self._throttle.slot(option.connection.id, limits))
+        if plan.config is not None and plan.strategy == "round-robin":
+            places, wait = plan.config.concurrency_per_model or 1, (plan.config.queue_timeout_ms or 0) / 1000
+            limits = Limits(concurrent=places, max_wait=wait)
+            run.holding(await self._throttle.slot(f"{plan.name} {option.key}", limits))
 
     def _target(self, option: Option) -> Target:
         """The target of an option; a connection that lacks something is passed over like one that failed."""
         try:
+            if option.connection.extra_secrets:
+                self._turn += 1
+                return self._targets.get(option.connection, option.model, self._turn)
             return self._targets.get(option.connection, option.model)
         except BadRequest as error:
             failure = Failure(FailureKind.CONFIG, error.status, error.message, code=error.code)
             raise Refused(failure, NotConfigured(error.message, field=error.field)) from error
 
-    async def _open(self, ask: ChatAsk, target: Target) -> _Opened:
+    async def _opened(self, option: Option, ask: ChatAsk, plan: Plan) -> _Opened:
+        """Call an option; where its connection has several keys, one that is refused makes way for the next."""
+        connection = option.connection
+        for _ in connection.extra_secrets:
+            target = self._target(option)
+            try:
+                return await self._open(ask, target, plan)
+            except Refused as refused:
+                if refused.failure.kind is not FailureKind.AUTH or self._targets.refused(connection, target.secret):
+                    raise
+        return await self._open(ask, self._target(option), plan)
+
+    async def _open(self, ask: ChatAsk, target: Target, plan: Plan) -> _Opened:
         adapter = self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]
         lossless = ask.raw is not None and ask.raw.dialect == adapter.dialect
         prepared = adapter.splice(ask.raw, target) if lossless and ask.raw else adapter.prepare(ask.request(), target)
         outgoing = prepared.outgoing
         outgoing.timeouts = self._timeouts
+        if plan.config is not None and plan.config.timeout_ms:
+            outgoing.timeouts = replace(self._timeouts, first_byte=plan.config.timeout_ms / 1000)
         local = self._local.get(adapter.name)
         incoming = await (local.answer(outgoing) if local is not None else self._outbound.send(outgoing))
-        self._quotas.observe(target.connection_id, incoming.headers, self._ledger.clock.now_ms())
+        self._quotas.observe(target.connection_id, incoming.headers, self._ledger.clock.now_ms(), model=target.model)
         if incoming.status >= 300:
             raise await self._refusal(adapter, target, incoming)
-        return _Opened(adapter, target, incoming, prepared, lossless)
+        return _Opened(adapter, target, incoming, prepared, lossless=lossless, strict=plan.config is not None)
 
     async def _refusal(self, adapter: Adapter, target: Target, incoming: Incoming) -> Refused:
         body = mask(await incoming.read(), target.secret)
         failure = adapter.classify(incoming.status, incoming.headers, body)
         content_type = next((value.decode("latin-1") for name, value in incoming.headers if name == b"content-type"), "")
-        error = _rejected(failure, target, body, content_type)
+        error = rejected(failure, target, body, content_type)
         return Refused(failure, error)
 
     async def _whole(self, opened: _Opened, ask: ChatAsk, run: Run) -> ChatReply:
@@ -186,9 +369,13 @@ class ChatEngine:
         response: ChatResponse | None = None
         if opened.lossless:
             usage = adapter.usage_of(body)
+            if opened.strict and (usage is None or not usage.output):
+                require_content(adapter.parse(body, target))
         else:
             response = adapter.parse(body, target)
             usage = response.usage
+            if opened.strict:
+                require_content(response)
         run.first_byte()
         if usage is None:
             usage = Usage(input=ask.prompt_tokens(), output=max(1, len(body) // 4), estimated=True)
@@ -225,26 +412,5 @@ class ChatEngine:
             async for item in flow:
                 yield item
         except OutboundError as error:
-            raise _upstream_error(error) from error
+            raise upstream_error(error) from error
         yield StreamTail(run.finished())
-
-
-#: Failures that no other target can mend: the request itself is at fault.
-_FINAL = frozenset({FailureKind.CALLER, FailureKind.CONTEXT})
-
-
-def _rejected(failure: Failure, target: Target, body: bytes, content_type: str) -> UpstreamFailed:
-    words = f"{target.provider.name} answered {failure.status}: {failure.message}"
-    return UpstreamRejected(
-        words,
-        upstream_status=failure.status,
-        body=body,
-        content_type=content_type,
-        code=failure.code or None,
-        retry_after=failure.retry_after,
-    )
-
-
-def _upstream_error(error: OutboundError) -> UpstreamFailed:
-    kind = UpstreamTimeout if error.status == 504 else UpstreamFailed
-    return kind(error.message, code=error.fault.value)

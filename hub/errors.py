@@ -7,8 +7,10 @@ HubError
     TooLarge                  413  a body, upload or message over its limit
       HeadTooLarge            431  too many headers
     UnsupportedMedia          415  a body in a form that is not read
+    Unprocessable             422  a well-formed request that contradicts an earlier one
   Unauthenticated             401  no credential, or one that is not valid (any more)
   Forbidden                   403  a valid credential without the scope
+    PolicyDenied              403  a rule of the owner says no; names the rule
   NotFound                    404
     UnknownModel              404
     UnknownSkill              404
@@ -16,6 +18,7 @@ HubError
   Conflict                    409
   Cancelled                   499  the caller went away
   RateLimited                 429  carries ``retry_after`` seconds
+    BudgetSpent               429  a budget is used up; says which limit and when it starts anew
   BudgetExceeded              402  the price limit of the call or the key does not cover it
   UpstreamFailed              502  a provider failed; carries its status and message
     UpstreamTimeout           504
@@ -52,7 +55,11 @@ class Shape:
 
 
 class HubError(Exception):
-    """Base of all errors that a door may show. ``data`` is safe, structured detail for the caller."""
+    """Base of all errors that a door may show. ``data`` is safe, structured detail for the caller.
+
+    ``replayed`` marks the error of an earlier request that this one repeats.
+    ``wire`` replaces the management API's error body where the seed's has a shape of its own.
+    """
 
     shape = Shape(500, "server_error", "internal_server_error", -32603, "api_error")
 
@@ -64,6 +71,7 @@ class HubError(Exception):
         field: str | None = None,
         retry_after: float | None = None,
         data: Mapping[str, Any] | None = None,
+        wire: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -71,6 +79,8 @@ class HubError(Exception):
         self.field = field
         self.retry_after = retry_after
         self.data: dict[str, Any] = dict(data or {})
+        self.replayed = False
+        self.wire = wire
 
     @property
     def status(self) -> int:
@@ -119,6 +129,12 @@ class UnsupportedMedia(BadRequest):
     shape = Shape(415, "invalid_request_error", "unsupported_media_type", -32600, "invalid_request_error")
 
 
+class Unprocessable(BadRequest):
+    """A well-formed request that contradicts an earlier one, such as an idempotency key with another body."""
+
+    shape = Shape(422, "invalid_request_error", "unprocessable_entity", -32602, "invalid_request_error")
+
+
 class Unauthenticated(HubError):
     """No credential, or one that is unknown, revoked or expired. The words never say which."""
 
@@ -129,6 +145,12 @@ class Forbidden(HubError):
     """A valid credential that lacks a scope; ``data["missing"]`` lists what it lacks."""
 
     shape = Shape(403, "permission_error", "insufficient_scope", -32003, "permission_error")
+
+
+class PolicyDenied(Forbidden):
+    """A policy of the owner refuses the call; ``data["policy"]`` has its ``id`` and ``name``."""
+
+    shape = Shape(403, "permission_error", "policy_denied", -32003, "permission_error")
 
 
 class NotFound(HubError):
@@ -171,6 +193,12 @@ class RateLimited(HubError):
     """Too many calls; ``retry_after`` says when to come back."""
 
     shape = Shape(429, "rate_limit_error", "rate_limit_exceeded", -32005, "rate_limit_error")
+
+
+class BudgetSpent(RateLimited):
+    """A budget has no money left for the call; ``data`` is ``{"budget", "period", "spent", "limit", "resetsAt"}``."""
+
+    shape = Shape(429, "rate_limit_error", "budget_exceeded", -32006, "rate_limit_error")
 
 
 class BudgetExceeded(HubError):
@@ -271,6 +299,8 @@ def rest_body(error: HubError) -> dict[str, Any]:
     Errors of a field have the seed's shape ``{"error": {"message", "details": [{"field", "message"}]}}``;
     all others ``{"error": {"message", "code"}}`` with what to do in the message.
     """
+    if error.wire is not None:
+        return dict(error.wire)
     body: dict[str, Any] = {"message": error.message, "code": error.code}
     if isinstance(error, InvalidInput):
         body["details"] = error.details

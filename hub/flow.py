@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from hub.providers.base import Decoder, Watcher
 
 
+class Passed(Exception):
+    """Nobody could be tried; ``shown`` is what the client gets when nothing changes by waiting."""
+
+    def __init__(self, shown: HubError) -> None:
+        super().__init__(shown.message)
+        self.shown = shown
+
+
 class Refused(Exception):
     """A target said no before its answer began; carries what it means and what the client would see."""
 

@@ -44,7 +44,9 @@ def standings(hub: Hub) -> list[Standing]:
 
 def _of(hub: Hub, provider: str, connections: Sequence[Connection]) -> Standing:
     now = hub.clock.monotonic()
-    down = sum(connection.test_status in TERMINAL or hub.cooldowns.of(connection.id, now) is not None for connection in connections)
+    down = sum(
+        connection.test_status in TERMINAL or hub.resilience.cooldowns.of(connection.id, now) is not None for connection in connections
+    )
     last = max((connection.last_error_at or 0 for connection in connections), default=0)
     state: State = "CLOSED" if not down else "OPEN" if down == len(connections) else "HALF_OPEN"
     return Standing(provider=provider, state=state, down=down, total=len(connections), last_failure=last or None)

@@ -1,263 +1,499 @@
-"""From a model string to the targets that may serve it, in order, each exclusion with its reason (D21)."""
+"""From a request to the targets that may serve it, in order, each exclusion with its reason (D21).
+
+The tree of a model string (:mod:`hub.roots`) is kept; what this adds is the state of the moment: who is
+out of action, whom the session used before, and the order that the strategies make of the rest.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from hub.errors import Forbidden, NotConfigured, RateLimited, Unavailable
-from hub.records import TERMINAL, Candidate, Connection
-from hub.routing.resolve import Resolution
-from hub.routing.strategy import Facts, Option
-from hub.targets import builtin_connection
+from hub.affinity import COMBO
+from hub.handover import STRATEGY as RELAY
+from hub.query import Plan, Query, require_allowed
+from hub.records import Candidate, Level
+from hub.refusal import refusal
+from hub.roots import AUTO, Leaf
+from hub.routing.intent import task_of
+from hub.routing.strategy import Facts, Option, named
+from hub.senses import Moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from hub.affinity import Sessions
     from hub.clock import Clock
-    from hub.providers.catalog import Catalog, ProviderRow
-    from hub.records import Caller
-    from hub.routing.cooldown import Cooldowns
-    from hub.routing.resolve import Resolver
+    from hub.comboboard import ComboBoard
+    from hub.preferences import Preferences
+    from hub.quota import Quotas
+    from hub.resilience import Block, Resilience
+    from hub.roots import Group, Root, Roots
+    from hub.routing.resolve import Resolution
     from hub.routing.strategy import Strategy
+    from hub.senses import Senses
 
-AUTO = "auto"
 _MOST_KEPT = 1024
 
 
-_ANYWHERE = Resolution(provider="", model=AUTO, rule=AUTO, why="'auto' stands for the first connection that can take the call")
+@dataclass(slots=True)
+class _Work:
+    """One plan under way."""
+
+    query: Query
+    now: float
+    now_ms: int
+    places: dict[int, int]
+    reasons: list[str]
+    blocks: list[Block | None]
+    levels: list[Level] = field(default_factory=list[Level])
+    tagged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The targets of one request: ``options`` in the order they are tried, ``candidates`` with all that were looked at.
+@dataclass(slots=True)
+class _Kept:
+    """A tree with what can be known of it beforehand: ``plan`` where its order never changes while nothing is wrong."""
 
-    ``last_resort`` says that its one option is cooling, and tried only because nothing else is left. Requests
-    that find the same state share a plan, so nobody changes one.
-    """
-
-    resolution: Resolution
-    strategy: str
-    options: list[Option]
+    root: Root
+    all: list[Option]
+    reasons: list[str]
     candidates: list[Candidate]
-    order: list[int]
-    last_resort: bool = False
+    steady: bool
+    watched: bool
+    plan: Plan | None = None
 
 
 class Planner:
-    """Makes plans. Reads only memory: the catalogue, the connections' current state, cooldowns."""
+    """Makes plans. Reads only memory."""
 
     def __init__(
         self,
         *,
-        catalog: Catalog,
-        resolver: Resolver,
-        connections: Callable[[str], Sequence[Connection]],
-        cooldowns: Cooldowns,
-        connected: Callable[[], frozenset[str]],
+        roots: Roots,
         strategies: Mapping[str, Strategy],
-        formats: frozenset[str],
+        resilience: Resilience,
+        quotas: Quotas,
+        senses: Senses,
+        board: ComboBoard,
+        sessions: Sessions,
+        preferences: Callable[[], Preferences],
         clock: Clock,
-        builtins: bool = True,
     ) -> None:
-        self._catalog = catalog
-        self._resolver = resolver
-        self._connections = connections
-        self._connected = connected
-        self._cooldowns = cooldowns
+        self._roots = roots
         self._strategies = strategies
-        self._formats = formats
+        self._resilience = resilience
+        self._quotas = quotas
+        self._senses = senses
+        self._board = board
+        self._sessions = sessions
+        self._preferences = preferences
         self._clock = clock
-        self._resolved: dict[str, Resolution] = {}
-        self._kept: dict[tuple[str, str, str, frozenset[str]], Plan] = {}
-        self._builtin = {row.id: (builtin_connection(row),) for row in catalog.providers.values() if row.builtin and builtins}
+        self._kept: dict[tuple[str, str, frozenset[str], bool], _Kept] = {}
+        #: ``@provider`` -> how often its connections were put in order by turns.
+        self._account_turns: dict[str, int] = {}
 
     def forget(self) -> None:
-        """Drop kept resolutions and plans, after connections, their marks, aliases or settings changed."""
-        self._resolved.clear()
+        """Drop kept trees and plans, after connections, their marks, combos, aliases or preferences changed."""
         self._kept.clear()
 
     def resolve(self, model: str) -> Resolution:
-        """Where a model string leads.
+        """Where a model string leads. Raises what :meth:`hub.roots.Roots.make` raises."""
+        return self._tree(model, "", frozenset(), direct=False).root.resolution
 
-        Raises BadRequest, AmbiguousModel or UnknownModel, and NotConfigured for a model whose wire format no adapter speaks.
+    def unpriced(self, query: Query) -> list[tuple[str, str]]:
+        """Models of the query whose price should be looked up before :meth:`plan`, because an order goes by price."""
+        kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct)
+        return [] if kept.steady and not query.tier else self._senses.unpriced(kept.all)
+
+    def plan(self, query: Query) -> Plan:
+        """The targets of a request, best first.
+
+        Raises Forbidden for a model outside the key's list, NotConfigured when there is no connection, RateLimited
+        or Unavailable with ``retry_after`` when every one is out of action.
         """
-        found = self._resolved.get(model)
-        if found is None:
-            found = _ANYWHERE if model == AUTO else self._resolver.resolve(model)
-            self._require_adapter(found)
-            if len(self._resolved) > 1024:
-                self._resolved.clear()
-            self._resolved[model] = found
-        return found
+        caller = query.caller
+        if caller.allowed_models and not query.admitted:
+            require_allowed(query.model, caller.allowed_models)
+        kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct)
+        calm = query.plain and not kept.watched and self._resilience.quiet
+        if not calm or query.session or not kept.steady:
+            return self._make(kept, query, calm=calm)
+        if kept.plan is None:
+            kept.plan = self._make(kept, query, calm=True)
+        return kept.plan
 
-    def plan(
-        self, model: str, caller: Caller, *, strategy: str = "priority", connection_id: str = "", needs: frozenset[str] = frozenset()
-    ) -> Plan:
-        """The targets of a model string for a caller, best first.
+    def _tree(self, model: str, strategy: str, needs: frozenset[str], *, direct: bool) -> _Kept:
+        key = (model, strategy, needs, direct)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._prepared(self._roots.make(model, needs, direct=direct), strategy)
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = kept
+        return kept
 
-        ``auto`` stands for every connection's own choice of model; ``needs`` are abilities it must have.
-        Raises Forbidden for a model outside the key's list, NotConfigured when the provider has no
-        connection, RateLimited or Unavailable with ``retry_after`` when every one is out of action.
-        """
-        if caller.allowed_models:
-            _require_allowed(model, caller.allowed_models)
-        key = (model, strategy, connection_id, needs)
-        quiet = self._cooldowns.quiet
-        plan = self._kept.get(key) if quiet else None
-        if plan is None:
-            plan = self._make(model, strategy, connection_id, needs)
-            if quiet and self._strategies[strategy].steady and len(self._kept) < _MOST_KEPT:
-                self._kept[key] = plan
-        return plan
+    def _prepared(self, root: Root, strategy: str) -> _Kept:
+        _use(root, strategy)
+        pairs = [pair for leaf in root.leaves for pair in zip(leaf.options, leaf.reasons, strict=False)]
+        options, reasons = [option for option, _ in pairs], [reason for _, reason in pairs]
+        candidates = list(map(_candidate, options, reasons)) + [_nobody(leaf) for leaf in root.leaves if not leaf.options]
+        steady = not _by_session(root) and self._steady(root.group)
+        watched = any(map(_watched, options)) or any(map(_pinned, root.leaves)) or _chosen(root.group)
+        return _Kept(root, options, reasons, candidates, steady, watched)
 
-    def _make(self, model: str, strategy: str, connection_id: str, needs: frozenset[str]) -> Plan:
-        resolution = self.resolve(model)
-        places = self._anywhere(needs) if resolution.rule == AUTO else self._places(resolution)
-        now = self._clock.monotonic()
-        wanted = connection_id or resolution.connection
-        reasons = [self._reason(place.connection, wanted, now) for place in places]
-        usable = [index for index, reason in enumerate(reasons) if not reason]
-        last_resort = not usable
-        if last_resort:
-            usable = self._last_resort(places, reasons, now)
+    def _steady(self, item: Group | Leaf) -> bool:
+        """Whether the order of a tree never changes while nothing is wrong."""
+        if isinstance(item, Leaf):
+            return len(item.options) < 2 or self._accounts(item).steady
+        return self._of(item.strategy).steady and not item.config.health_check_enabled and all(map(self._steady, item.items))
+
+    def _of(self, name: str) -> Strategy:
+        return named(self._strategies, name)
+
+    def _accounts(self, leaf: Leaf) -> Strategy:
+        preferences = self._preferences()
+        return self._of(leaf.accounts or preferences.provider_strategies.get(leaf.provider, preferences.fallback_strategy))
+
+    def _make(self, kept: _Kept, query: Query, *, calm: bool) -> Plan:
+        root = kept.root
+        work = _Work(
+            query,
+            self._clock.monotonic(),
+            self._clock.now_ms(),
+            {id(option): place for place, option in enumerate(kept.all)},
+            kept.reasons if calm else list(kept.reasons),
+            [],
+        )
+        if not calm:
+            self._exclude(root, work)
+        usable, last_resort = self._usable(root, kept.all, work)
+        options = self._in_session(root, self._ordered(root.group, usable, work), query)
+        candidates = kept.candidates if calm else _told(kept, work.reasons)
+        return Plan(
+            resolution=root.resolution,
+            strategy=root.group.strategy if root.name else self._accounts(root.leaves[0]).name,
+            options=options,
+            candidates=_scored(candidates, options, work.places),
+            order=[work.places[id(option)] for option in options],
+            last_resort=last_resort,
+            levels=work.levels,
+            mode=self._of(root.group.strategy).mode,
+            name=root.name,
+            combo=root.combo,
+            config=root.group.config if root.name else None,
+        )
+
+    def _usable(self, root: Root, options: Sequence[Option], work: _Work) -> tuple[frozenset[int], bool]:
+        """Identities of the options that may be called, and whether that is a last resort. Raises what :func:`refusal` makes."""
+        usable = frozenset(id(option) for option, reason in zip(options, work.reasons, strict=True) if not reason)
+        if usable:
+            return usable, False
+        usable = self._last_resort(options, work)
         if not usable:
-            raise self._exhausted(resolution, places, reasons, now)
-        facts = Facts(now, self._clock.random, resolution.model)
-        ordered = self._strategies[strategy].order([places[index] for index in usable], facts)
-        candidates, order = _record(places, reasons, ordered)
-        return Plan(resolution, strategy, ordered, candidates, order, last_resort)
+            raise refusal(root, options, work.reasons, work.blocks, work.now)
+        return usable, True
 
-    def _places(self, resolution: Resolution) -> list[Option]:
-        """Every connection of one provider, with the model asked for."""
-        connections = self._builtin.get(resolution.provider) or self._connections(resolution.provider)
-        if not connections:
-            raise self._nothing(resolution.provider)
-        return [Option(connection, resolution.provider, resolution.model) for connection in connections]
+    def _in_session(self, root: Root, options: list[Option], query: Query) -> list[Option]:
+        """The options with the one first that a conversation is kept at."""
+        if _by_session(root):
+            session = self._session(query, wanted=True)
+            pinned = self._sessions.pinned(session, COMBO + root.name) if session else None
+            options.sort(key=lambda option: option.key != pinned)
+        return options
 
-    def _anywhere(self, needs: frozenset[str]) -> list[Option]:
-        """One option for each connection whose provider chats, with the model it prefers among those that can do what is needed."""
-        found: list[Option] = []
-        for provider in sorted(self._connected()):
-            row = self._catalog.find(provider)
-            if row is None or row.format not in self._formats:
-                continue
-            for connection in self._builtin.get(provider) or self._connections(provider):
-                model = preferred_model(row, connection, needs, self._formats)
-                if model:
-                    found.append(Option(connection, provider, model))
-        if not found:
-            raise NotConfigured(
-                "no connection offers a model for 'auto'; add one with `hubroute providers add`, or name a model", field="model"
-            )
-        return found
+    def _exclude(self, root: Root, work: _Work) -> None:
+        """Add the reasons of the moment to those that always hold."""
+        place = 0
+        # Tags that no connection has restrict nothing (routing.md 2.6).
+        work.tagged = bool(work.query.tags) and any(_tagged(option, work.query) for leaf in root.leaves for option in leaf.options)
+        for leaf in root.leaves:
+            for option in leaf.options:
+                block = None
+                if not work.reasons[place]:
+                    block = self._resilience.blocked(option.connection, option.provider, option.model)
+                    work.reasons[place] = self._narrowed(option, leaf, work) or (block.reason if block else self._short_of(option, work))
+                work.blocks.append(block)
+                place += 1
+        self._choose(root.group, work)
 
-    def _require_adapter(self, resolution: Resolution) -> None:
-        row = self._catalog.find(resolution.provider)
-        if row is None:  # 'auto' names no provider
-            return
-        wire = _wire(row, resolution.model)
-        if wire not in self._formats:
-            words = f"{resolution.model!r} of {row.name} speaks the wire format {wire!r}, for which this version has no chat adapter"
-            raise NotConfigured(f"{words}; choose another {'model' if row.format in self._formats else 'provider'}", field="model")
+    def _choose(self, group: Group, work: _Work) -> None:
+        """An ``auto`` name with ``:free`` or ``:pro`` leaves out the other accounts, as long as it has one of its own."""
+        only = group.auto.only if group.auto is not None else ""
+        if only:
+            usable = [option for option in _direct(group) if not work.reasons[work.places[id(option)]]]
+            others = [option for option in usable if not self._senses.within(only, option)]
+            for option in others if len(others) < len(usable) else ():
+                work.reasons[work.places[id(option)]] = f"{group.name} wants other accounts"
+        for item in _nested(group):
+            self._choose(item, work)
 
-    def _reason(self, connection: Connection, wanted: str, now: float) -> str:
-        """Why a connection cannot be used now; empty when it can."""
-        if not connection.active:
-            return "switched off"
-        if wanted and connection.id != wanted:
+    def _narrowed(self, option: Option, leaf: Leaf, work: _Work) -> str:
+        """Why the request itself does not want an option."""
+        query = work.query
+        wanted = query.connection_id or leaf.wanted
+        if wanted and option.connection.id != wanted:
             return "another connection was asked for"
-        if connection.test_status in TERMINAL:
-            return f"{connection.test_status.value}: {connection.last_error or 'needs a person'}"
-        cooling = self._cooldowns.of(connection.id, now)
-        return f"cooling down: {cooling.reason}" if cooling else ""
+        allowed = query.caller.limits.connections
+        if allowed and option.connection.id not in allowed:
+            return "this key may not use it"
+        if work.tagged and not _tagged(option, query):
+            return f"it lacks the tags asked for ({', '.join(query.tags)})"
+        return _TOO_DEAR[query.tier] if query.tier and not self._senses.within(query.tier, option) else ""
 
-    def _last_resort(self, places: Sequence[Option], reasons: list[str], now: float) -> list[int]:
-        """With nothing else left, the connection that recovers soonest from a failure which a retry may survive is tried
+    def _short_of(self, option: Option, work: _Work) -> str:
+        return self._quotas.preflight(option.connection, option.model, work.now_ms) if _watched(option) else ""
+
+    def _last_resort(self, options: Sequence[Option], work: _Work) -> frozenset[int]:
+        """With nothing else left, the option that recovers soonest from a failure which a retry may survive is tried
         after all; one of them, so that a failing provider gets no more calls than its clients make (REL-04)."""
         soft = [
-            (state.until, index)
-            for index, place in enumerate(places)
-            if reasons[index].startswith("cooling") and (state := self._cooldowns.of(place.connection.id, now)) and state.soft
+            (block.until, place)
+            for place, block in enumerate(work.blocks)
+            if block is not None and block.soft and work.reasons[place] == block.reason
         ]
         if not soft:
-            return []
-        _, index = min(soft)
-        reasons[index] = ""
-        return [index]
+            return frozenset()
+        _, place = min(soft)
+        work.reasons[place] = ""
+        return frozenset({id(options[place])})
 
-    def _nothing(self, provider: str) -> NotConfigured:
-        row = self._catalog.get(provider)
-        return NotConfigured(
-            f"no connection for {row.name}; add one with `hubroute providers add {row.id} --name main --api-key …`", field="model"
-        )
+    def _ordered(self, group: Group, usable: frozenset[int], work: _Work) -> list[Option]:
+        """The usable options of a group in the order in which they are tried."""
+        heads: list[Option] = []
+        tails: dict[int, list[Option]] = {}
+        for item in group.items:
+            tail = self._turns(item, usable, work) if isinstance(item, Leaf) else self._ordered(item, usable, work)
+            if tail:
+                head = _stands_for(tail[0], item.key, item.weight) if group.name else tail[0]
+                heads.append(head)
+                tails[id(head)] = tail
+        board = f"{group.name} {group.key}".rstrip()
+        ordered = self._by(self._of(group.strategy), heads, Moment(work.query.ask, board, work.now), work, group)
+        if group.config.health_check_enabled and group.name:
+            ordered.sort(key=lambda option: not self._senses.healthy(option))
+        _score_first(heads, tails)
+        return [option for head in ordered for option in tails[id(head)]]
 
-    def _exhausted(self, resolution: Resolution, places: Sequence[Option], reasons: Sequence[str], now: float) -> RateLimited | Unavailable:
-        """Every target is known dead: say so at once, each with its reason, and when to come back."""
-        # A cooldown that is not the reason ends without making its connection usable.
-        states = [
-            self._cooldowns.of(place.connection.id, now) if reason.startswith("cooling") else None
-            for place, reason in zip(places, reasons, strict=True)
-        ]
-        waits = [state.until - now for state in states if state]
-        rows = [
-            {"connection": place.connection.name, "reason": reason, "retryAfter": round(state.until - now, 1) if state else None}
-            for place, reason, state in zip(places, reasons, states, strict=True)
-        ]
-        kind = RateLimited if waits and len(waits) == len(places) else Unavailable
-        listing = "; ".join(f"{row['connection']}: {row['reason']}" for row in rows)
-        return kind(
-            f"no connection can take {resolution.model} now ({listing})",
-            retry_after=min(waits) if waits else None,
-            data={"targets": rows},
-        )
+    def _turns(self, leaf: Leaf, usable: frozenset[int], work: _Work) -> list[Option]:
+        """The usable connections of a target, by turns; the one that the session used before comes first."""
+        options = [option for option in leaf.options if id(option) in usable]
+        if len(options) < 2:
+            return options
+        ordered = self._by(self._accounts(leaf), options, Moment(work.query.ask, f"@{leaf.provider}", work.now), work, None)
+        session = self._session(work.query, wanted=not self._accounts(leaf).steady)
+        pinned = self._sessions.pinned(session, leaf.provider) if session else None
+        if pinned is not None and ordered[0].connection.id != pinned:
+            ordered.sort(key=lambda option: option.connection.id != pinned)
+        return ordered
+
+    def _session(self, query: Query, *, wanted: bool) -> str:
+        """The request's session. One that the client did not name is told by its words where it is wanted: accounts would else
+        take turns, or a combo keeps conversations where their prompt is cached."""
+        ask = query.ask
+        if query.session or ask is None or query.peek or ask.session or not wanted:
+            return query.session or (ask.session if ask is not None else "")
+        ask.session_id = self._sessions.fingerprint(ask)
+        ask.session = self._sessions.of(query.caller, ask.session_id)
+        return ask.session
+
+    def _by(self, strategy: Strategy, options: list[Option], moment: Moment, work: _Work, group: Group | None) -> list[Option]:
+        if strategy.steady or len(options) < 2:
+            return strategy.order(options, _NO_FACTS) if len(options) > 1 else list(options)
+        facts = self._facts(strategy, moment, work, group)
+        moment.task = facts.task
+        if strategy.sees:
+            self._senses.look(options, strategy.sees, moment)
+        ordered = strategy.order(options, facts)
+        work.levels.append(_level(strategy, facts, options, ordered, nested=group is not None))
+        return ordered
+
+    def _facts(self, strategy: Strategy, moment: Moment, work: _Work, group: Group | None) -> Facts:
+        """The facts that a strategy asks for; what it does not ask for is not found out."""
+        found: dict[str, Any] = {name: self._fact(name, moment, work, group) for name in strategy.knows}
+        return Facts(**found)
+
+    def _fact(self, name: str, moment: Moment, work: _Work, group: Group | None) -> Any:
+        made = _FACTS.get(name)
+        if made is not None:
+            return made(group)
+        return getattr(self, f"_{name}")(moment, work, group)
+
+    def _seed(self, moment: Moment, work: _Work, group: Group | None) -> int:
+        return self._clock.random.getrandbits(32)
+
+    def _turn(self, moment: Moment, work: _Work, group: Group | None) -> int:
+        if group is None:
+            turn = self._account_turns.get(moment.board, 0)
+            if not work.query.peek:
+                self._account_turns[moment.board] = turn + 1
+            return turn
+        return self._board.turns(moment.board) if work.query.peek else self._board.turn(moment.board)
+
+    def _sticky(self, moment: Moment, work: _Work, group: Group | None) -> int:
+        return 1 if group is not None else max(1, self._preferences().sticky_round_robin_limit)
+
+    def _deck(self, moment: Moment, work: _Work, group: Group | None) -> int:
+        return zlib.crc32(moment.board.encode())
+
+    def _last_good(self, moment: Moment, work: _Work, group: Group | None) -> str:
+        return self._board.last_good(moment.board)
+
+    def _task(self, moment: Moment, work: _Work, group: Group | None) -> str:
+        auto = group.auto if group is not None else None
+        if auto is not None and auto.task:
+            return auto.task
+        return task_of(work.query.ask.last_words()) if work.query.ask is not None else "default"
+
+    def _pack(self, moment: Moment, work: _Work, group: Group | None) -> str:
+        auto = group.auto if group is not None else None
+        return work.query.pack or (auto.pack if auto is not None else "") or (group.config.mode_pack or "" if group is not None else "")
+
+    def _exploration(self, moment: Moment, work: _Work, group: Group | None) -> float:
+        if group is None:
+            return 0.0
+        if group.auto is not None and group.auto.exploration is not None:
+            return group.auto.exploration
+        return group.config.exploration_rate or 0.0
+
+    def _tools(self, moment: Moment, work: _Work, group: Group | None) -> bool:
+        return work.query.ask is not None and bool(work.query.ask.request().tools)
+
+    def _tokens(self, moment: Moment, work: _Work, group: Group | None) -> int:
+        return work.query.ask.prompt_tokens() if work.query.ask is not None else 0
 
 
-def _require_allowed(model: str, patterns: Sequence[str]) -> None:
-    if not any(fnmatchcase(model, pattern) for pattern in patterns):
-        raise Forbidden(f"this key may not use model {model!r}; its list is {', '.join(patterns)}", field="model")
+_NO_FACTS = Facts()
+#: Facts that come from the configuration of a group alone.
+_FACTS: dict[str, Callable[[Group | None], Any]] = {
+    "weights": lambda group: group.config.weights.model_dump(by_alias=True) if group and group.config.weights else {},
+    "variant": lambda group: (group.auto.variant if group.auto else "") or group.config.router_strategy or "rules" if group else "rules",
+    "budget_cap": lambda group: group.config.budget_cap if group else None,
+}
 
 
-def preferred_model(row: ProviderRow, connection: Connection, needs: frozenset[str], formats: frozenset[str]) -> str:
-    """The model a connection uses when none is named: its default, else the provider's first chat model with the abilities
-    needed. Models that speak none of these wire formats are passed over."""
-    if connection.default_model:
-        names = [connection.default_model]
-    elif connection.models:
-        able = _able(row, needs)
-        names = sorted(connection.models, key=lambda name: able.index(name) if name in able else len(able))
-    else:
-        names = _able(row, needs)
-    return next((name for name in names if _wire(row, name) in formats), "")
+#: Why a target is left out while a budget is spent.
+_TOO_DEAR = {
+    "cheap": "the budget is spent, and it lets only cheap models through",
+    "free": "the budget is spent, and it lets only free models through",
+}
 
 
-def _able(row: ProviderRow, needs: frozenset[str]) -> list[str]:
-    """The provider's chat models with these abilities."""
-    return [model.id for model in row.models if model.kind == "chat" and needs.issubset(model.caps)]
+def _tagged(option: Option, query: Query) -> bool:
+    """Whether a connection has the tags that a request asks for."""
+    found = [tag in option.connection.rules.tags for tag in query.tags]
+    return all(found) if query.all_tags else any(found)
 
 
-def _wire(row: ProviderRow, model: str) -> str:
-    """The wire format of a model: its own, else its provider's."""
-    listed = row.model(model)
-    return (listed.wire if listed else "") or row.format
+def _by_session(root: Root) -> bool:
+    """Whether a combo has to know a request's conversation: to keep it where its prompt is cached, or to hand it over."""
+    return root.combo is not None and (bool(root.combo.context_cache_protection) or root.group.strategy == RELAY)
 
 
-def _record(places: Sequence[Option], reasons: Sequence[str], ordered: list[Option]) -> tuple[list[Candidate], list[int]]:
-    """All that was looked at, and the order as places in it."""
-    candidates = [
-        Candidate(
-            provider=place.provider,
-            model=place.model,
-            connection_id=place.connection.id,
-            connection=place.connection.name,
-            excluded=reason,
-        )
-        for place, reason in zip(places, reasons, strict=True)
+def _score_first(heads: Iterable[Option], tails: Mapping[int, Sequence[Option]]) -> None:
+    """What a target scored is shown at the connection that stands for it."""
+    for head in heads:
+        first = tails[id(head)][0]
+        if first is not head:
+            first.score, first.factors = head.score, head.factors
+
+
+def _direct(group: Group) -> list[Option]:
+    """The options of a group's own targets."""
+    return [option for item in group.items if isinstance(item, Leaf) for option in item.options]
+
+
+def _nested(group: Group) -> list[Group]:
+    return [item for item in group.items if not isinstance(item, Leaf)]
+
+
+def _chosen(group: Group) -> bool:
+    """Whether an ``auto`` name in a tree chooses among accounts."""
+    return (group.auto is not None and bool(group.auto.only)) or any(map(_chosen, _nested(group)))
+
+
+def _watched(option: Option) -> bool:
+    """Whether a connection's own rules look at its quota."""
+    rules = option.connection.rules
+    return rules.preflight or rules.limit_percent > 0
+
+
+def _stands_for(option: Option, key: str, weight: float) -> Option:
+    """An option as the head of its target: with the target's key and weight."""
+    if option.key == key and option.weight == weight:
+        return option
+    return Option(option.connection, option.provider, option.model, key, weight, option.label)
+
+
+def _level(strategy: Strategy, facts: Facts, options: Sequence[Option], ordered: Sequence[Option], *, nested: bool) -> Level:
+    """The record of an order, with all that it was made from. ``nested``: of a combo's targets, not of a provider's connections."""
+    given = {id(option): number for number, option in enumerate(options)}
+    weights = [option.weight for option in options]
+    return Level(
+        strategy=strategy.name,
+        facts=facts.inputs(strategy.knows),
+        given=[option.key if nested else option.connection.id for option in options],
+        weights=weights if any(weights) else [],
+        sights=[_seen(option, strategy.sees) for option in options] if strategy.sees else [],
+        order=[given[id(option)] for option in ordered],
+    )
+
+
+def _use(root: Root, strategy: str) -> None:
+    """Put a tree in the order that the request names: a combo's targets, or the connections of a plain model."""
+    if strategy and root.name:
+        root.group.strategy = strategy
+    elif strategy:
+        for leaf in root.leaves:
+            leaf.accounts = strategy
+
+
+def _pinned(leaf: Leaf) -> bool:
+    return bool(leaf.wanted)
+
+
+def _nobody(leaf: Leaf) -> Candidate:
+    """The record of a target without a connection."""
+    words = leaf.reasons[0] if leaf.reasons else f"no connection for {leaf.provider}"
+    return Candidate(provider=leaf.provider, model=leaf.model, connection_id="", connection="", excluded=words)
+
+
+def _seen(option: Option, sees: frozenset[str]) -> dict[str, Any]:
+    return {name: getattr(option.sight, name) for name in sees}
+
+
+def _candidate(option: Option, reason: str) -> Candidate:
+    return Candidate(
+        provider=option.provider,
+        model=option.model,
+        connection_id=option.connection.id,
+        connection=option.connection.name,
+        excluded=reason,
+        step="" if option.key == option.connection.id else option.key,
+    )
+
+
+def _told(kept: _Kept, reasons: Iterable[str]) -> list[Candidate]:
+    """The candidates with the reasons of the moment."""
+    made = [
+        candidate if candidate.excluded == reason else _candidate(option, reason)
+        for candidate, option, reason in zip(kept.candidates, kept.all, reasons, strict=False)
     ]
-    index = {id(place): number for number, place in enumerate(places)}
-    order = [index[id(option)] for option in ordered]
-    for number, option in zip(order, ordered, strict=True):
-        if option.score is not None:
-            candidates[number].score, candidates[number].factors = option.score, dict(option.factors)
-    return candidates, order
+    return made + kept.candidates[len(kept.all) :]
+
+
+def _scored(candidates: list[Candidate], options: Sequence[Option], places: Mapping[int, int]) -> list[Candidate]:
+    """The candidates with the scores that strategies gave; the same list where none did."""
+    scored = [option for option in options if option.score is not None]
+    if not scored:
+        return candidates
+    made = list(candidates)
+    for option in scored:
+        place = places[id(option)]
+        one = _candidate(option, made[place].excluded)
+        one.score, one.factors = option.score, dict(option.factors)
+        made[place] = one
+    return made
+
+
+__all__ = ["AUTO", "Planner"]

@@ -1,7 +1,7 @@
 """What a call costs: which price applies to a model, and the formula from tokens to dollars (D17, routing.md 6).
 
-A price comes from the first layer that knows one: the user's override, the provider's row of the
-catalogue, the genai-prices data. A price that nobody knows is None, never 0.
+A price comes from the first layer that knows one: the user's override, what was imported, the provider's row
+of the catalogue, the genai-prices data. A price that nobody knows is None, never 0.
 """
 
 from __future__ import annotations
@@ -43,18 +43,26 @@ _RATES = {
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """A price and the layer it came from: ``override``, ``catalogue`` or ``genai-prices``."""
+    """A price and the layer it came from: ``override``, ``synced``, ``catalogue`` or ``genai-prices``."""
 
     price: Price
     source: str
 
 
 class Prices:
-    """Prices of models. ``overrides`` gives provider id -> model id (or ``*``) -> price, as the user set them."""
+    """Prices of models. ``overrides`` gives provider id -> model id (or ``*``) -> price, as the user set
+    them; ``synced`` those that were imported."""
 
-    def __init__(self, catalog: Catalog, overrides: Callable[[], Mapping[str, Mapping[str, Price]]], *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        overrides: Callable[[], Mapping[str, Mapping[str, Price]]],
+        *,
+        synced: Callable[[], Mapping[str, Mapping[str, Price]]] = dict,
+        clock: Clock | None = None,
+    ) -> None:
         self._catalog = catalog
-        self._overrides = overrides
+        self._layers = (("override", overrides), ("synced", synced))
         self._clock = clock or Clock()
         self._kept: dict[tuple[str, str], tuple[Priced | None, float | None]] = {}
         self._data: DataSnapshot | None = None
@@ -69,6 +77,15 @@ class Prices:
         if self._data is None and (provider, model) not in self._kept and self._own(provider, model) is None and self._listed_as(provider):
             self._data = await asyncio.to_thread(_load)
         return self.price_of(provider, model)
+
+    def knows(self, provider: str, model: str) -> bool:
+        """Whether :meth:`kept` can tell: the price was looked up before."""
+        return (provider, model) in self._kept
+
+    def kept(self, provider: str, model: str) -> Priced | None:
+        """The price that was found when it was last looked up; None when it is unknown or was not looked up."""
+        found = self._kept.get((provider, model))
+        return found[0] if found is not None else None
 
     def price_of(self, provider: str, model: str) -> Priced | None:
         """The price of a provider's model; None when unknown. May load the genai-prices data; in a coroutine use :meth:`lookup`."""
@@ -117,13 +134,45 @@ class Prices:
         made = max(rates.output, rates.reasoning or 0.0)
         return (prompt_tokens * sent + max_output * made) / MILLION + (price.per_query or 0.0)
 
+    def table(self) -> dict[str, dict[str, Priced]]:
+        """The price of every model that some layer knows, by provider id; loads the genai-prices data, so call it in a thread."""
+        found: dict[str, dict[str, Priced]] = {}
+        for provider, names in self._named().items():
+            for name in names:
+                priced = self._own(provider, name) or self._from_data(provider, name)[0]
+                if priced is not None:
+                    found.setdefault(provider, {})[name] = priced
+        return found
+
+    def shipped(self) -> dict[str, dict[str, Price]]:
+        """What the genai-prices data says of every model that the catalogue lists, by provider id; call it in a thread.
+
+        Prices that vary with the time of day are left out: only a look-up can say them.
+        """
+        found: dict[str, dict[str, Price]] = {}
+        for row in self._catalog.providers.values():
+            for model in row.models if row.prices_as else ():
+                priced, changing = self._from_data(row.id, model.id)
+                if priced is not None and not changing:
+                    found.setdefault(row.id, {})[model.id] = priced.price
+        return found
+
+    def _named(self) -> dict[str, dict[str, None]]:
+        """The models that the catalogue lists or a layer prices, by provider id, each once."""
+        named = {row.id: dict.fromkeys(model.id for model in row.models) for row in self._catalog.providers.values()}
+        for _, layer in self._layers:
+            for provider, prices in layer().items():
+                named.setdefault(provider, {}).update(dict.fromkeys(prices))
+        return named
+
     def _own(self, provider: str, model: str) -> Priced | None:
         row = self._catalog.find(provider)
         listed = row.model(model) if row else None
-        set_by_user = self._overrides().get(row.id if row else provider, {})
-        for name in (model, listed.id if listed else model, ANY_MODEL):
-            if name in set_by_user:
-                return Priced(set_by_user[name], "override")
+        names = (model, listed.id if listed else model, ANY_MODEL)
+        for source, layer in self._layers:
+            prices = layer().get(row.id if row else provider) or {}
+            if found := next((prices[name] for name in names if name in prices), None):
+                return Priced(found, source)
         return Priced(listed.price, "catalogue") if listed and listed.price else None
 
     def _listed_as(self, provider: str) -> str:

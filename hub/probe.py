@@ -54,7 +54,7 @@ async def _ask(hub: Hub, connection: Connection) -> Verdict:
         return Verdict(valid=True, warning="this provider offers no request that costs nothing, so the key was not proven")
     outgoing.timeouts = Timeouts(connect=10, first_byte=20, idle=20)
     incoming = await hub.outbound.send(outgoing)
-    body = mask(await incoming.read(), connection.secret)
+    body = mask(await incoming.read(), target.secret)
     if incoming.status < 300:
         return Verdict(valid=True, status=incoming.status, models=adapter.parse_models(body))
     if incoming.status in _NOT_OFFERED:

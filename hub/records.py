@@ -19,8 +19,51 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """When a key works: on these weekdays (0 Sunday), from ``start`` until ``until`` (HH:MM, over midnight too) in this time zone.
+
+    ``enabled`` False keeps it without effect.
+    """
+
+    enabled: bool = True
+    days: tuple[int, ...] = ()
+    start: str = ""
+    until: str = ""
+    zone: str = "UTC"
+
+
+class KeyLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a key may do besides its scopes; 0 and empty are no limit (routing.md 1.2, 6.6).
+
+    ``hourly`` and ``daily`` are requests in a clock hour and a day of UTC, ``per_minute`` and ``per_day`` in a window that moves.
+    """
+
+    hourly: int = 0
+    daily: int = 0
+    per_minute: int = 0
+    per_day: int = 0
+    sessions: int = 0
+    connections: tuple[str, ...] = ()
+    schedule: Schedule | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Registration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a registered key comes from: issued for a provider and an account, once for an idempotency key."""
+
+    provider: str = ""
+    account_id: str = ""
+    idempotency_key: str = ""
+
+
+NO_LIMITS = KeyLimits()
+
+
 class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """A hub key without its secret. ``prefix`` is its public part, ``grants`` as they were given."""
+    """A hub key without its secret. ``prefix`` is its public part, ``grants`` as they were given.
+
+    ``registration`` is set for keys that were issued through ``/api/v1/registered-keys``.
+    """
 
     id: str
     name: str
@@ -34,6 +77,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int | None = None
     revoked_at: int | None = None
     last_used_at: int | None = None
+    limits: KeyLimits = NO_LIMITS
+    registration: Registration | None = None
 
 
 class TestStatus(StrEnum):
@@ -53,8 +98,38 @@ class TestStatus(StrEnum):
 TERMINAL = frozenset({TestStatus.EXPIRED, TestStatus.BANNED, TestStatus.CREDITS_EXHAUSTED})
 
 
+class ConnectionRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How routing may use a connection, as its owner set it (routing.md 1.4, 3.6, 6.5). 0 and empty are no rule.
+
+    ``limit_percent`` passes the connection over once a window (one of ``limit_windows``, or any) is used that far;
+    ``preflight`` does so at 98 %. ``model_quotas`` says that a 429 concerns the model and not the account;
+    ``lenient`` that a 401 or 403 is a passing state and not the end of the credential. ``global_priority`` orders connections over
+    all providers (lower first, before ``Connection.priority``), ``tier`` is that of the account: ultra, pro, standard or free;
+    ``group`` is a word for people.
+    """
+
+    tags: tuple[str, ...] = ()
+    excluded_models: tuple[str, ...] = ()
+    max_concurrent: int = 0
+    rate_limit: bool = False
+    preflight: bool = False
+    limit_percent: int = 0
+    limit_windows: tuple[str, ...] = ()
+    model_quotas: bool | None = None
+    lenient: bool = False
+    weight: float = 0.0
+    global_priority: int = 0
+    tier: str = ""
+    group: str = ""
+
+
+NO_RULES = ConnectionRules()
+
+
 class Connection(msgspec.Struct, kw_only=True):
     """One account or key at a provider. ``data`` fills the base URL's template and vendor extras (region, deployment).
+
+    ``extra_secrets`` are further keys of the same account, used in turn with ``secret``.
 
     Replaced as a whole when it changes; the engine reads it, only the store makes it.
     """
@@ -72,6 +147,8 @@ class Connection(msgspec.Struct, kw_only=True):
     proxy: Secret | None = None
     default_model: str = ""
     models: tuple[str, ...] = ()
+    rules: ConnectionRules = NO_RULES
+    extra_secrets: tuple[Secret, ...] = ()
     test_status: TestStatus = TestStatus.UNKNOWN
     last_error: str = ""
     last_error_at: int | None = None
@@ -85,7 +162,9 @@ class UsageRow(msgspec.Struct, kw_only=True):
     """One upstream-backed request, priced at the time of the call (D17).
 
     ``cost`` None means that the price is unknown, never that it was free; ``price_source`` says which
-    layer priced it. ``status`` is what the client saw; ``outcome`` ok, error or cancelled.
+    layer priced it. ``status`` is what the client saw; ``outcome`` ok, error or cancelled. ``source`` says where the answer
+    is from: upstream, cache, semantic, lexical, coalesced, idempotent. ``combo`` and ``step`` name the combo and the execution key
+    of its target.
     """
 
     request_id: str
@@ -108,16 +187,24 @@ class UsageRow(msgspec.Struct, kw_only=True):
     stream: bool = False
     fallbacks: int = 0
     error_code: str = ""
+    combo: str = ""
+    step: str = ""
+    source: str = "upstream"
+    session: str = ""
 
 
 class Candidate(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One target that was considered. ``excluded`` says why it was not used, empty when it was in the order."""
+    """One target that was considered. ``excluded`` says why it was not used, empty when it was in the order.
+
+    ``step`` is the execution key of a combo's target.
+    """
 
     provider: str
     model: str
     connection_id: str
     connection: str
     excluded: str = ""
+    step: str = ""
     score: float | None = None
     factors: dict[str, float] = {}
 
@@ -135,6 +222,22 @@ class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
     message: str = ""
 
 
+class Level(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One order that a strategy made: of the targets of a combo, or of the connections of a provider.
+
+    ``given`` are the keys of the options as it got them, ``weights`` theirs where one has any, ``sights`` what it saw of each,
+    ``facts`` what it knew besides (:meth:`hub.routing.strategy.Facts.inputs`), ``order`` places in ``given``. From these the same
+    order can be made again.
+    """
+
+    strategy: str
+    facts: dict[str, Any] = {}
+    given: list[str] = []
+    weights: list[float] = []
+    sights: list[dict[str, Any]] = []
+    order: list[int] = []
+
+
 class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Why a request went where it did (D21). ``resolution`` names the rule that read the model string."""
 
@@ -144,6 +247,8 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
     requested_model: str
     resolution: str
     strategy: str
+    combo: str = ""
+    levels: list[Level] = []
     candidates: list[Candidate] = []
     order: list[int] = []
     attempts: list[Attempt] = []
@@ -192,11 +297,12 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     scopes: frozenset[str]
     allowed_models: tuple[str, ...] = ()
     no_log: bool = False
+    limits: KeyLimits = NO_LIMITS
 
     @classmethod
     def of(cls, key: Key) -> Caller:
         """The caller behind a valid key."""
-        return cls(key_id=key.id, name=key.name, scopes=key.scopes, allowed_models=key.allowed_models, no_log=key.no_log)
+        return cls(key_id=key.id, name=key.name, scopes=key.scopes, allowed_models=key.allowed_models, no_log=key.no_log, limits=key.limits)
 
     @classmethod
     def owner(cls) -> Caller:

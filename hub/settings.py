@@ -63,6 +63,23 @@ class Settings(BaseSettings):
     flush_ms: int = Field(default=50, ge=1, le=5000, description="Window of usage and audit rows that a kill -9 may lose.")
     queue_rows: int = Field(default=50_000, ge=100, description="Rows waiting for the database before requests wait too.")
     shutdown_seconds: float = Field(default=20.0, ge=0, description="How long running streams may finish after a stop signal.")
+    github_issues_repo: str = Field(
+        default="",
+        validation_alias=AliasChoices("HUBROUTE_GITHUB_ISSUES_REPO", "github_issues_repo"),
+        pattern=r"^([A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100})?$",
+        description="`owner/name` of the repository for reports to `/v1/issues/report`. The seed's `GITHUB_ISSUES_REPO` works too.",
+    )
+    github_issues_token: str = Field(
+        default="",
+        repr=False,
+        validation_alias=AliasChoices("HUBROUTE_GITHUB_ISSUES_TOKEN", "github_issues_token"),
+        description="Token that may open issues there. The seed's `GITHUB_ISSUES_TOKEN` works too.",
+    )
+    github_api_url: str = Field(default="https://api.github.com", description="Base URL of the API that opens issues.")
+    pricing_url: str = Field(
+        default="",
+        description="JSON document of model prices that `POST /api/pricing/sync` may fetch (our form or LiteLLM's); empty: none.",
+    )
     test_profile: Literal["", "conformance"] = Field(default="", description="Fixtures for conformance suites; refused beyond loopback.")
 
     @classmethod

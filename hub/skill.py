@@ -31,6 +31,15 @@ class CostClass(StrEnum):
     METERED = "metered"  # spends money at a provider
 
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An output that is a file and not JSON: its pieces are sent as they come, so that none of it need fit in memory."""
+
+    content_type: str
+    filename: str
+    pieces: collections.abc.AsyncIterator[bytes]
+
+
 class Audit(StrEnum):
     """How much of a call the audit log keeps."""
 
@@ -44,7 +53,9 @@ class Rest:
     """A REST address. ``path`` may hold ``{names}`` of input fields; query and body fill the others.
 
     ``view`` turns the output into the wire's shape where the seed's differs; ``ask`` turns the merged
-    path, query and body fields into the skill's input. ``public`` addresses answer without a key (SEC-01's allowlist).
+    path, query and body fields into the skill's input; ``headers`` gives further headers of a successful answer,
+    ``status_of`` its status where that varies. ``moved`` is where the skill is served now: the address answers 308
+    with it and runs nothing. ``public`` addresses answer without a key (SEC-01's allowlist).
     """
 
     method: str
@@ -52,7 +63,10 @@ class Rest:
     status: int = 200
     view: Callable[[Any], Any] | None = None
     ask: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    headers: Callable[[Any], dict[str, str]] | None = None
     public: bool = False
+    moved: str = ""
+    status_of: Callable[[Any], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,38 +19,76 @@ BASE_URL_FIELDS = frozenset({"baseUrl", "base_url", "baseURL"})
 
 
 class Targets:
-    """Builds targets and keeps them until their connection changes (connections are replaced as a whole)."""
+    """Builds targets and keeps them until their connection changes (connections are replaced as a whole).
+
+    A connection may have several keys of one account. They take turns and share everything that is known of the connection,
+    but a key that its provider refuses is rested while another is left, until the connection is changed or tested.
+    """
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._made: dict[tuple[str, str], tuple[Connection, Target]] = {}
+        self._made: dict[tuple[str, str, int], tuple[Connection, Target]] = {}
+        #: Connection -> when it was last changed, and its keys that were refused since.
+        self._refused: dict[str, tuple[int, frozenset[Secret]]] = {}
 
-    def get(self, connection: Connection, model: str) -> Target:
-        """The target of a model through a connection.
+    def get(self, connection: Connection, model: str, turn: int = 0) -> Target:
+        """The target of a model through a connection, with the key whose ``turn`` it is.
 
         Raises BadRequest naming what the connection lacks: a key, a base URL, a template field.
         """
-        kept = self._made.get((connection.id, model))
+        number = self._number(connection, turn) if connection.extra_secrets else 0
+        kept = self._made.get((connection.id, model, number))
         if kept is not None and kept[0] is connection:
             return kept[1]
-        target = self._build(connection, model)
+        target = self._build(connection, model, number)
         if len(self._made) > 4096:
             self._made.clear()
-        self._made[connection.id, model] = (connection, target)
+        self._made[connection.id, model, number] = (connection, target)
         return target
+
+    def refused(self, connection: Connection, secret: Secret) -> bool:
+        """Note that a key was refused (401). True when no key of the connection is left: it is the connection's end then.
+
+        All its keys are tried anew when it is used again after that.
+        """
+        keys = _keys(connection)
+        left = set(keys) - self._resting(connection) - {secret}
+        if not left:
+            self._refused.pop(connection.id, None)
+            return True
+        if len(self._refused) > 4096:
+            self._refused.clear()
+        self._refused[connection.id] = (connection.updated_at, frozenset(set(keys) - left))
+        return False
+
+    def forgive(self, connection_id: str) -> None:
+        """Use every key of a connection again."""
+        self._refused.pop(connection_id, None)
+
+    def _resting(self, connection: Connection) -> frozenset[Secret]:
+        since, refused = self._refused.get(connection.id, (0, frozenset[Secret]()))
+        return refused if since == connection.updated_at else frozenset()
+
+    def _number(self, connection: Connection, turn: int) -> int:
+        keys, resting = _keys(connection), self._resting(connection)
+        if not resting:
+            return turn % len(keys)
+        usable = [number for number, key in enumerate(keys) if key not in resting]
+        return usable[turn % len(usable)] if usable else turn % len(keys)
 
     def check(self, connection: Connection) -> None:
         """Refuse a connection that could never be used, before it is stored.
 
         Raises BadRequest naming what is missing or malformed.
         """
-        target = self._build(connection, "")
+        target = self._build(connection, "", 0)
         if not target.provider.builtin:
             parse_url(target.base_url)
 
-    def _build(self, connection: Connection, model: str) -> Target:
+    def _build(self, connection: Connection, model: str, number: int) -> Target:
         row = self._catalog.get(connection.provider)
-        if not connection.secret and row.auth.type not in KEYLESS:
+        secret = _keys(connection)[number]
+        if not secret and row.auth.type not in KEYLESS:
             raise BadRequest(f"connection {connection.name!r} has no API key; {row.name} needs one", field="apiKey", code="not_configured")
         return Target(
             provider=row,
@@ -58,11 +96,16 @@ class Targets:
             model_row=row.model(model),
             connection_id=connection.id,
             base_url=_base_url(row, connection),
-            secret=connection.secret,
+            secret=secret,
             data=connection.data,
             private=connection.allow_private,
             proxy=connection.proxy.reveal() if connection.proxy else None,
         )
+
+
+def _keys(connection: Connection) -> tuple[Secret, ...]:
+    """The keys of a connection: its own first, where it has one, then the others."""
+    return (connection.secret, *connection.extra_secrets) if connection.secret or not connection.extra_secrets else connection.extra_secrets
 
 
 def _base_url(row: ProviderRow, connection: Connection) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -14,6 +15,12 @@ class Wire(BaseModel):
     """An input or output of a skill. Unknown fields of an input are ignored, as the seed's clients expect."""
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
+
+class Body(Wire):
+    """What a management route takes and what it stores: unknown fields are refused by name, nothing changes it afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Nothing(Wire):
@@ -32,3 +39,19 @@ def iso(at_ms: int | None) -> str | None:
         return None
     # Whole milliseconds: seconds as a float lose one in some.
     return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _moment(value: object) -> object:
+    """A moment as a caller writes it, in epoch milliseconds."""
+    if not isinstance(value, str) or value.lstrip("-").isdigit():
+        return value
+    try:
+        # A plus sign that nobody escaped reads as a blank in a query.
+        at = datetime.fromisoformat(value.strip().replace(" ", "+") if "T" in value else value.strip())
+    except ValueError:
+        raise ValueError("write milliseconds since 1970, or ISO 8601 such as 2026-11-23T10:00:00Z") from None
+    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+#: An input field that holds a moment: epoch milliseconds, or ISO 8601 (UTC where no zone is given).
+Moment = Annotated[int, BeforeValidator(_moment)]

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, SecretStr
+import msgspec
+from pydantic import BaseModel, Field, SecretStr
 
+from hub import accounts
 from hub.context import Context
-from hub.errors import BadRequest
 from hub.probe import Verdict, list_models, probe
-from hub.records import Connection, TestStatus
+from hub.records import NO_RULES, Connection, ConnectionRules, TestStatus
 from hub.secret import Secret
 from hub.skill import Audit, CostClass, Rest, skill
-from hub.targets import BASE_URL_FIELDS
-from hub.wire import Done, Nothing, Wire, iso
+from hub.wire import Body, Done, Nothing, Wire, iso
+from skills._connection_health import Health
+
+_GLOBAL = "Order over the connections of all providers, before priority; lower first."
+_CONCURRENT = "Most calls at once; 0 or null: any number."
+_PROTECTED = "Let calls wait in line rather than run into the provider's rate limit."
+_DATA = (
+    "Facts such as baseUrl, region, account; and tags, excludedModels, limitPolicy {enabled, thresholdPercent, windows}, "
+    "quotaPreflightEnabled, passthroughModels, weight, tier (ultra, pro, standard, free), lenient, extraApiKeys."
+)
 
 
 class ConnectionId(Wire):
@@ -23,20 +32,26 @@ class ConnectionId(Wire):
 
 
 class ConnectionView(Wire):
-    """A connection without its secret."""
+    """A connection without its secrets; of its further keys, how many there are and their masks."""
 
     id: str
     provider: str
     name: str
     auth_type: str
     api_key: str
+    extra_api_keys: list[str]
+    extra_api_key_count: int
     priority: int
+    global_priority: int | None
     is_active: bool
     allow_private: bool
     proxied: bool
+    group: str | None
+    max_concurrent: int | None
+    rate_limit_protection: bool
     default_model: str
     models: list[str]
-    provider_specific_data: dict[str, str]
+    provider_specific_data: dict[str, Any]
     test_status: str
     last_error: str
     last_error_at: str | None
@@ -52,7 +67,7 @@ class ConnectionList(Wire):
     connections: list[ConnectionView]
 
 
-class NewConnection(Wire):
+class NewConnection(Body):
     """What to make a connection of."""
 
     provider: str = Field(min_length=1, max_length=100, description="Provider id or alias; providers-list shows them.")
@@ -62,12 +77,18 @@ class NewConnection(Wire):
     allow_private: bool = Field(default=False, description="Let it reach private and loopback addresses (local model servers).")
     proxy: SecretStr = Field(default=SecretStr(""), max_length=2000, description="Proxy URL for this connection: http, https or socks5.")
     priority: int = Field(default=1, ge=1, le=999, description="Lower is tried first.")
+    global_priority: int | None = Field(default=None, ge=1, le=999, description=_GLOBAL)
+    is_active: bool = Field(default=True, description="False keeps the connection out of routing.")
+    max_concurrent: int | None = Field(default=None, ge=0, le=10_000, description=_CONCURRENT)
+    rate_limit_protection: bool = Field(default=False, description=_PROTECTED)
+    group: str | None = Field(default=None, max_length=100, description="A word to sort connections by, for people.")
+    test_status: str | None = Field(default=None, max_length=50, description="active, when the credential was checked; else unknown.")
     default_model: str | None = Field(default=None, max_length=200, description="Model that 'auto' uses on this connection.")
     models: list[str] = Field(default=[], description="Model ids this connection serves, where the catalogue does not list them.")
-    provider_specific_data: dict[str, Any] = Field(default={}, description="Further facts: baseUrl, region, account and the like.")
+    provider_specific_data: dict[str, Any] = Field(default={}, description=_DATA)
 
 
-class ConnectionChange(Wire):
+class ConnectionChange(Body):
     """What to change about a connection; fields left out stay as they are."""
 
     id: str = Field(description="Id of the connection.")
@@ -77,10 +98,25 @@ class ConnectionChange(Wire):
     allow_private: bool | None = Field(default=None, description="Whether private addresses are allowed.")
     proxy: SecretStr | None = Field(default=None, max_length=2000, description="New proxy URL; empty for none.")
     priority: int | None = Field(default=None, ge=1, le=999, description="Lower is tried first.")
+    global_priority: int | None = Field(default=None, ge=1, le=999, description=f"{_GLOBAL} Null ends it.")
     is_active: bool | None = Field(default=None, description="False takes the connection out of routing.")
-    default_model: str | None = Field(default=None, max_length=200, description="Model that 'auto' uses.")
+    max_concurrent: int | None = Field(default=None, ge=0, le=10_000, description=_CONCURRENT)
+    rate_limit_protection: bool | None = Field(default=None, description=_PROTECTED)
+    group: str | None = Field(default=None, max_length=100, description="A word to sort connections by; null for none.")
+    default_model: str | None = Field(default=None, max_length=200, description="Model that 'auto' uses; null for none.")
     models: list[str] | None = Field(default=None, description="Model ids this connection serves.")
-    provider_specific_data: dict[str, Any] | None = Field(default=None, description="Further facts: region, account and the like.")
+    provider_specific_data: dict[str, Any] | None = Field(
+        default=None, description=f"{_DATA} It is replaced as a whole, but extraApiKeys stay when they are left out."
+    )
+    test_status: str | None = Field(default=None, max_length=50, description="active or unknown: clears cooldown and errors.")
+    rate_limited_until: str | None = Field(default=None, description="Null ends a cooldown; a time in ISO 8601 rests the connection.")
+    last_error: str | None = Field(default=None, description="Null clears the last error.")
+    last_error_at: str | None = Field(default=None, description="Null only: the hub finds it out.")
+    last_error_type: str | None = Field(default=None, description="Null only: the hub finds it out.")
+    last_error_source: str | None = Field(default=None, description="Null only: the hub finds it out.")
+    error_code: str | None = Field(default=None, description="Null only: the hub finds it out.")
+    last_tested: str | None = Field(default=None, description="Null only: the hub finds it out.")
+    health_check_interval: int | None = Field(default=None, ge=0, description="0 only: connections are tested on request.")
 
 
 class TestReport(Wire):
@@ -139,22 +175,26 @@ class OfferedModels(Wire):
 
 def view(connection: Connection) -> ConnectionView:
     """A connection as callers see it."""
-    data = dict(connection.data)
-    if connection.base_url:
-        data["baseUrl"] = connection.base_url
+    rules = connection.rules
     return ConnectionView(
         id=connection.id,
         provider=connection.provider,
         name=connection.name,
         auth_type=connection.auth_type,
         api_key=connection.secret.masked,
+        extra_api_keys=[key.masked for key in connection.extra_secrets],
+        extra_api_key_count=len(connection.extra_secrets),
         priority=connection.priority,
+        global_priority=rules.global_priority or None,
+        group=rules.group or None,
+        max_concurrent=rules.max_concurrent or None,
+        rate_limit_protection=rules.rate_limit,
         is_active=connection.active,
         allow_private=connection.allow_private,
         proxied=bool(connection.proxy),
         default_model=connection.default_model,
         models=list(connection.models),
-        provider_specific_data=data,
+        provider_specific_data=accounts.shown(connection),
         test_status=connection.test_status.value,
         last_error=connection.last_error,
         last_error_at=iso(connection.last_error_at),
@@ -165,18 +205,24 @@ def view(connection: Connection) -> ConnectionView:
     )
 
 
-def _facts(data: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """Base URL and plain facts from the seed's ``providerSpecificData``. Raises BadRequest for a nested value."""
-    facts: dict[str, str] = {}
-    base_url = ""
-    for name, value in data.items():
-        if isinstance(value, (dict, list)):
-            raise BadRequest(f"providerSpecificData.{name} must be text, a number or a switch", field=f"providerSpecificData.{name}")
-        if name in BASE_URL_FIELDS:
-            base_url = str(value)
-        elif value is not None:
-            facts[name] = str(value)
-    return base_url, facts
+#: Fields of their own on the wire -> fields of the rules, with what null means.
+_RULES: dict[str, tuple[str, Any]] = {
+    "global_priority": ("global_priority", 0),
+    "max_concurrent": ("max_concurrent", 0),
+    "rate_limit_protection": ("rate_limit", False),
+    "group": ("group", ""),
+}
+
+
+def _rules(ask: NewConnection | ConnectionChange, rules: ConnectionRules) -> ConnectionRules:
+    """``rules`` with what was sent."""
+    sent = {field: getattr(ask, name) or nothing for name, (field, nothing) in _RULES.items() if name in ask.model_fields_set}
+    return msgspec.structs.replace(rules, **sent)
+
+
+def _sent(ask: BaseModel) -> dict[str, Any]:
+    """The plain fields that were sent, by their names on the wire."""
+    return ask.model_dump(by_alias=True, include=ask.model_fields_set - {"api_key", "proxy", "provider_specific_data"})
 
 
 def _wrapped(output: ConnectionView) -> dict[str, Any]:
@@ -193,15 +239,17 @@ def _wrapped(output: ConnectionView) -> dict[str, Any]:
 async def create(ctx: Context, ask: NewConnection) -> ConnectionView:
     """Add a provider connection; it takes part in routing at once."""
     row = ctx.hub.catalog.get(ask.provider)
-    base_url, facts = _facts(ask.provider_specific_data)
+    health = Health(_sent(ask))
+    given = accounts.read(ask.provider_specific_data, rules=_rules(ask, NO_RULES))
     draft = Connection(
         id="draft",
         provider=row.id,
         name=ask.name,
         secret=Secret(ask.api_key.get_secret_value().strip()),
-        base_url=ask.base_url or base_url,
-        data=facts,
+        base_url=ask.base_url or given.base_url,
+        data=given.facts,
         allow_private=ask.allow_private,
+        extra_secrets=tuple(map(Secret, given.extra_secrets or ())),
     )
     ctx.hub.targets.check(draft)
     made = await ctx.hub.store.connections.create(
@@ -209,14 +257,18 @@ async def create(ctx: Context, ask: NewConnection) -> ConnectionView:
         name=ask.name,
         secret=draft.secret.reveal(),
         base_url=draft.base_url,
-        data=facts,
+        data=given.facts,
         priority=ask.priority,
         allow_private=ask.allow_private,
         proxy=ask.proxy.get_secret_value(),
         default_model=ask.default_model or "",
         models=tuple(ask.models),
+        rules=given.rules,
+        extra_secrets=given.extra_secrets or (),
+        active=ask.is_active,
     )
-    return view(made)
+    health.apply(ctx.hub, made)
+    return view(ctx.hub.store.connections.get(made.id))
 
 
 @skill("connections-list", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/providers")], read_only=True)
@@ -244,30 +296,9 @@ async def update(ctx: Context, ask: ConnectionChange) -> ConnectionView:
     """Change a connection; takes effect at once."""
     connections = ctx.hub.store.connections
     kept = connections.get(ask.id)
-    changes: dict[str, Any] = {
-        name: value
-        for name, value in (
-            ("name", ask.name),
-            ("base_url", ask.base_url),
-            ("allow_private", ask.allow_private),
-            ("priority", ask.priority),
-            ("active", ask.is_active),
-            ("default_model", ask.default_model),
-        )
-        if value is not None
-    }
-    if ask.api_key is not None:
-        # The store starts a new credential with a clean record.
-        changes["secret"] = ask.api_key.get_secret_value().strip()
-    if ask.proxy is not None:
-        changes["proxy"] = ask.proxy.get_secret_value()
-    if ask.models is not None:
-        changes["models"] = tuple(ask.models)
-    if ask.provider_specific_data is not None:
-        base_url, facts = _facts(ask.provider_specific_data)
-        changes["data"] = facts
-        if base_url:
-            changes["base_url"] = base_url
+    health = Health(_sent(ask))
+    changes = _changes(ask, kept)
+    extra = changes.get("extra_secrets")
     ctx.hub.targets.check(
         Connection(
             id="draft",
@@ -276,9 +307,45 @@ async def update(ctx: Context, ask: ConnectionChange) -> ConnectionView:
             secret=Secret(changes["secret"]) if "secret" in changes else kept.secret,
             base_url=changes.get("base_url", kept.base_url),
             data=changes.get("data", kept.data),
+            extra_secrets=kept.extra_secrets if extra is None else tuple(map(Secret, extra)),
         )
     )
-    return view(await connections.update(ask.id, **changes))
+    if changes:
+        kept = await connections.update(ask.id, **changes)
+    health.apply(ctx.hub, kept)
+    return view(connections.get(ask.id))
+
+
+def _changes(ask: ConnectionChange, kept: Connection) -> dict[str, Any]:
+    """What was sent, in the names of the store."""
+    named = {
+        "name": ask.name,
+        "base_url": ask.base_url,
+        "allow_private": ask.allow_private,
+        "priority": ask.priority,
+        "active": ask.is_active,
+        "models": ask.models,
+    }
+    changes: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    if "default_model" in ask.model_fields_set:
+        changes["default_model"] = ask.default_model or ""
+    if ask.api_key is not None:
+        # The store starts a new credential with a clean record.
+        changes["secret"] = ask.api_key.get_secret_value().strip()
+    if ask.proxy is not None:
+        changes["proxy"] = ask.proxy.get_secret_value()
+    rules = _rules(ask, kept.rules)
+    if ask.provider_specific_data is not None:
+        given = accounts.read(ask.provider_specific_data, rules=rules)
+        rules = given.rules
+        changes["data"] = given.facts
+        if given.base_url:
+            changes.setdefault("base_url", given.base_url)
+        if given.extra_secrets is not None:
+            changes["extra_secrets"] = given.extra_secrets
+    if rules != kept.rules:
+        changes["rules"] = rules
+    return changes
 
 
 @skill(
@@ -300,6 +367,7 @@ async def delete(ctx: Context, ask: ConnectionId) -> Done:
 async def test(ctx: Context, ask: ConnectionId) -> TestReport:
     """Test a connection against its provider and keep what was found; spends nothing."""
     connection = ctx.hub.store.connections.get(ask.id)
+    ctx.hub.targets.forgive(connection.id)
     verdict = await probe(ctx.hub, connection)
     _keep(ctx, connection, verdict)
     return TestReport(
@@ -319,7 +387,7 @@ async def test(ctx: Context, ask: ConnectionId) -> TestReport:
 def _keep(ctx: Context, connection: Connection, verdict: Verdict) -> None:
     """A test that passes clears every mark; one that fails leaves its reason."""
     if verdict.valid:
-        ctx.hub.cooldowns.clear(connection.id)
+        ctx.hub.resilience.cooldowns.clear(connection.id)
         ctx.hub.mark(connection.id, test_status=TestStatus.ACTIVE, last_error="", last_error_at=None, cooldown_until=None, backoff_level=0)
     else:
         status = TestStatus.EXPIRED if verdict.status == 401 else TestStatus.UNAVAILABLE
@@ -330,7 +398,7 @@ def _keep(ctx: Context, connection: Connection, verdict: Verdict) -> None:
 async def validate(ctx: Context, ask: Credential) -> Validity:
     """Check a provider credential without saving it."""
     row = ctx.hub.catalog.get(ask.provider)
-    base_url, facts = _facts(ask.provider_specific_data)
+    given = accounts.read(ask.provider_specific_data)
     verdict = await probe(
         ctx.hub,
         Connection(
@@ -338,8 +406,8 @@ async def validate(ctx: Context, ask: Credential) -> Validity:
             provider=row.id,
             name="draft",
             secret=Secret(ask.api_key.get_secret_value().strip()),
-            base_url=ask.base_url or base_url,
-            data=facts,
+            base_url=ask.base_url or given.base_url,
+            data=given.facts,
             allow_private=ask.allow_private,
         ),
     )

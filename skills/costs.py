@@ -9,6 +9,7 @@ from pydantic import Field
 from hub.context import Context
 from hub.skill import A2a, A2aAnswer, A2aAsk, CostClass, Mcp, Rest, skill
 from hub.wire import Wire
+from skills.budgets import guard_of
 
 _DAY_MS = 86_400_000
 _DAYS = {"day": 1, "week": 7, "month": 30, "quarter": 90, "year": 365}
@@ -149,6 +150,7 @@ async def cost_report(ctx: Context, ask: CostAsk) -> CostReport:
     totals = await usage.totals(since=since)
     providers = await usage.grouped("provider", since=since)
     models = await usage.grouped("model", since=since)
+    guard = await guard_of(ctx)
     return CostReport(
         period=ask.period,
         since=since,
@@ -168,5 +170,5 @@ async def cost_report(ctx: Context, ask: CostAsk) -> CostReport:
             for row in models
             if row["key"]
         ],
-        budget=BudgetLeft(),
+        budget=BudgetLeft(limit=guard.budget_total, remaining=guard.budget_remaining) if guard else BudgetLeft(),
     )

@@ -17,6 +17,7 @@ from hub.version import VERSION
 from hub.wire import Nothing, Wire, iso
 
 _DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
 
 
 class Memory(Wire):
@@ -41,7 +42,7 @@ class LimitState(Wire):
     provider: str
     connection: str
     rpm: int
-    current_usage: int
+    current_usage: float
     is_limited: bool
 
 
@@ -62,7 +63,7 @@ class StoreState(Wire):
 
 
 class HealthReport(Wire):
-    """The hub's state in one call."""
+    """The hub's state in one call. ``latency_ms`` is of the last hour, with its number of calls; counts are null without a database."""
 
     status: str
     uptime: str
@@ -73,8 +74,9 @@ class HealthReport(Wire):
     rate_limits: list[LimitState]
     cryptography: Cryptography
     store: StoreState
-    requests_24h: int = Field(alias="requests24h")
-    errors_24h: int = Field(alias="errors24h")
+    active_requests: int
+    requests_24h: int | None = Field(alias="requests24h")
+    errors_24h: int | None = Field(alias="errors24h")
     latency_ms: dict[str, float | None]
 
 
@@ -108,7 +110,7 @@ def _limits(ctx: Context) -> list[LimitState]:
                     provider=connection.provider,
                     connection=connection.name,
                     rpm=window.limit,
-                    current_usage=used,
+                    current_usage=round(used),
                     is_limited=window.remaining <= 0,
                 )
             )
@@ -128,7 +130,7 @@ async def report_of(ctx: Context) -> HealthReport:
     hub = ctx.hub
     now_ms = hub.clock.now_ms()
     store = await hub.store.health()
-    totals = await hub.store.usage.totals(since=now_ms - _DAY_MS)
+    totals: dict[str, Any] = await hub.store.usage.totals(since=now_ms - _DAY_MS) if store["ok"] else {}
     states = _states(ctx)
     uptime = (now_ms - hub.started_ms) // 1000
     healthy = store["ok"] and all(state.state == "CLOSED" for state in states)
@@ -142,10 +144,24 @@ async def report_of(ctx: Context) -> HealthReport:
         rate_limits=_limits(ctx),
         cryptography=Cryptography(status="healthy" if hub.store.unlocked else "missing_or_invalid", provider="aes-256-gcm"),
         store=StoreState(ok=store["ok"], dialect=store["dialect"], latency_ms=store.get("latency_ms", 0.0), queue=store["queue"]),
-        requests24h=totals["requests"],
-        errors24h=totals["errors"],
-        latency_ms=await hub.store.usage.latency(since=now_ms - _DAY_MS),
+        requests24h=totals.get("requests"),
+        errors24h=totals.get("errors"),
+        active_requests=len(hub.inflight),
+        latency_ms=_latency(ctx),
     )
+
+
+def _latency(ctx: Context) -> dict[str, float | None]:
+    """Latency of the calls that were answered in the last hour."""
+    found = ctx.hub.telemetry.summary(_HOUR_MS).overall
+    points = {"p50": found.p50, "p95": found.p95, "p99": found.p99, "avg": found.average}
+    return {**{name: None if value is None else round(value, 1) for name, value in points.items()}, "samples": found.answered}
+
+
+def _day(report: HealthReport) -> str:
+    if report.requests_24h is None:
+        return "an unknown number of requests"
+    return f"{report.requests_24h} requests and {report.errors_24h} errors"
 
 
 def _ask(ask: A2aAsk) -> dict[str, Any]:
@@ -157,7 +173,7 @@ def _answer(report: HealthReport) -> A2aAnswer:
     lines = [f"- {state.provider}: {state.state}, last failure {state.last_failure or 'unknown'}" for state in degraded]
     text = "\n".join(
         [
-            f"The hub is {report.status}: up {report.uptime}, {report.requests_24h} requests and {report.errors_24h} errors in 24 hours.",
+            f"The hub is {report.status}: up {report.uptime}, {_day(report)} in 24 hours.",
             *lines,
         ]
     )
@@ -189,7 +205,7 @@ def _answer(report: HealthReport) -> A2aAnswer:
     read_only=True,
 )
 async def health(ctx: Context, ask: Nothing) -> HealthReport:
-    """Show the hub's health: uptime, memory, provider states, limits, store, latency and errors of the last day."""
+    """Show the hub's health: uptime, memory, provider states, limits, store, errors of the last day, latency of the last hour."""
     return await report_of(ctx)
 
 
@@ -221,6 +237,10 @@ def _flat(output: Monitoring) -> dict[str, Any]:
             "closed": counts["CLOSED"],
             "total": len(breakers),
         }
+        detail["providerHealth"] = {
+            row["provider"]: {"state": row["state"], "failures": row["failureCount"], "lastFailure": row["lastFailure"]} for row in breakers
+        }
+        detail["activeConnections"] = detail["activeRequests"]
         detail["uptime"] = detail.pop("uptimeSeconds")
     return {**detail, **whole}
 

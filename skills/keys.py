@@ -2,21 +2,67 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
+
+import msgspec
+from pydantic import Field, StringConstraints, field_validator
 
 from hub.context import Context
-from hub.errors import Forbidden
-from hub.records import Key
+from hub.errors import BadRequest, Forbidden
+from hub.limits import MOST_IN_WINDOW
+from hub.records import NO_LIMITS, Key, KeyLimits, Schedule
+from hub.schedule import clock_time, zone
 from hub.skill import Audit, CostClass, Rest, skill
-from hub.wire import Done, Wire, iso
+from hub.wire import Body, Done, Wire, iso
 
 _DAY_MS = 86_400_000
 
 
-class KeyId(Wire):
+class KeyId(Body):
     """Names one key."""
 
     id: str = Field(description="Id of the key, as keys-list shows it.")
+
+
+class AccessSchedule(Body):
+    """When a key works. Over midnight when ``until`` is earlier than ``from``: the day is the one on which the hours begin."""
+
+    enabled: bool = Field(description="False keeps the hours without effect.")
+    start: str = Field(alias="from", min_length=5, description="HH:MM, included.")
+    until: str = Field(min_length=5, description="HH:MM, not included.")
+    days: tuple[Annotated[int, Field(ge=0, le=6)], ...] = Field(min_length=1, max_length=7, description="0 Sunday to 6 Saturday.")
+    tz: str = Field(min_length=1, max_length=100, description="IANA time zone, e.g. Europe/Berlin.")
+
+    _time = field_validator("start", "until")(clock_time)
+
+    @field_validator("tz")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        zone(value)
+        return value
+
+
+class Limited(Body):
+    """The limits of a key as callers write them; 0, empty and null are no limit."""
+
+    allowed_connections: tuple[str, ...] = Field(default=(), max_length=100, description="Ids of the only connections the key may use.")
+    max_sessions: int = Field(default=0, ge=0, le=10_000, description="Most sessions at a time; one ends after 30 idle minutes.")
+    access_schedule: AccessSchedule | None = Field(default=None, description="Hours at which the key works; null: always.")
+    max_requests_per_minute: int | None = Field(default=None, ge=0, le=MOST_IN_WINDOW, description="Most requests in any 60 seconds.")
+    max_requests_per_day: int | None = Field(default=None, ge=0, le=MOST_IN_WINDOW, description="Most requests in any 24 hours.")
+    hourly_budget: int | None = Field(default=None, ge=0, le=10**9, description="Most requests in a clock hour of UTC.")
+    daily_budget: int | None = Field(default=None, ge=0, le=10**9, description="Most requests in a day of UTC.")
+    tags: tuple[Annotated[str, StringConstraints(min_length=1, max_length=64)], ...] = Field(
+        default=(), max_length=32, description="Tags that policies and routing see on every request of the key."
+    )
+    auto_resolve: bool = Field(default=False, description="Only false: an ambiguous model name is answered with its candidates.")
+
+    @field_validator("auto_resolve")
+    @classmethod
+    def _never_guesses(cls, value: bool) -> bool:
+        if value:
+            raise ValueError("the hub never guesses between providers; name provider/model, or make a mapping for the bare name")
+        return value
 
 
 class KeyView(Wire):
@@ -34,9 +80,19 @@ class KeyView(Wire):
     expires_at: str | None
     last_used_at: str | None
     revoked_at: str | None
+    allowed_connections: list[str]
+    max_sessions: int
+    access_schedule: AccessSchedule | None
+    max_requests_per_minute: int | None
+    max_requests_per_day: int | None
+    hourly_budget: int | None
+    daily_budget: int | None
+    tags: list[str]
+    auto_resolve: bool = False
+    ip_allowlist: None = None
 
 
-class NewKey(Wire):
+class NewKey(Limited):
     """What to make a key of."""
 
     name: str = Field(min_length=1, max_length=200, description="What the key is for, in your words.")
@@ -61,7 +117,7 @@ class KeyCreated(Wire):
     expires_at: str | None
 
 
-class KeyPage(Wire):
+class KeyPage(Body):
     """Which keys to list."""
 
     limit: int = Field(default=100, ge=1, le=1000, description="Most keys to return.")
@@ -76,8 +132,8 @@ class KeyList(Wire):
     allow_key_reveal: bool = False
 
 
-class KeyChange(Wire):
-    """What to change about a key; fields left out stay as they are."""
+class KeyChange(Limited):
+    """What to change about a key; fields left out stay as they are, null takes a limit away."""
 
     id: str = Field(description="Id of the key.")
     name: str | None = Field(default=None, min_length=1, max_length=200, description="New name.")
@@ -87,9 +143,52 @@ class KeyChange(Wire):
     is_active: bool | None = Field(default=None, description="False switches the key off without revoking it.")
 
 
+#: Limits on the wire -> the field of the record.
+_LIMITS = {
+    "allowed_connections": "connections",
+    "max_sessions": "sessions",
+    "access_schedule": "schedule",
+    "max_requests_per_minute": "per_minute",
+    "max_requests_per_day": "per_day",
+    "hourly_budget": "hourly",
+    "daily_budget": "daily",
+    "tags": "tags",
+}
+
+
+def limits_of(ctx: Context, ask: Limited, kept: KeyLimits) -> KeyLimits:
+    """The limits of a key after a change. Raises BadRequest naming a connection that is not there."""
+    changes: dict[str, Any] = {}
+    for field in _LIMITS.keys() & ask.model_fields_set:
+        value = getattr(ask, field)
+        if isinstance(value, AccessSchedule):
+            value = Schedule(enabled=value.enabled, days=value.days, start=value.start, until=value.until, zone=value.tz)
+        changes[_LIMITS[field]] = 0 if value is None and field != "access_schedule" else value
+    there = {connection.id for connection in ctx.hub.store.connections.all()}
+    if missing := [one for one in changes.get("connections", ()) if one not in there]:
+        raise BadRequest(f"there is no connection {', '.join(map(repr, missing))}; connections-list shows them", field="allowedConnections")
+    return msgspec.structs.replace(kept, **changes)
+
+
+def _schedule(schedule: Schedule | None) -> AccessSchedule | None:
+    if schedule is None:
+        return None
+    fields = {"enabled": schedule.enabled, "from": schedule.start, "until": schedule.until, "days": schedule.days, "tz": schedule.zone}
+    return AccessSchedule.model_validate(fields)
+
+
 def view(key: Key) -> KeyView:
     """A key as callers see it."""
+    limits = key.limits
     return KeyView(
+        allowed_connections=list(limits.connections),
+        max_sessions=limits.sessions,
+        access_schedule=_schedule(limits.schedule),
+        max_requests_per_minute=limits.per_minute or None,
+        max_requests_per_day=limits.per_day or None,
+        hourly_budget=limits.hourly or None,
+        daily_budget=limits.daily or None,
+        tags=list(limits.tags),
         id=key.id,
         name=key.name,
         key=f"{key.prefix}…",
@@ -105,12 +204,22 @@ def view(key: Key) -> KeyView:
     )
 
 
+def _changed(output: KeyView) -> dict[str, Any]:
+    """The whole key, with the word that the seed's clients look for."""
+    return {"message": f"key {output.name!r} is changed", **output.model_dump(mode="json", by_alias=True)}
+
+
 @skill("keys-create", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("POST", "/api/keys", status=201)], audit=Audit.FULL)
 async def create(ctx: Context, ask: NewKey) -> KeyCreated:
     """Create an API key; its secret is in the answer and nowhere else."""
     expires = None if ask.expires_in_days is None else ctx.hub.clock.now_ms() + round(ask.expires_in_days * _DAY_MS)
     key, token = await ctx.hub.store.keys.create(
-        ask.name, grants=ask.scopes, expires_at=expires, allowed_models=tuple(ask.allowed_models), no_log=ask.no_log
+        ask.name,
+        grants=ask.scopes,
+        expires_at=expires,
+        allowed_models=tuple(ask.allowed_models),
+        no_log=ask.no_log,
+        limits=limits_of(ctx, ask, NO_LIMITS),
     )
     return KeyCreated(
         key=token,
@@ -140,12 +249,12 @@ async def get(ctx: Context, ask: KeyId) -> KeyView:
     "keys-update",
     scopes=["manage"],
     cost=CostClass.FREE,
-    rest=[Rest("PATCH", "/api/keys/{id}"), Rest("PUT", "/api/keys/{id}")],
+    rest=[Rest("PATCH", "/api/keys/{id}", view=_changed), Rest("PUT", "/api/keys/{id}", view=_changed)],
     idempotent=True,
     audit=Audit.FULL,
 )
 async def update(ctx: Context, ask: KeyChange) -> KeyView:
-    """Change a key's name, scopes, models or state; takes effect at once."""
+    """Change a key's name, scopes, models, limits or state; takes effect at once."""
     changes: dict[str, object] = {}
     for field, column in (("name", "name"), ("scopes", "grants"), ("no_log", "no_log"), ("is_active", "active")):
         value = getattr(ask, field)
@@ -153,6 +262,8 @@ async def update(ctx: Context, ask: KeyChange) -> KeyView:
             changes[column] = value
     if ask.allowed_models is not None:
         changes["allowed_models"] = tuple(ask.allowed_models)
+    if _LIMITS.keys() & ask.model_fields_set:
+        changes["limits"] = limits_of(ctx, ask, ctx.hub.store.keys.get(ask.id).limits)
     return view(await ctx.hub.store.keys.update(ask.id, **changes))
 
 
@@ -175,6 +286,7 @@ async def delete(ctx: Context, ask: KeyId) -> Done:
     """Delete a key and its record."""
     key = ctx.hub.store.keys.get(ask.id)
     await ctx.hub.store.keys.delete(ask.id)
+    await ctx.hub.budgets.drop(ask.id)
     return Done(message=f"key {key.name!r} is deleted")
 
 

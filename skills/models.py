@@ -5,14 +5,18 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+import msgspec
 from pydantic import Field
 
 from hub.context import Context
 from hub.errors import NotFound
 from hub.health import State, standing
 from hub.providers.catalog import ModelRow, ProviderRow
+from hub.routing.combo import Combo, Step
 from hub.skill import Audit, CostClass, Mcp, Rest, skill
+from hub.store.documents import Document
 from hub.wire import Nothing, Wire
+from skills._shelf import in_order, leaves, may_use, provider_of
 
 #: The catalogue's kinds of models under the seed's names of capabilities.
 _CAPABILITY = {"stt": "audio", "tts": "audio", "music": "audio", "embeddings": "embedding", "images": "image"}
@@ -66,7 +70,7 @@ class ModelList(Wire):
 
 def _status(ctx: Context, provider: str) -> Status:
     """Whether a call would find a connection: all well, some in trouble, or none."""
-    if provider not in ctx.hub.connected():
+    if provider not in ctx.hub.directory.connected():
         return "unavailable"
     found = standing(ctx.hub, provider)
     return _STATUS[found.state] if found else "available"
@@ -90,7 +94,7 @@ def callable_models(ctx: Context) -> list[tuple[ProviderRow, ModelRow]]:
     """Every model of every provider that can be used now and that this key may use."""
     allowed = ctx.caller.allowed_models
     found: list[tuple[ProviderRow, ModelRow]] = []
-    for provider in sorted(ctx.hub.connected()):
+    for provider in sorted(ctx.hub.directory.connected()):
         row = ctx.hub.catalog.find(provider)
         if row is None:
             continue
@@ -178,10 +182,47 @@ def _openai(row: ProviderRow, model: ModelRow) -> OpenAiModel:
     )
 
 
+def _listed_combos(ctx: Context) -> list[Document[Combo]]:
+    """The combos that this key may ask for, those apart that are switched off or hidden."""
+    return [one for one in in_order(ctx) if one.body.is_active and not one.body.is_hidden and may_use(ctx, one.name)]
+
+
+def _openai_combo(ctx: Context, document: Document[Combo]) -> OpenAiModel:
+    """A combo as a model: it can do what all its targets can, and takes what the smallest of them takes."""
+    rows = [_row_of(ctx, leaf.step) for leaf in leaves(ctx, document)]
+
+    def able(name: str) -> bool:
+        return bool(rows) and all(name in row.caps for row in rows)
+
+    return OpenAiModel(
+        id=document.name,
+        created=document.created_at // 1000,
+        owned_by="combo",
+        root=document.name,
+        capabilities={"tool_calling": able("tools"), "reasoning": able("reasoning"), "vision": able("vision")},
+        context_length=document.body.context_length or min((row.context for row in rows if row.context), default=None),
+        max_output_tokens=min((row.max_output for row in rows if row.max_output), default=None),
+        type="chat",
+    )
+
+
+def _row_of(ctx: Context, step: Step) -> ModelRow:
+    """What is known of a target's model; an empty row where nothing is."""
+    provider, model = provider_of(ctx, step)
+    row = ctx.hub.catalog.find(provider)
+    if row is None:
+        return ModelRow(id=model)
+    listed = row.model(model) or ModelRow(id=model)
+    return listed if listed.context else msgspec.structs.replace(listed, context=row.default_context)
+
+
 @skill("openai-models", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("GET", "/v1/models")], read_only=True, audit=Audit.NONE)
 async def openai_models(ctx: Context, ask: Nothing) -> OpenAiModels:
-    """List the models this key can call, in OpenAI's shape."""
-    return OpenAiModels(data=[_openai(row, model) for row, model in callable_models(ctx)])
+    """List the combos and models this key can call, in OpenAI's shape."""
+    combos = [_openai_combo(ctx, one) for one in _listed_combos(ctx)]
+    taken = {one.id for one in combos}
+    models = [_openai(row, model) for row, model in callable_models(ctx)]
+    return OpenAiModels(data=combos + [one for one in models if one.id not in taken])
 
 
 class ModelName(Wire):
@@ -194,7 +235,10 @@ class ModelName(Wire):
     "openai-model", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("GET", "/v1/models/{model:path}")], read_only=True, audit=Audit.NONE
 )
 async def openai_model(ctx: Context, ask: ModelName) -> OpenAiModel:
-    """Show one model this key can call, in OpenAI's shape."""
+    """Show one model or combo this key can call, in OpenAI's shape."""
+    combo = ctx.hub.combos.find(ask.model)
+    if combo is not None and combo.body.is_active and may_use(ctx, combo.name):
+        return _openai_combo(ctx, combo)
     for row, model in callable_models(ctx):
         if ask.model in (f"{row.alias}/{model.id}", f"{row.id}/{model.id}", model.id):
             return _openai(row, model)
@@ -218,7 +262,7 @@ class Catalogue(Wire):
 )
 async def catalog(ctx: Context, ask: Nothing) -> Catalogue:
     """Show the whole catalogue, grouped by provider."""
-    connected = ctx.hub.connected()
+    connected = ctx.hub.directory.connected()
     grouped = {
         row.alias: {
             "provider": row.id,

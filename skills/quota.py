@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from hub.context import Context
-from hub.records import TERMINAL, Connection, TestStatus
+from hub.quota import Window
+from hub.records import Connection, TestStatus
 from hub.skill import A2a, A2aAnswer, A2aAsk, CostClass, Mcp, Rest, skill
 from hub.wire import Wire, iso
 
@@ -22,11 +23,27 @@ class QuotaAsk(Wire):
     connection_id: str | None = Field(default=None, description="One connection; wins over provider when both are given.")
 
 
+class WindowQuota(Wire):
+    """One limit as the provider stated it at ``seen_at``. A limit that it stated as a share has ``unit`` percent and 100 in total.
+
+    ``model`` is set where the limit concerns that model alone.
+    """
+
+    window: str
+    model: str | None
+    quota_used: float
+    quota_total: int
+    unit: str
+    percent_remaining: float
+    reset_at: str | None
+    seen_at: str | None
+
+
 class ConnectionQuota(Wire):
     """One connection's quota. ``quota_total`` is null while its provider has not stated a limit.
 
-    ``window`` names the tightest limit that was stated; ``requests_today`` and ``cost_today`` are this
-    hub's own count over 24 hours.
+    ``window`` names the tightest limit that was stated, ``windows`` has all of them; ``passed_over`` says why routing leaves the
+    connection alone for the sake of its quota, where it does; ``requests_today`` and ``cost_today`` are this hub's own count over 24 hours.
     """
 
     name: str
@@ -38,6 +55,8 @@ class ConnectionQuota(Wire):
     reset_at: str | None
     token_status: str
     window: str | None
+    windows: list[WindowQuota]
+    passed_over: str | None
     requests_today: int
     tokens_today: int
     cost_today: float | None
@@ -71,18 +90,39 @@ def _left(ctx: Context, connection: Connection, now_ms: int) -> tuple[float, int
     """Percent left, reset, window name, used and total of a connection."""
     if connection.test_status in (TestStatus.CREDITS_EXHAUSTED, TestStatus.BANNED):
         return 0.0, None, connection.test_status.value, 0, None
-    cooling = ctx.hub.cooldowns.of(connection.id, ctx.hub.clock.monotonic())
+    cooling = ctx.hub.resilience.cooldowns.of(connection.id, ctx.hub.clock.monotonic())
     if cooling is not None and not cooling.soft:
         return 0.0, now_ms + round((cooling.until - ctx.hub.clock.monotonic()) * 1000), "cooldown", 0, None
     window = ctx.hub.quotas.tightest(connection.id, now_ms)
     if window is None:
         return 100.0, None, None, 0, None
-    return window.percent, window.reset_at, window.name, max(0, window.limit - window.remaining), window.limit
+    return window.percent, window.reset_at, window.name, round(_used(window)), window.limit
+
+
+def _used(window: Window) -> float:
+    return round(min(max(0, window.limit - window.remaining), window.limit), 2)
+
+
+def _windows(ctx: Context, connection: Connection, now_ms: int) -> list[WindowQuota]:
+    return [
+        WindowQuota(
+            window=window.name,
+            model=window.model or None,
+            quota_used=_used(window),
+            quota_total=window.limit,
+            unit="percent" if window.share else "count",
+            percent_remaining=round(window.percent, 2),
+            reset_at=iso(window.reset_at),
+            seen_at=iso(window.seen_at),
+        )
+        for window in ctx.hub.quotas.windows(connection.id, now_ms)
+    ]
 
 
 def _token_status(connection: Connection) -> str:
-    """The seed's words: valid, expiring, expired, refreshing; keys do not expire by time, so two of them apply."""
-    return "expired" if connection.test_status in TERMINAL else "valid"
+    """The seed's words: valid, expiring, expired, refreshing. Keys do not expire by time, so two of them apply; an account
+    without credit has a valid key."""
+    return "expired" if connection.test_status in (TestStatus.EXPIRED, TestStatus.BANNED) else "valid"
 
 
 def _ask(ask: A2aAsk) -> dict[str, Any]:
@@ -138,6 +178,8 @@ async def check_quota(ctx: Context, ask: QuotaAsk) -> QuotaReport:
                 reset_at=iso(reset_at),
                 token_status=_token_status(connection),
                 window=window,
+                windows=_windows(ctx, connection, now_ms),
+                passed_over=ctx.hub.quotas.preflight(connection, "", now_ms) or None,
                 requests_today=mine.get("requests", 0),
                 tokens_today=mine.get("tokens", 0),
                 cost_today=mine.get("cost", 0.0),

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from hub.ask import ChatAsk, StreamHead, StreamTail
+from hub.ask import ChatAsk, Hints, StreamHead, StreamTail
 from hub.chat import ChatEvent, ChatRequest, Failed, Message, Role, Text, TextDelta
 from hub.context import Context
 from hub.errors import NotFound, UpstreamFailed
-from hub.records import Attempt, Decision, UsageRow
+from hub.records import Attempt, Candidate, Decision, UsageRow
 from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Rest, skill
 from hub.wire import Wire
 
@@ -38,6 +38,7 @@ class RouteAsk(Wire):
     model: str = Field(
         default="auto", max_length=200, description="'auto', a model id, or provider/model; models-list shows what is there."
     )
+    combo: str | None = Field(default=None, max_length=100, description="A combo by id or name; wins over the model.")
     messages: list[Turn] = Field(min_length=1, description="The conversation, oldest first.")
     budget: float | None = Field(
         default=None, gt=0, description="Most US dollars this call may cost; refused before spending when it could cost more."
@@ -96,15 +97,26 @@ class Piece(Wire):
     routing: Routing | None = None
 
 
-def _request(ask: RouteAsk, *, stream: bool) -> ChatAsk:
+def _request(ctx: Context, ask: RouteAsk, *, stream: bool) -> ChatAsk:
     request = ChatRequest(
-        model=ask.model,
+        model=_model(ctx, ask),
         messages=[Message(role=Role(turn.role), parts=[Text(turn.content)]) for turn in ask.messages],
         stream=stream,
         max_tokens=ask.max_tokens,
         temperature=ask.temperature,
     )
-    return ChatAsk(request=request, budget=ask.budget, needs=_NEEDS.get(ask.role or "", frozenset()))
+    hints = Hints(endpoint="smart-routing", session=ctx.session)
+    return ChatAsk(request=request, budget=ask.budget, needs=_NEEDS.get(ask.role or "", frozenset()), hints=hints)
+
+
+def _model(ctx: Context, ask: RouteAsk) -> str:
+    """The model string that leads where the ask wants to go."""
+    if ask.combo is None:
+        return ask.model
+    found = ctx.hub.combos.find(ask.combo) or ctx.hub.combos.peek(ask.combo)
+    if found is None:
+        raise NotFound(f"there is no combo {ask.combo!r}; omniroute_list_combos shows them", field="combo")
+    return found.name
 
 
 def _message_ask(ask: A2aAsk) -> dict[str, Any]:
@@ -145,6 +157,7 @@ async def _routing(ctx: Context, ask: RouteAsk, row: UsageRow) -> Routing:
     return Routing(
         provider=row.provider,
         model=row.model,
+        combo=row.combo or None,
         fallbacks_triggered=row.fallbacks,
         estimated_cost=ctx.hub.prices.estimate(priced.price, row.usage.prompt, ceiling) if priced else None,
         cost=row.cost,
@@ -176,7 +189,7 @@ def _explanation(row: UsageRow) -> str:
 )
 async def smart_routing(ctx: Context, ask: RouteAsk) -> RouteReport:
     """Run one chat completion through the routing engine and report how it was routed and what it cost."""
-    reply = await ctx.hub.chat.complete(_request(ask, stream=False), ctx)
+    reply = await ctx.hub.chat.complete(_request(ctx, ask, stream=False), ctx)
     response = reply.response
     if response is None:
         raise UpstreamFailed("the provider's answer could not be read")
@@ -193,7 +206,7 @@ async def smart_routing(ctx: Context, ask: RouteAsk) -> RouteReport:
 @skill("smart-routing-stream", scopes=["execute:completions"], cost=CostClass.METERED)
 async def smart_routing_stream(ctx: Context, ask: RouteAsk) -> AsyncIterator[Piece]:
     """Run one chat completion through the routing engine and stream its text."""
-    async with aclosing(ctx.hub.chat.stream(_request(ask, stream=True), ctx)) as items:
+    async with aclosing(ctx.hub.chat.stream(_request(ctx, ask, stream=True), ctx)) as items:
         async for item in items:
             if isinstance(item, StreamTail):
                 tokens = TokenCount(prompt=item.row.usage.prompt, completion=item.row.usage.output)
@@ -273,7 +286,7 @@ def _explained(decision: Decision) -> Explained:
     served = (decision.attempts[-1].connection_id, decision.model) if decision.attempts else None
     chosen = next((one for one in decision.candidates if (one.connection_id, one.model) == served and one.score is not None), None)
     return Explained(
-        combo_used=None,
+        combo_used=decision.combo or None,
         provider_selected=decision.provider,
         model_used=decision.model,
         requested_model=decision.requested_model,
@@ -281,15 +294,16 @@ def _explained(decision: Decision) -> Explained:
         strategy=decision.strategy,
         score=chosen.score if chosen else None,
         factors=[Factor(name=name, contribution=share) for name, share in (chosen.factors if chosen else {}).items()],
-        candidates=[
-            Considered(provider=one.provider, model=one.model, connection=one.connection, excluded=one.excluded or None, score=one.score)
-            for one in decision.candidates
-        ],
+        candidates=list(map(_considered, decision.candidates)),
         fallbacks_triggered=[_fallback(attempt) for attempt in decision.attempts if attempt.kind != "ok"],
         outcome=decision.outcome,
         cost_actual=decision.cost,
         latency_actual=decision.latency_ms,
     )
+
+
+def _considered(one: Candidate) -> Considered:
+    return Considered(provider=one.provider, model=one.model, connection=one.connection, excluded=one.excluded or None, score=one.score)
 
 
 def _fallback(attempt: Attempt) -> Fallback:

@@ -251,6 +251,8 @@ async def flows(client: Client, search: Search, proxy: FakeProxy) -> None:
     token = made.json()["key"]
     search.plant("a hub key", made.json()["keyPrefix"] + "_", raw=token)
     client.token = token
+    # What fails here is meant to be told at once.
+    await client.send("PATCH", "/api/settings", {"resilienceSettings": {"waitForCooldown": {"enabled": False}}})
     async with FaultUpstream() as upstream:
         upstream.script(answer)
         targets = await connections(client, upstream, search, proxy)

@@ -32,6 +32,7 @@ from hub.log import logger
 from hub.records import Caller
 from hub.registry import modules
 from hub.settings import LOOPBACK
+from transports import _hints
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -89,6 +90,7 @@ class Head:
     encoding: str = ""
     accept: str = ""
     session: str = ""
+    wishes: dict[str, str] | None = None
 
 
 class Exchange:
@@ -218,6 +220,8 @@ class Exchange:
             headers.append((b"allow", error.data["allow"].encode()))
         elif isinstance(error, UnsupportedMedia):
             headers.append((b"accept-encoding", b"identity"))
+        if error.replayed:
+            headers.append((b"x-omniroute-idempotent", b"true"))
         await self.answer_json(self.route.door.error(error), status=error.status, headers=headers)
 
     def cancel_when_gone(self) -> None:
@@ -270,7 +274,7 @@ _SETTERS: dict[bytes, Callable[[Head, bytes], None]] = {
     b"content-type": lambda head, value: setattr(head, "content_type", value.decode("latin-1")),
     b"accept": lambda head, value: setattr(head, "accept", value.decode("latin-1")),
     b"content-encoding": lambda head, value: setattr(head, "encoding", value.decode("latin-1").strip().lower().removeprefix("identity")),
-    b"x-session-id": lambda head, value: setattr(head, "session", value.decode("latin-1")[:64]),
+    **_hints.SETTERS,
 }
 
 

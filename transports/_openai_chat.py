@@ -5,7 +5,7 @@ Source: OpenAI API reference, "Create chat completion", "The chat completion obj
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
 import msgspec
 import orjson
@@ -33,6 +33,7 @@ from hub.chat import (
     Used,
 )
 from hub.errors import BadRequest, HubError, UpstreamRejected, openai_body
+from hub.glance import session_named
 from hub.providers.base import RawChat
 from hub.splice import edit
 from transports._openai_decode import DIALECT, decode
@@ -70,8 +71,24 @@ class _Envelope(msgspec.Struct):
     non_stream: Any = None
     disable_stream: Any = None
     disable_streaming: Any = None
+    temperature: Any = None
+    n: Any = None
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    metadata: msgspec.Raw = _NONE
+    conversation_id: Any = None
+    session_id: Any = None
+    prompt_cache_key: Any = None
 
 
+class _Tagged(msgspec.Struct):
+    """The members of ``metadata`` that choose connections (routing.md 2.6)."""
+
+    tags: list[str] | str = ""
+    tag_match_mode: Literal["any", "all"] = "any"
+
+
+_TAGGED = msgspec.json.Decoder(_Tagged)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 
@@ -85,15 +102,59 @@ def envelope(body: bytes, *, accept: str = "") -> RawChat:
         found = _ENVELOPE.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest("Invalid JSON body") from error
-    if not isinstance(found.model, str) or not found.model.strip():
-        raise BadRequest("Missing model" if not found.model else "model: must be a string", field="model")
-    start = bytes(memoryview(found.messages)[:256]).split()
-    if not b"".join(start).startswith(b"[") or b"".join(start).startswith(b"[]"):
-        raise BadRequest("messages: must be a list with at least one message", field="messages")
+    _require(found)
     stream = _wanted(found, accept)
     if (found.stream is True) is not stream or any(getattr(found, name) is not None for name in _ALIASES):
         body = _with_stream(body, stream)
-    return RawChat(DIALECT, body, found.model, stream, _asks_usage(found.stream_options))
+    tags, all_tags = _tags(found.metadata) if b'"tags"' in bytes(found.metadata) else ((), False)
+    return RawChat(
+        DIALECT,
+        body,
+        found.model,
+        stream,
+        _asks_usage(found.stream_options),
+        _count(found.max_tokens if found.max_completion_tokens is None else found.max_completion_tokens),
+        _count(found.n),
+        cacheable=_steady(found),
+        session=session_named(
+            metadata=found.metadata,
+            conversation_id=found.conversation_id,
+            session_id=found.session_id,
+            prompt_cache_key=found.prompt_cache_key,
+        ),
+        tags=tags,
+        all_tags=all_tags,
+    )
+
+
+def _require(found: _Envelope) -> None:
+    """Raise BadRequest where the model or the messages are missing."""
+    if not isinstance(found.model, str) or not found.model.strip():
+        raise BadRequest("Missing model" if not found.model else "model: must be a string", field="model")
+    start = b"".join(bytes(memoryview(found.messages)[:256]).split())
+    if not start.startswith(b"[") or start.startswith(b"[]"):
+        raise BadRequest("messages: must be a list with at least one message", field="messages")
+
+
+def _tags(metadata: msgspec.Raw) -> tuple[tuple[str, ...], bool]:
+    """The tags that a request asks for, as a list or with commas, and whether all must match. Raises BadRequest."""
+    try:
+        found = _TAGGED.decode(metadata)
+    except msgspec.DecodeError as error:
+        words = "metadata: tags is a list of strings or one with commas, tag_match_mode is any or all"
+        raise BadRequest(words, field="metadata") from error
+    tags = found.tags.split(",") if isinstance(found.tags, str) else found.tags
+    return tuple(tag.strip() for tag in tags if tag.strip()), found.tag_match_mode == "all"
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens or answers; whatever else a client sends is for the provider to judge."""
+    return value if type(value) is int and value > 0 else None
+
+
+def _steady(found: _Envelope) -> bool:
+    """Whether the client asks for one answer, without chance."""
+    return found.temperature == 0 and found.n in (None, 1)
 
 
 def _asks_usage(options: object) -> bool:

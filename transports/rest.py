@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import BaseModel
 
 from hub.errors import BadRequest, rest_body
-from hub.skill import path_fields
+from hub.skill import Download, path_fields
 from transports import openai
 from transports._http import Door, Exchange, Route
 
@@ -40,6 +41,9 @@ def _handler(skill: Skill, address: Rest) -> Any:
     lists = _list_fields(skill)
 
     async def handle(exchange: Exchange) -> None:
+        if address.moved:
+            await _point(exchange, skill, address.moved)
+            return
         data = await _input(exchange, names, lists)
         if address.ask is not None:
             data = address.ask(data)
@@ -48,9 +52,22 @@ def _handler(skill: Skill, address: Rest) -> Any:
             return
         exchange.cancel_when_gone()
         output = await exchange.hub.call(skill, data, exchange.ctx)
-        await exchange.answer_json(_shape(output, address), status=address.status)
+        status = address.status if address.status_of is None else address.status_of(output)
+        if isinstance(output, Download):
+            await _download(exchange, output, status)
+            return
+        headers = address.headers(output) if address.headers is not None else {}
+        more = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await exchange.answer_json(_shape(output, address), status=status, headers=more)
 
     return handle
+
+
+async def _point(exchange: Exchange, skill: Skill, place: str) -> None:
+    """Say where a skill is served now, to those who may call it."""
+    exchange.hub.allow(skill, exchange.ctx)
+    query: bytes = exchange.scope["query_string"]
+    await exchange.answer(308, b"", [(b"location", place.encode() + (b"?" + query if query else b""))])
 
 
 def _list_fields(skill: Skill) -> frozenset[str]:
@@ -87,6 +104,24 @@ def _shape(output: Any, address: Rest) -> Any:
     if address.view is not None:
         output = address.view(output)
     return output.model_dump(mode="json", by_alias=True) if isinstance(output, BaseModel) else output
+
+
+async def _download(exchange: Exchange, file: Download, status: int) -> None:
+    """A file, saved by browsers and never shown as a page of this hub's."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", file.filename)
+    headers = [
+        (b"content-type", file.content_type.encode("latin-1")),
+        (b"content-disposition", f'attachment; filename="{name}"'.encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    pieces = file.pieces
+    # The first piece before the head, so that what fails at once is still an error and no cut-off file.
+    first = await anext(pieces, b"")
+    await exchange.start(status, headers)
+    await exchange.chunk(first)
+    async for piece in pieces:
+        await exchange.chunk(piece)
+    await exchange.finish(b"")
 
 
 async def _stream(exchange: Exchange, skill: Skill, data: dict[str, Any]) -> None:

@@ -121,8 +121,8 @@ def classify(status: int, headers: Headers, body: bytes, *, message: str = "", c
     kind, named, default = _kind(status, f"{message} {code}".lower().replace("_", " "))
     if named == "daily_quota" and status != 429:
         default = _until_midnight(now)
-    wait = retry_after(headers, body or message.encode(), now_ms=now)
-    return Failure(kind, status, message or f"HTTP {status}", named or code, default if wait is None else wait)
+    wait, source = _hint(headers, body or message.encode(), now, default)
+    return Failure(kind, status, message or f"HTTP {status}", named or code, wait, source)
 
 
 def _kind(status: int, words: str) -> tuple[FailureKind, str, float | None]:
@@ -164,16 +164,23 @@ def retry_after(headers: Headers, body: bytes, *, now_ms: int | None = None) -> 
     milliseconds or seconds; a small number is seconds from now), ``retryDelay`` of the body, "retry after 20 s" and
     "reset after 1h2m3s" in its text. What is negative, past or not a number is no hint.
     """
+    return _hint(headers, body, _now(headers, now_ms))[0]
+
+
+def _hint(headers: Headers, body: bytes, now: int, default: float | None = None) -> tuple[float | None, str]:
+    """The wait of :func:`retry_after`, else the ``default`` of a rule; and where it is from: ``header``, ``text``, ``rule``, or nothing."""
     found = {name.lower(): value.decode("latin-1").strip() for name, value in headers}
-    now = _now(headers, now_ms)
     wait = _number(found.get(b"retry-after-ms", ""), 0.001)
     if wait is None:
         wait = _seconds_or_date(found.get(b"retry-after", ""), now)
     if wait is None:
         wait = _reset(found.get(b"x-ratelimit-reset", ""), now)
-    if wait is None and body:
-        wait = _spoken(body)
-    return None if wait is None else min(wait, MAX_WAIT)
+    if wait is not None:
+        return min(wait, MAX_WAIT), "header"
+    wait = _spoken(body) if body else None
+    if wait is not None:
+        return min(wait, MAX_WAIT), "text"
+    return default, "" if default is None else "rule"
 
 
 def _number(text: str, unit: float) -> float | None:
@@ -184,8 +191,17 @@ def _seconds_or_date(text: str, now_ms: int) -> float | None:
     number = _number(text, 1.0)
     if number is not None or not text:
         return number
+    moment = _date(text)
+    return _from_now(moment, now_ms) if moment is not None else None
+
+
+def _date(text: str) -> int | None:
+    """An HTTP date in epoch seconds; None for what is no date, or one that no calendar has."""
     parsed = parsedate_tz(text[:64])
-    return _from_now(mktime_tz(parsed), now_ms) if parsed is not None else None
+    try:
+        return None if parsed is None else mktime_tz(parsed)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _reset(text: str, now_ms: int) -> float | None:
@@ -226,13 +242,13 @@ def _now(headers: Headers, now_ms: int | None) -> int:
     if now_ms is not None:
         return now_ms
     date = next((value for name, value in headers if name.lower() == b"date"), b"")
-    parsed = parsedate_tz(date.decode("latin-1")[:64]) if date else None
-    return mktime_tz(parsed) * 1000 if parsed is not None else time.time_ns() // 1_000_000
+    moment = _date(date.decode("latin-1")) if date else None
+    return moment * 1000 if moment is not None else time.time_ns() // 1_000_000
 
 
 def _until_midnight(now_ms: int) -> float:
-    local = time.localtime(now_ms / 1000)
-    return 86400.0 - (local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec)
+    """Seconds to the next midnight of UTC: the machine's own zone says nothing of the provider's day."""
+    return 86400.0 - now_ms / 1000 % 86400.0
 
 
 def message_of(body: bytes) -> str:

@@ -47,9 +47,12 @@ class Target:
 class RawChat:
     """A client's request as it came: ``body`` in ``dialect``, with the two facts routing needs.
 
-    ``include_usage`` says whether the client asked for usage in its stream (OpenAI ``stream_options``).
+    ``include_usage`` says whether the client asked for usage in its stream (OpenAI ``stream_options``);
+    ``max_tokens`` and ``choices`` (OpenAI ``n``) are what it may cost at most, None where the request leaves them open.
     ``headers`` are those of the client's that belong to its dialect (``anthropic-beta``), names in lower case;
-    an adapter sends on the ones it knows.
+    an adapter sends on the ones it knows. ``cacheable`` says that the client asks for one answer at temperature 0.
+    ``session`` is the client's id of its conversation, None where nobody looked for it; ``tags`` restrict the connections to
+    those with any (or ``all_tags`` of them).
     """
 
     dialect: str
@@ -57,7 +60,13 @@ class RawChat:
     model: str
     stream: bool = False
     include_usage: bool = False
+    max_tokens: int | None = None
+    choices: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    cacheable: bool = False
+    session: str | None = None
+    tags: tuple[str, ...] = ()
+    all_tags: bool = False
 
 
 @dataclass(slots=True)
@@ -87,13 +96,17 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An upstream error, classified. ``message`` is the provider's own, secrets masked; ``retry_after`` in seconds."""
+    """An upstream error, classified. ``message`` is the provider's own, secrets masked; ``retry_after`` in seconds.
+
+    ``source`` says where ``retry_after`` is from: the answer's ``header``, its ``text``, or a ``rule`` of ours; empty where there is none.
+    """
 
     kind: FailureKind
     status: int
     message: str
     code: str = ""
     retry_after: float | None = None
+    source: str = ""
 
 
 class Decoder(Protocol):
@@ -160,6 +173,29 @@ class Adapter(Protocol):
 
     def parse_models(self, body: bytes) -> list[str]:
         """The model ids of such an answer."""
+        ...
+
+
+@dataclass(slots=True)
+class Embedded:
+    """Embeddings in the order of their texts. ``usage`` is empty where the provider does not state it."""
+
+    vectors: list[list[float]]
+    usage: Usage
+
+
+@runtime_checkable
+class EmbeddingAdapter(Protocol):
+    """An adapter whose format has embeddings. ``embeds_by_spelling`` where they say nothing of meaning."""
+
+    embeds_by_spelling: bool
+
+    def embed(self, texts: list[str], target: Target) -> Outgoing:
+        """The request for the embeddings of these texts."""
+        ...
+
+    def parse_embedded(self, body: bytes) -> Embedded:
+        """Decode the answer. Raises UpstreamFailed when it is not one."""
         ...
 
 

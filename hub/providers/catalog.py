@@ -11,7 +11,7 @@ import importlib.resources
 import re
 import zlib
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -215,6 +215,20 @@ class Catalog:
         if row is None:
             raise NotFound(f"no provider {name!r}; `hubroute providers catalog` lists them", field="provider")
         return row
+
+    def profile(self, provider: str) -> Literal["oauth", "apikey", "local"]:
+        """How patient to be with a provider (routing.md 3): a model server of the owner's own, a login, or a key, as unknown ones are."""
+        row = self.providers.get(provider)
+        if row is None:
+            return "apikey"
+        if row.local:
+            return "local"
+        return "oauth" if row.category == "oauth" or row.auth.type == "oauth_bearer" else "apikey"
+
+    def per_model(self, provider: str, stated: bool | None = None) -> bool:
+        """Whether limits concern single models, not the account: as the owner ``stated``, else where a provider passes any model on."""
+        row = self.providers.get(provider)
+        return stated if stated is not None else row is not None and row.passthrough_models
 
     @property
     def serving(self) -> dict[str, tuple[str, ...]]:

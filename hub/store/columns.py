@@ -7,12 +7,27 @@ cannot hold is mended here, numbers are bounded, and NaN is unknown.
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from hub.chat import Usage
-from hub.records import AuditRow, Connection, Decision, Key, TaskRow, TestStatus, UsageRow
+from hub.records import (
+    NO_LIMITS,
+    NO_RULES,
+    AuditRow,
+    Connection,
+    ConnectionRules,
+    Decision,
+    Key,
+    KeyLimits,
+    Registration,
+    TaskRow,
+    TestStatus,
+    UsageRow,
+)
 from hub.scopes import expand
 from hub.secret import Secret
 
@@ -20,11 +35,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LARGEST = 2**63 - 1
+_NAMES: msgspec.json.Decoder[list[str]] = msgspec.json.Decoder(list[str])
+_LIMITS = msgspec.json.Decoder(KeyLimits)
+_NOTHING = "{}"
+_RULES = msgspec.json.Decoder(ConnectionRules)
+_FACTS: msgspec.json.Decoder[dict[str, str]] = msgspec.json.Decoder(dict[str, str])
+#: The most that one request adds to a sum: a sum of eight million of them still fits 64 bits.
+_AMOUNT = 2**40
 
 USAGE = (
     "id", "request_id", "at", "door", "skill", "key_id", "key_name", "provider", "model", "requested_model", "connection_id",
     "input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning", "estimated",
     "cost", "price_source", "status", "outcome", "latency_ms", "ttft_ms", "stream", "fallbacks", "error_code",
+    "combo", "step", "source", "session",
 )  # fmt: skip
 DECISIONS = ("request_id", "at", "key_id", "provider", "model", "outcome", "record")
 AUDIT = (
@@ -52,6 +75,21 @@ def text(value: str) -> str:
 def whole(value: int) -> int:
     """An integer within 64 bits."""
     return min(max(value, -_LARGEST), _LARGEST)
+
+
+def amount(value: int) -> int:
+    """A count of tokens or milliseconds, within what can be summed up."""
+    return min(max(value, 0), _AMOUNT)
+
+
+def day(number: int) -> str:
+    """A day, counted from 1970-01-01 UTC, as ``2026-11-23``."""
+    return datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
+
+
+def moment(at_ms: int) -> str:
+    """Epoch milliseconds as ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(at_ms // 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 def maybe(value: int | None) -> int | None:
@@ -83,15 +121,15 @@ def _mended(value: Any) -> Any:
 def usage_values(identity: str, row: UsageRow) -> tuple[object, ...]:
     """A usage row in the order of :data:`USAGE`."""
     used = row.usage
-    request_id, door, skill, key_id, key_name, provider, model, requested, connection_id, source, outcome, code = _texts(
+    request_id, door, skill, key_id, key_name, provider, model, requested, connection_id, priced, outcome, code, *rest = _texts(
         row.request_id, row.door, row.skill, row.key_id, row.key_name, row.provider, row.model, row.requested_model,
-        row.connection_id, row.price_source, row.outcome, row.error_code,
+        row.connection_id, row.price_source, row.outcome, row.error_code, row.combo, row.step, row.source, row.session,
     )  # fmt: skip
     return (
         identity, request_id, whole(row.at), door, skill, key_id, key_name, provider, model, requested, connection_id,
-        *map(whole, (used.input, used.cache_read, used.cache_write, used.cache_write_1h, used.output, used.reasoning)),
-        used.estimated, real(row.cost), source, whole(row.status), outcome, whole(row.latency_ms), maybe(row.ttft_ms), row.stream,
-        whole(row.fallbacks), code,
+        *map(amount, (used.input, used.cache_read, used.cache_write, used.cache_write_1h, used.output, used.reasoning)),
+        used.estimated, real(row.cost), priced, whole(row.status), outcome, amount(row.latency_ms), maybe(row.ttft_ms), row.stream,
+        amount(row.fallbacks), code, *rest,
     )  # fmt: skip
 
 
@@ -142,34 +180,50 @@ def task_of(row: dict[str, Any]) -> TaskRow:
     return TaskRow(**{**{name: row[name] for name in TASKS}, "task": msgspec.json.decode(row["task"])})
 
 
+def _names(text_: str) -> tuple[str, ...]:
+    return () if text_ == "[]" else tuple(_NAMES.decode(text_))
+
+
+@lru_cache(maxsize=256)
+def _granted(grants: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Stored grants and the scopes they stand for; most keys share a few sets."""
+    names = tuple(_NAMES.decode(grants))
+    return names, expand(names)
+
+
 def key_of(row: dict[str, Any]) -> Key:
     """A stored key."""
-    grants = tuple(msgspec.json.decode(row["grants"], type=list[str]))
+    grants, scopes = _granted(row["grants"])
+    limits = row["limits"]
     return Key(
         id=row["id"],
         name=row["name"],
         prefix=row["prefix"],
         grants=grants,
-        scopes=expand(grants),
+        scopes=scopes,
         active=bool(row["active"]),
-        allowed_models=tuple(msgspec.json.decode(row["allowed_models"], type=list[str])),
+        allowed_models=_names(row["allowed_models"]),
         no_log=bool(row["no_log"]),
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
         last_used_at=row["last_used_at"],
+        limits=NO_LIMITS if limits == _NOTHING else _LIMITS.decode(limits),
+        registration=msgspec.json.decode(row["registration"], type=Registration) if row["registration"] else None,
     )
 
 
-def connection_of(row: dict[str, Any], *, secret: Secret, proxy: Secret | None) -> Connection:
+def connection_of(row: dict[str, Any], *, secret: Secret, proxy: Secret | None, extra_secrets: tuple[Secret, ...] = ()) -> Connection:
     """A stored connection with its secrets, which the caller has opened."""
     fields = {name: row[name] for name in ("id", "provider", "name", "auth_type", "base_url", "priority", "default_model", *STATE[1:])}
     return Connection(
         **fields,
         secret=secret,
         proxy=proxy,
-        data=msgspec.json.decode(row["data"], type=dict[str, str]),
-        models=tuple(msgspec.json.decode(row["models"], type=list[str])),
+        data=_FACTS.decode(row["data"]),
+        models=_names(row["models"]),
+        rules=NO_RULES if row["rules"] == _NOTHING else _RULES.decode(row["rules"]),
+        extra_secrets=extra_secrets,
         active=bool(row["active"]),
         allow_private=bool(row["allow_private"]),
         test_status=TestStatus(row["test_status"]),

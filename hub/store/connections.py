@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from hub.errors import NotFound, Unavailable
 from hub.log import logger
-from hub.records import Connection, TestStatus
+from hub.records import NO_RULES, Connection, ConnectionRules, TestStatus
 from hub.secret import Secret
 from hub.store import columns, deferred
 from hub.store.inputs import known, lines, number, words
@@ -41,7 +43,13 @@ class Connections:
         self._clock = clock
         self._vault: Vault | None = None
         self._all: dict[str, Connection] = {}
+        self._order: dict[str, list[Connection]] = {}
+        #: Connection -> where it stands in its provider's order; a mark changes neither.
+        self._at: dict[str, int] = {}
+        #: The orders as they were given out, dropped when one of their connections is replaced.
         self._of: dict[str, tuple[Connection, ...]] = {}
+        #: Connection -> its sealed columns and what they hold, so that a reload opens only what is new.
+        self._opened_as: dict[str, _Opened] = {}
         self._marked: set[str] = set()
         queue.register("connections", _save_marks)
 
@@ -52,23 +60,34 @@ class Connections:
     def load(self, rows: Iterable[dict[str, Any]], *, vault: Vault) -> None:
         """Take over the stored connections. A mark that was made while the rows were read is kept."""
         self._vault = vault
-        before = self._all
-        self._all = {}
+        before, opened = self._all, self._opened_as
+        self._all, self._opened_as, self._order, self._at, self._of = {}, {}, {}, {}, {}
         for row in rows:
-            connection = self._opened(row)
-            if connection.id in self._marked and connection.id in before:
-                connection = _with_state(connection, before[connection.id])
+            connection = self._opened(row, opened)
+            old = before.get(connection.id)
+            if old is not None:
+                if connection.id in self._marked:
+                    connection = _with_state(connection, old)
+                if connection == old:
+                    connection = old  # what others keep for this very object stays good
             self._all[connection.id] = connection
-        self._of = {}
-        self._arrange(*{connection.provider for connection in self._all.values()})
+            self._order.setdefault(connection.provider, []).append(connection)
+        for found in self._order.values():
+            self._arrange(found)
 
     def all(self) -> list[Connection]:
         """Every connection, by provider and priority."""
-        return [connection for provider in sorted(self._of) for connection in self._of[provider]]
+        return [connection for provider in sorted(self._order) for connection in self._order[provider]]
 
     def of(self, provider_id: str) -> tuple[Connection, ...]:
         """A provider's connections, active or not, by priority and then age."""
-        return self._of.get(provider_id, ())
+        found = self._of.get(provider_id)
+        if found is None:
+            order = self._order.get(provider_id)
+            if order is None:
+                return ()
+            found = self._of[provider_id] = tuple(order)
+        return found
 
     def get(self, connection_id: str) -> Connection:
         """One connection. Raises NotFound."""
@@ -76,6 +95,10 @@ class Connections:
         if connection is None:
             raise NotFound(f"there is no connection {connection_id!r}")
         return connection
+
+    def peek(self, connection_id: str) -> Connection | None:
+        """One connection, if there is one of this id."""
+        return self._all.get(connection_id)
 
     async def create(
         self,
@@ -91,6 +114,9 @@ class Connections:
         default_model: str = "",
         models: Sequence[str] = (),
         auth_type: str = "apikey",
+        rules: ConnectionRules = NO_RULES,
+        extra_secrets: Sequence[str] = (),
+        active: bool = True,
     ) -> Connection:
         """Store a connection. Raises BadRequest naming the field that is wrong."""
         now = self._clock.now_ms()
@@ -105,13 +131,15 @@ class Connections:
             "default_model": default_model,
             "models": models,
             "auth_type": auth_type,
+            "rules": rules,
+            "extra_secrets": extra_secrets,
+            "active": active,
         }
         identity = self._clock.new_id("con_")
         row = {
             "id": identity,
             "provider": words("provider", provider, limit=100),
             **self._checked(identity, given),
-            "active": True,
             **_UNTRIED,
             "created_at": now,
             "updated_at": now,
@@ -120,18 +148,19 @@ class Connections:
         return self.get(identity)
 
     async def update(self, connection_id: str, **changes: Any) -> Connection:
-        """Change fields of :meth:`create` (but the provider) or ``active``; a new secret clears the health marks.
+        """Change fields of :meth:`create` (but the provider); a new secret, or new ones beside it, clears the health marks.
 
         ``secret`` or ``proxy`` None leaves it as it is, "" removes it. Raises BadRequest, NotFound.
         """
         known(changes, _CHECKS)
         given = {name: value for name, value in changes.items() if value is not None}
         row = {**self._checked(connection_id, given), "updated_at": self._clock.now_ms()}
-        if "secret" in given:
+        renewed = "secret" in given or "extra_secrets" in given
+        if renewed:
             row.update(_UNTRIED)
 
         def apply(stored: dict[str, Any]) -> None:
-            self._apply(stored, keep_state="secret" not in given)
+            self._apply(stored, keep_state=not renewed)
 
         await self._changes.make(lambda session: deferred.management().change(session, "connections", connection_id, lambda _: row), apply)
         return self.get(connection_id)
@@ -144,10 +173,9 @@ class Connections:
                 raise NotFound(f"there is no connection {connection_id!r}")
 
         def apply(_: None) -> None:
-            gone = self._all.pop(connection_id, None)
+            self._drop(connection_id)
+            self._opened_as.pop(connection_id, None)
             self._queue.forget("connections", connection_id)
-            if gone is not None:
-                self._arrange(gone.provider)
 
         await self._changes.make(work, apply)
 
@@ -164,12 +192,13 @@ class Connections:
         if "last_error" in state:
             state["last_error"] = columns.text(state["last_error"][:500])
         self._marked.add(connection_id)
-        self._hold(msgspec.structs.replace(connection, **state))
-        self._queue.replace("connections", connection_id, self._all[connection_id])
+        marked = msgspec.structs.replace(connection, **state)
+        self._swap(marked)
+        self._queue.replace("connections", connection_id, marked)
 
     def _checked(self, identity: str, given: Mapping[str, Any]) -> dict[str, Any]:
         row: dict[str, Any] = {name: _CHECKS[name](value) for name, value in given.items()}
-        for name in ("secret", "proxy"):
+        for name in ("secret", "proxy", "extra_secrets"):
             if name in row:
                 row[name] = self._sealed(identity, name, row[name])
         return row
@@ -179,15 +208,21 @@ class Connections:
             raise Unavailable("the store is not open")
         return self._vault.seal(plain, _place(identity, column)) if plain else ""
 
-    def _opened(self, row: dict[str, Any]) -> Connection:
+    def _opened(self, row: dict[str, Any], known: Mapping[str, _Opened] = MappingProxyType({})) -> Connection:
         """The connection of a row; one whose secret cannot be read is there, and says so, but cannot be used."""
-        try:
-            secret, proxy = self._reveal(row, "secret"), self._reveal(row, "proxy")
-        except Unreadable as error:
-            log.error("a stored credential cannot be decrypted", connection=row["id"], provider=row["provider"])
-            broken = columns.connection_of(row, secret=Secret(""), proxy=None)
-            return msgspec.structs.replace(broken, test_status=TestStatus.EXPIRED, last_error=error.message)
-        return columns.connection_of(row, secret=secret, proxy=proxy if proxy else None)
+        sealed = (row["secret"], row["proxy"], row["extra_secrets"])
+        opened = known.get(row["id"])
+        if opened is None or opened.sealed != sealed:
+            try:
+                secret, proxy, more = (self._reveal(row, name) for name in ("secret", "proxy", "extra_secrets"))
+            except Unreadable as error:
+                log.error("a stored credential cannot be decrypted", connection=row["id"], provider=row["provider"])
+                broken = columns.connection_of(row, secret=Secret(""), proxy=None)
+                return msgspec.structs.replace(broken, test_status=TestStatus.EXPIRED, last_error=error.message)
+            extra = tuple(map(Secret, msgspec.json.decode(more.reveal(), type=list[str]))) if more else ()
+            opened = _Opened(sealed, secret, proxy if proxy else None, extra)
+        self._opened_as[row["id"]] = opened
+        return columns.connection_of(row, secret=opened.secret, proxy=opened.proxy, extra_secrets=opened.extra)
 
     def _reveal(self, row: dict[str, Any], column: str) -> Secret:
         sealed = row[column]
@@ -206,13 +241,46 @@ class Connections:
             self._queue.replace("connections", connection.id, connection)
 
     def _hold(self, connection: Connection) -> None:
+        """A connection is new or changed: put it where it belongs."""
+        self._drop(connection.id)
         self._all[connection.id] = connection
-        self._arrange(connection.provider)
+        found = self._order.setdefault(connection.provider, [])
+        found.append(connection)
+        self._arrange(found)
 
-    def _arrange(self, *providers: str) -> None:
-        for provider in providers:
-            found = [connection for connection in self._all.values() if connection.provider == provider]
-            self._of[provider] = tuple(sorted(found, key=lambda item: (item.priority, item.created_at, item.id)))
+    def _swap(self, connection: Connection) -> None:
+        """A connection's marks changed, not its place."""
+        self._all[connection.id] = connection
+        self._order[connection.provider][self._at[connection.id]] = connection
+        self._of.pop(connection.provider, None)
+
+    def _drop(self, connection_id: str) -> None:
+        gone = self._all.pop(connection_id, None)
+        if gone is None:
+            return
+        found = self._order[gone.provider]
+        del found[self._at.pop(connection_id)]
+        if found:
+            self._arrange(found)
+        else:
+            del self._order[gone.provider]
+            self._of.pop(gone.provider, None)
+
+    def _arrange(self, found: list[Connection]) -> None:
+        """Put one provider's connections in order."""
+        found.sort(key=lambda item: (item.priority, item.created_at, item.id))
+        self._at.update((connection.id, place) for place, connection in enumerate(found))
+        self._of.pop(found[0].provider, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The sealed columns of a row, and the secrets in them."""
+
+    sealed: tuple[str, str, str]
+    secret: Secret
+    proxy: Secret | None
+    extra: tuple[Secret, ...]
 
 
 def _place(identity: str, column: str) -> str:
@@ -247,6 +315,8 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "default_model": lambda value: words("default_model", value, limit=500, empty=True),
     "models": lambda value: columns.encoded(lines("models", value, limit=500)),
     "auth_type": lambda value: words("auth_type", value, limit=50),
+    "rules": columns.encoded,
+    "extra_secrets": lambda value: columns.encoded([_credential(item) for item in value]) if value else "",
 }
 
 

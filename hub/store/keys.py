@@ -15,6 +15,7 @@ import msgspec
 
 from hub import scopes
 from hub.errors import BadRequest, Conflict, NotFound
+from hub.records import NO_LIMITS
 from hub.store import columns, deferred
 from hub.store.inputs import known, lines, moment, words
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
     from hub.clock import Clock
-    from hub.records import Key
+    from hub.records import Key, KeyLimits, Registration
     from hub.store.changes import Changes
     from hub.store.database import Link
     from hub.store.queue import WriteBehind
@@ -96,9 +97,15 @@ class Keys:
         allowed_models: Sequence[str] = (),
         no_log: bool = False,
         token: str = "",
+        prefix: str = "",
+        check: Callable[[list[Key]], None] | None = None,
+        limits: KeyLimits | None = None,
+        registration: Registration | None = None,
     ) -> tuple[Key, str]:
-        """Make a key; the key and its token, which is nowhere else. ``token`` brings in one that exists already.
+        """Make a key; the key and its token, which is nowhere else. ``token`` brings in one that exists already,
+        ``prefix`` its public part.
 
+        ``check`` is given every stored key and may raise to refuse; no other process issues one with a check meanwhile.
         Raises BadRequest naming what is wrong, Conflict when the brought-in token is there already.
         """
         public, made = _token()
@@ -106,7 +113,7 @@ class Keys:
         row: dict[str, Any] = {
             "id": f"key_{public}",
             "name": words("name", name, limit=200),
-            "prefix": f"hr_{public}" if token is made else f"{token[:4]}…",
+            "prefix": f"hr_{public}" if token is made else prefix or f"{token[:4]}…",
             "digest": self._digest(token).hex(),
             "grants": columns.encoded(_granted(grants)),
             "allowed_models": columns.encoded(lines("allowed_models", allowed_models, limit=500)),
@@ -116,14 +123,24 @@ class Keys:
             "expires_at": moment("expires_at", expires_at),
             "revoked_at": None,
             "last_used_at": None,
+            "limits": columns.encoded(limits or NO_LIMITS),
+            "registration": columns.encoded(registration) if registration else "",
         }
         if self._digest(token) in self._by_digest:
             raise Conflict("this token is a key already")
-        stored = await self._changes.make(lambda session: deferred.management().insert(session, "api_keys", row), self._apply)
+
+        def work(session: Session) -> dict[str, Any]:
+            management = deferred.management()
+            if check is not None:
+                management.alone(session)
+                check([columns.key_of(one) for one in management.every(session, "api_keys")])
+            return management.insert(session, "api_keys", row)
+
+        stored = await self._changes.make(work, self._apply)
         return columns.key_of(stored), token
 
     async def update(self, key_id: str, **changes: Any) -> Key:
-        """Change name, grants, expires_at, allowed_models, no_log or active. Raises BadRequest, NotFound, Conflict."""
+        """Change name, grants, expires_at, allowed_models, no_log, limits or active. Raises BadRequest, NotFound, Conflict."""
         checked = {name: _CHECKS[name](value) for name, value in changes.items() if name in _CHECKS}
         known(changes, _CHECKS)
 
@@ -213,6 +230,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "expires_at": lambda value: moment("expires_at", value),
     "no_log": bool,
     "active": bool,
+    "limits": columns.encoded,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import update
-from sqlmodel import col
+from sqlmodel import col, select
 
 from hub.errors import NotFound
 from hub.store.columns import text
@@ -50,6 +50,16 @@ def remove(session: Session, table: str, identity: str) -> bool:
         session.delete(found)
         session.flush()
     return found is not None
+
+
+def every(session: Session, table: str) -> list[Row]:
+    """All rows of a table."""
+    return [row.model_dump() for row in session.exec(select(TABLES[table]))]
+
+
+def alone(session: Session) -> None:
+    """Wait until no other process is in such a transaction; SQLite's writer is alone anyway. The first step of a transaction, if any."""
+    session.exec(select(Revision).with_for_update()).one()
 
 
 def bump(session: Session) -> int:

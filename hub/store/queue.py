@@ -81,6 +81,8 @@ class WriteBehind:
     def forget(self, kind: str, identity: str) -> None:
         """The thing is gone; its waiting state with it."""
         self.depth -= self._latest[kind].pop(identity, None) is not None
+        if not self.depth:
+            self._stored = self._added  # nothing waits any more, so that a flush has nothing to wait for
 
     def pending(self, kind: str) -> Iterator[Any]:
         """Rows of a kind that are not known to be stored, newest first."""

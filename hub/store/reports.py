@@ -1,8 +1,7 @@
-"""Reports over usage, audit and tasks with SQLModel; imported when the first one is asked for."""
+"""Reports over audit and tasks with SQLModel; imported when the first one is asked for."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, ColumnElement, Table, and_, case, func, or_, select
@@ -16,26 +15,13 @@ if TYPE_CHECKING:
 
     from sqlmodel import Session
 
-    from hub.records import AuditRow, TaskRow, UsageRow
+    from hub.records import AuditRow, TaskRow
 
     Where = Mapping[str, str | None]
 
-_DAY_MS = 86_400_000
-_SAMPLES = 10_000
 _MOST = 1000
-_TOKENS = ("input", "cache_read", "cache_write", "output", "reasoning")
-_usage, _audit, _tasks = (Base.metadata.tables[name] for name in ("usage", "audit_log", "tasks"))
+_audit, _tasks = (Base.metadata.tables[name] for name in ("audit_log", "tasks"))
 #: What a page may be filtered by; a name from outside this set never reaches SQL (SEC-21).
-_USAGE_FILTERS: dict[str, Column[Any]] = {
-    "key_id": _usage.c.key_id,
-    "provider": _usage.c.provider,
-    "model": _usage.c.model,
-    "connection_id": _usage.c.connection_id,
-    "outcome": _usage.c.outcome,
-    "skill": _usage.c.skill,
-    "door": _usage.c.door,
-    "request_id": _usage.c.request_id,
-}
 _AUDIT_FILTERS: dict[str, Column[Any]] = {
     "skill": _audit.c.skill,
     "outcome": _audit.c.outcome,
@@ -46,48 +32,6 @@ _TASK_FILTERS: dict[str, Column[Any]] = {
     "context_id": _tasks.c.context_id,
     "skill": _tasks.c.skill,
 }
-
-
-def usage_totals(session: Session, *, since: int, until: int | None, where: Where) -> dict[str, Any]:
-    """See :meth:`hub.store.usage.UsageLog.totals`."""
-    query = select(*_sums()).where(*_between(since, until), *_equal(_USAGE_FILTERS, where))
-    return _summed(session.connection().execute(query).mappings().one())
-
-
-def usage_grouped(session: Session, by: str, *, since: int, until: int | None, limit: int) -> list[dict[str, Any]]:
-    """See :meth:`hub.store.usage.UsageLog.grouped`."""
-    group: ColumnElement[Any] = _usage.c.at // _DAY_MS if by == "day" else _USAGE_FILTERS[by]
-    label = group.label("label")
-    name = func.max(_usage.c.key_name if by == "key_id" else group)
-    order = label.desc() if by == "day" else func.count().desc()
-    query = select(label, name.label("name"), *_sums()).where(*_between(since, until)).group_by(label).order_by(order, label)
-    rows = [
-        {"key": _day(row["label"]) if by == "day" else row["label"], "name": str(row["name"]), **_summed(row)}
-        for row in session.connection().execute(query.limit(_limit(limit))).mappings()
-    ]
-    if by == "day":
-        rows = [{**row, "name": row["key"]} for row in reversed(rows)]
-    return rows
-
-
-def usage_page(session: Session, *, since: int, until: int | None, where: Where, limit: int, offset: int) -> tuple[list[UsageRow], int]:
-    """See :meth:`hub.store.usage.UsageLog.page`."""
-    conditions = [*_between(since, until), *_equal(_USAGE_FILTERS, where)]
-    return _page(session, _usage, conditions, columns.usage_of, order=(_usage.c.at.desc(), _usage.c.id.desc()), limit=limit, offset=offset)
-
-
-def usage_latency(session: Session, *, since: int, provider: str | None) -> dict[str, float | int | None]:
-    """See :meth:`hub.store.usage.UsageLog.latency`."""
-    query = (
-        select(_usage.c.latency_ms)
-        .where(_usage.c.at >= since, _usage.c.outcome == "ok", *_equal(_USAGE_FILTERS, {"provider": provider}))
-        .order_by(_usage.c.at.desc())
-        .limit(_SAMPLES)
-    )
-    found = sorted(session.connection().execute(query).scalars())
-    shares = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
-    points = {name: found[min(len(found) - 1, int(share * len(found)))] if found else None for name, share in shares.items()}
-    return {**points, "avg": sum(found) / len(found) if found else None, "samples": len(found)}
 
 
 def audit_page(session: Session, *, where: Where, limit: int, offset: int) -> tuple[list[AuditRow], int]:
@@ -173,47 +117,10 @@ def _equal(allowed: Mapping[str, Column[Any]], where: Where) -> list[ColumnEleme
     return [allowed[name] == columns.text(value) for name, value in where.items() if value is not None]
 
 
-def _between(since: int, until: int | None) -> list[ColumnElement[bool]]:
-    at = _usage.c.at
-    return [at >= since] if until is None else [at >= since, at < until]
-
-
 def _count(condition: ColumnElement[bool]) -> ColumnElement[Any]:
     return func.sum(case((condition, 1), else_=0))
-
-
-def _sums() -> list[ColumnElement[Any]]:
-    cost, outcome = _usage.c.cost, _usage.c.outcome
-    return [
-        func.count().label("requests"),
-        _count(outcome == "error").label("errors"),
-        _count(outcome == "cancelled").label("cancelled"),
-        func.sum(cost).label("cost"),
-        _count(cost.is_(None)).label("unpriced"),
-        func.avg(_usage.c.latency_ms).label("latency"),
-        *(func.sum(_usage.c[name]).label(name) for name in _TOKENS),
-    ]
-
-
-def _summed(row: Mapping[Any, Any]) -> dict[str, Any]:
-    requests, unpriced = row["requests"], _whole(row["unpriced"])
-    tokens = {name: _whole(row[name]) for name in _TOKENS}
-    return {
-        "requests": requests,
-        "errors": _whole(row["errors"]),
-        "cancelled": _whole(row["cancelled"]),
-        "cost": None if requests and unpriced == requests else float(row["cost"] or 0.0),
-        "unpriced": unpriced,
-        **tokens,
-        "tokens": sum(tokens.values()) - tokens["reasoning"],  # reasoning is a part of output
-        "latency_avg_ms": None if row["latency"] is None else float(row["latency"]),
-    }
 
 
 def _whole(total: Any) -> int:
     """A sum as an integer: PostgreSQL gives a Decimal, an empty sum is NULL."""
     return int(total or 0)
-
-
-def _day(number: int) -> str:
-    return datetime.fromtimestamp(int(number) * _DAY_MS / 1000, UTC).date().isoformat()

@@ -107,6 +107,8 @@ class Sqlite:
         raw = sqlite3.connect(new, isolation_level=None, check_same_thread=False)
         link = Link(cast("Raw", raw), self.dialect, writer=True)
         try:
+            # Before anything is written, or it has no effect: lets the file shrink without being written anew (REL-24).
+            raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
             raw.execute(f"PRAGMA application_id={APPLICATION_ID:d}")
             schema.ensure(link)
         finally:

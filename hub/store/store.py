@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -19,10 +19,17 @@ from hub.store.changes import Changes
 from hub.store.connections import Connections
 from hub.store.database import Database, DatabaseDamaged
 from hub.store.decisions import Decisions
+from hub.store.documents import Documents
 from hub.store.keys import Keys
+from hub.store.latency import LatencyHours
 from hub.store.lock import FolderLock
+from hub.store.pruning import Pruning, shrinks
 from hub.store.queue import WriteBehind
+from hub.store.replays import Replays
+from hub.store.responses import Responses
+from hub.store.spending import Spending
 from hub.store.sqlite import Sqlite
+from hub.store.state import State, hot
 from hub.store.tasks import Tasks
 from hub.store.usage import UsageLog
 from hub.store.values import Values
@@ -31,11 +38,14 @@ from hub.vault import Vault, WrappedKey
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pydantic import BaseModel
+
     from hub.clock import Clock
     from hub.settings import Settings
     from hub.store.database import Driver, Link
 
 log = logger("hub.store")
+Model = TypeVar("Model", bound="BaseModel")
 #: How often another process's changes are looked for; they are seen within a second (D24).
 _POLL_SECONDS = 0.4
 _DATA_KEY = "vault.data_key"
@@ -64,9 +74,23 @@ class Store:
         self.audit = AuditLog(self._database, self.queue, clock)
         self.tasks = Tasks(self._database)
         self.values = Values(self._changes, clock)
+        self.state = State(self._database, self.queue, clock)
+        self._money = Database(_driver(settings), readers=1)
+        self.spending = Spending(self._database, self._money, self.queue)
+        self.responses = Responses(self._database, self.queue, clock)
+        self.replays = Replays(self._database, clock)
+        self.latency = LatencyHours(self._database, self.queue, clock.new_id("p"))
+        self.pruning = Pruning(self._database)
+        self._collections: list[Documents[Any]] = []
         self._locks: list[FolderLock] = []
         self._follower: asyncio.Task[None] | None = None
         self._vault: Vault | None = None
+
+    def collection(self, kind: str, *, what: str, prefix: str, body: type[Model]) -> Documents[Model]:
+        """The documents of one kind, which hold a ``body`` each; asked for before the store is opened. ``what`` names one to people."""
+        made = Documents(self._changes, self._clock, kind=kind, what=what, prefix=prefix, body=body)
+        self._collections.append(made)
+        return made
 
     @property
     def unlocked(self) -> bool:
@@ -81,6 +105,7 @@ class Store:
             rows = await self._database.read(_hot)
             if await self._unlock(rows):
                 rows = await self._database.read(_hot)
+            self.state.load(await self._database.read(lambda link: hot(link, self._clock.now_ms())))
             self._take_over(rows)
         except BaseException:
             await self._shut()
@@ -139,6 +164,12 @@ class Store:
             return schema.pending(None)
         return schema.pending(await self._database.read(schema.current))
 
+    async def shrinks(self) -> bool:
+        """Whether the file gives the room of deleted rows back; works on a store that is not open, and changes nothing."""
+        if not self.postgres and not _sqlite_path(self.settings).exists():
+            return True
+        return await self._database.read(shrinks)
+
     async def rotate_master_key(self, new: str = "") -> None:
         """Seal the data key with a new master key, which is made at random where the source can be written.
 
@@ -174,6 +205,7 @@ class Store:
             self._locks.append(lock)
 
     async def _shut(self) -> None:
+        await self._money.close()
         await self._database.close()
         for lock in self._locks:
             lock.release()
@@ -217,6 +249,8 @@ class Store:
             self.values.load(rows["values"])
             self.keys.load(rows["api_keys"], pepper=pepper)
             self.connections.load(rows["connections"], vault=self._vault)
+            for documents in self._collections:
+                documents.load(rows["documents"])
         except (KeyError, ValueError) as error:
             raise DatabaseDamaged(f"the database holds a row that cannot be read ({error}); restore a backup") from error
         self.audit.load(chain_key=pepper)
@@ -241,6 +275,7 @@ class Store:
             self.connections.settled()
         rows = await self._database.read(_hot)
         if rows["revision"][0]["version"] >= self._changes.newest:
+            self.state.load(await self._database.read(self.state.followed))
             self._take_over(rows)
             self._changes.announce()
 
@@ -252,6 +287,7 @@ def _hot(link: Link) -> dict[str, list[dict[str, Any]]]:
         "values": link.run('SELECT * FROM "values"'),
         "api_keys": link.run("SELECT * FROM api_keys"),
         "connections": link.run("SELECT * FROM connections"),
+        "documents": link.run("SELECT * FROM documents"),
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import BigInteger, Double, Index, MetaData, Text
+from sqlalchemy import BigInteger, Double, Index, MetaData, Text, text
 from sqlalchemy.orm import declared_attr, registry
 from sqlmodel import Field, SQLModel
 
@@ -20,6 +20,11 @@ _NAMES = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+
+#: What rows from before a column was there have in it.
+_EMPTY = {"server_default": text("''")}
+_EMPTY_OBJECT = {"server_default": text("'{}'")}
 
 
 class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=_NAMES))):
@@ -46,10 +51,12 @@ class ApiKeys(Base, table=True):
     expires_at: int | None = Field(sa_type=BigInteger)
     revoked_at: int | None = Field(sa_type=BigInteger)
     last_used_at: int | None = Field(sa_type=BigInteger)
+    limits: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY_OBJECT)
+    registration: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
 
 
 class Connections(Base, table=True):
-    """An account at a provider; ``secret`` and ``proxy`` are sealed by the vault."""
+    """An account at a provider; ``secret``, ``proxy`` and ``extra_secrets`` are sealed by the vault."""
 
     id: str = Field(primary_key=True, sa_type=Text)
     provider: str = Field(index=True, sa_type=Text)
@@ -71,13 +78,18 @@ class Connections(Base, table=True):
     backoff_level: int
     created_at: int = Field(sa_type=BigInteger)
     updated_at: int = Field(sa_type=BigInteger)
+    rules: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY_OBJECT)
+    extra_secrets: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
 
 
 class Usage(Base, table=True):
     """One priced request. ``id`` makes writing it again harmless."""
 
-    # Each index is paid for with every request: reports go by time, budgets by key and time, no more.
-    __table_args__ = (Index(None, "key_id", "at"),)
+    # Each index is paid for with every request. Reports go by time and by sums; the other two hold only rows that differ from most.
+    __table_args__ = (
+        Index(None, "session", "at", sqlite_where=text("session <> ''"), postgresql_where=text("session <> ''")),
+        Index(None, "at", "outcome", sqlite_where=text("outcome <> 'ok'"), postgresql_where=text("outcome <> 'ok'")),
+    )
     id: str = Field(primary_key=True, sa_type=Text)
     request_id: str = Field(sa_type=Text)
     at: int = Field(index=True, sa_type=BigInteger)
@@ -105,6 +117,10 @@ class Usage(Base, table=True):
     stream: bool
     fallbacks: int = Field(sa_type=BigInteger)
     error_code: str = Field(sa_type=Text)
+    combo: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
+    step: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
+    source: str = Field(sa_type=Text, sa_column_kwargs={"server_default": text("'upstream'")})
+    session: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
 
 
 class Decisions(Base, table=True):
@@ -163,6 +179,155 @@ class Values(Base, table=True):
     updated_at: int = Field(sa_type=BigInteger)
 
 
+class Documents(Base, table=True):
+    """Something an owner wrote down (a combo, a mapping, a budget, a policy), as JSON. ``name`` is unique within its kind."""
+
+    __table_args__ = (Index(None, "kind", "name", unique=True),)
+    id: str = Field(primary_key=True, sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    name: str = Field(sa_type=Text)
+    body: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+    updated_at: int = Field(sa_type=BigInteger)
+
+
+class State(Base, table=True):
+    """Something the hub has learned and would rather not forget (a breaker, an affinity, a counter), as JSON; gone after ``until``."""
+
+    kind: str = Field(primary_key=True, sa_type=Text)
+    id: str = Field(primary_key=True, sa_type=Text)
+    body: str = Field(sa_type=Text)
+    until: int | None = Field(sa_type=BigInteger)
+    updated_at: int = Field(sa_type=BigInteger)
+
+
+class Spend(Base, table=True):
+    """What a budget has spent in one period, in nano-dollars. ``start`` is the period's first millisecond.
+
+    ``mark`` is the record of the journal up to which ``spent`` counts. The row of period "" is the one that
+    processes lock, and its ``held`` is what is held for calls under way.
+    """
+
+    budget_id: str = Field(primary_key=True, sa_type=Text)
+    period: str = Field(primary_key=True, sa_type=Text)
+    start: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    spent: int = Field(sa_type=BigInteger)
+    held: int = Field(sa_type=BigInteger)
+    warned_at: int | None = Field(sa_type=BigInteger)
+    exceeded_at: int | None = Field(sa_type=BigInteger)
+    mark: int = Field(sa_type=BigInteger)
+
+
+class Holds(Base, table=True):
+    """Nano-dollars held of one budget for one call under way, where several processes share the database."""
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    budget_id: str = Field(primary_key=True, sa_type=Text)
+    amount: int = Field(sa_type=BigInteger)
+    process: str = Field(index=True, sa_type=Text)
+    at: int = Field(sa_type=BigInteger)
+
+
+class Processes(Base, table=True):
+    """The processes that share the database, each seen alive at ``seen_at``."""
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    seen_at: int = Field(sa_type=BigInteger)
+
+
+class UsageHours(Base, table=True):
+    """Usage of one hour (since 1970-01-01 UTC) in sums, written with the rows it sums up and kept when they are pruned."""
+
+    hour: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    key_id: str = Field(primary_key=True, sa_type=Text)
+    provider: str = Field(primary_key=True, sa_type=Text)
+    model: str = Field(primary_key=True, sa_type=Text)
+    connection_id: str = Field(primary_key=True, sa_type=Text)
+    combo: str = Field(primary_key=True, sa_type=Text)
+    source: str = Field(primary_key=True, sa_type=Text)
+    key_name: str = Field(sa_type=Text)
+    requests: int = Field(sa_type=BigInteger)
+    errors: int = Field(sa_type=BigInteger)
+    cancelled: int = Field(sa_type=BigInteger)
+    fallbacks: int = Field(sa_type=BigInteger)
+    unpriced: int = Field(sa_type=BigInteger)
+    cost: float = Field(sa_type=Double)
+    input: int = Field(sa_type=BigInteger)
+    cache_read: int = Field(sa_type=BigInteger)
+    cache_write: int = Field(sa_type=BigInteger)
+    output: int = Field(sa_type=BigInteger)
+    reasoning: int = Field(sa_type=BigInteger)
+    latency_ms: int = Field(sa_type=BigInteger)
+    last_at: int = Field(sa_type=BigInteger)
+
+
+class UsageDays(Base, table=True):
+    """The same of one day (since 1970-01-01 UTC), so that long reports read little."""
+
+    day: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    key_id: str = Field(primary_key=True, sa_type=Text)
+    provider: str = Field(primary_key=True, sa_type=Text)
+    model: str = Field(primary_key=True, sa_type=Text)
+    connection_id: str = Field(primary_key=True, sa_type=Text)
+    combo: str = Field(primary_key=True, sa_type=Text)
+    source: str = Field(primary_key=True, sa_type=Text)
+    key_name: str = Field(sa_type=Text)
+    requests: int = Field(sa_type=BigInteger)
+    errors: int = Field(sa_type=BigInteger)
+    cancelled: int = Field(sa_type=BigInteger)
+    fallbacks: int = Field(sa_type=BigInteger)
+    unpriced: int = Field(sa_type=BigInteger)
+    cost: float = Field(sa_type=Double)
+    input: int = Field(sa_type=BigInteger)
+    cache_read: int = Field(sa_type=BigInteger)
+    cache_write: int = Field(sa_type=BigInteger)
+    output: int = Field(sa_type=BigInteger)
+    reasoning: int = Field(sa_type=BigInteger)
+    latency_ms: int = Field(sa_type=BigInteger)
+    last_at: int = Field(sa_type=BigInteger)
+
+
+class LatencyHours(Base, table=True):
+    """What one process saw of a model in one hour: calls, output tokens and the time they took, sketches of latency and first token."""
+
+    hour: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    provider: str = Field(primary_key=True, sa_type=Text)
+    model: str = Field(primary_key=True, sa_type=Text)
+    process: str = Field(primary_key=True, sa_type=Text)
+    requests: int = Field(sa_type=BigInteger)
+    errors: int = Field(sa_type=BigInteger)
+    output: int = Field(sa_type=BigInteger)
+    busy_ms: int = Field(sa_type=BigInteger)
+    latency: str = Field(sa_type=Text)
+    ttft: str = Field(sa_type=Text)
+
+
+class Replays(Base, table=True):
+    """The answer to a request that carried an idempotency key; ``id`` binds caller, endpoint and key together."""
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    request: str = Field(sa_type=Text)
+    state: str = Field(sa_type=Text)
+    reply: str = Field(sa_type=Text)
+    process: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+    expires_at: int = Field(index=True, sa_type=BigInteger)
+
+
+class Responses(Base, table=True):
+    """A cached answer; ``id`` is the signature of everything that shaped it, ``owner`` who may see it again."""
+
+    __table_args__ = (Index(None, "owner", "model"),)
+    id: str = Field(primary_key=True, sa_type=Text)
+    owner: str = Field(sa_type=Text)
+    model: str = Field(sa_type=Text)
+    request: str = Field(sa_type=Text)
+    reply: str = Field(sa_type=Text)
+    tokens: int = Field(sa_type=BigInteger)
+    created_at: int = Field(sa_type=BigInteger)
+    expires_at: int = Field(index=True, sa_type=BigInteger)
+
+
 class Revision(Base, table=True):
     """One row: the counter of management writes that other processes watch, and the head of the audit chain."""
 
@@ -173,4 +338,4 @@ class Revision(Base, table=True):
 
 
 #: What management code may name.
-TABLES: dict[str, type[Base]] = {"api_keys": ApiKeys, "connections": Connections, "values": Values}
+TABLES: dict[str, type[Base]] = {"api_keys": ApiKeys, "connections": Connections, "values": Values, "documents": Documents}

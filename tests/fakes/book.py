@@ -5,25 +5,52 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from hub.affinity import Sessions
 from hub.ask import ChatAsk
 from hub.attempts import Ledger, Run
 from hub.chat import ChatRequest, Message, Role, Text
+from hub.comboboard import ComboBoard
 from hub.context import Context
-from hub.plan import Plan
+from hub.events import Events
+from hub.inflight import InFlight
+from hub.preferences import ResilienceSettings
+from hub.prefixes import Prefixes
 from hub.prices import Prices
 from hub.providers.catalog import Catalog
+from hub.query import Plan
 from hub.records import Candidate, Connection, Decision, UsageRow
+from hub.resilience import Resilience
 from hub.routing.cooldown import Cooldowns
 from hub.routing.resolve import Resolution
 from hub.routing.strategy import Option
 from hub.secret import Secret
+from hub.telemetry import Telemetry
 from tests.fakes.clock import Still
 
 if TYPE_CHECKING:
+    from hub.budgets import Budgets
     from hub.call import Hub
     from hub.records import Caller
+    from hub.store.latency import LatencyHours
+    from hub.store.state import State
 
 CATALOG = Catalog.load()
+
+
+class Forgetful:
+    """State of a hub that has no store: nothing was stored, and nothing is."""
+
+    def take(self, kind: str, type_: type[Any]) -> dict[str, Any]:
+        return {}
+
+    def current(self, kind: str, *more: Any) -> dict[str, Any]:
+        return {}
+
+    def put(self, kind: str, identity: str, value: object, *, until: int | None = None) -> None: ...
+
+    def drop(self, kind: str, identity: str) -> None: ...
+
+    def follow(self, kind: str) -> None: ...
 
 
 @dataclass
@@ -31,20 +58,39 @@ class Book:
     """Everything that requests leave behind: usage rows, decisions, marks of connections."""
 
     clock: Still = field(default_factory=Still)
-    cooldowns: Cooldowns = field(default_factory=Cooldowns)
     usage: list[UsageRow] = field(default_factory=list[UsageRow])
     decisions: list[Decision] = field(default_factory=list[Decision])
     marks: list[tuple[str, dict[str, Any]]] = field(default_factory=list[tuple[str, dict[str, Any]]])
 
     def __post_init__(self) -> None:
+        state, events = cast("State", Forgetful()), Events(self.clock)
+        self.resilience = Resilience(
+            clock=self.clock,
+            settings=ResilienceSettings,
+            profile=CATALOG.profile,
+            per_model=lambda connection: False,
+            mark=lambda connection_id, **state: self.marks.append((connection_id, state)),
+            state=state,
+            events=events,
+        )
         self.ledger = Ledger(
             clock=self.clock,
             prices=Prices(CATALOG, dict, clock=self.clock),
-            cooldowns=self.cooldowns,
+            resilience=self.resilience,
+            telemetry=Telemetry(self.clock, hours=cast("LatencyHours", None), state=state),
+            board=ComboBoard(state, self.clock),
+            sessions=Sessions(state, self.clock, ttl_ms=lambda: 0),
+            inflight=InFlight(),
+            prefixes=Prefixes(self.clock),
+            budgets=cast("Budgets", None),  # no call here holds money
             add_usage=self.usage.append,
             add_decision=self.decisions.append,
-            mark=lambda connection_id, **state: self.marks.append((connection_id, state)),
         )
+
+    @property
+    def cooldowns(self) -> Cooldowns:
+        """What cools down."""
+        return self.resilience.cooldowns
 
     def begin(self, caller: Caller, *, stream: bool = True) -> Run:
         """A request, planned but not yet sent."""

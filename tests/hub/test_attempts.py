@@ -179,7 +179,8 @@ def test_a_stream_cut_by_its_provider_is_an_error_that_is_billed_and_cools(book:
     assert state.soft
     ((identity, mark),) = book.marks
     assert (identity, mark["test_status"], mark["last_error"]) == ("con_a", TestStatus.UNAVAILABLE, "502: the connection broke")
-    assert (mark["cooldown_until"], mark["backoff_level"]) == (book.clock.now_ms() + 3000, 0)
+    assert mark["cooldown_until"] - book.clock.now_ms() == pytest.approx(3000, rel=0.1)
+    assert mark["backoff_level"] == 0
 
 
 def test_a_fault_of_ours_does_not_blame_the_provider(book: Book) -> None:
@@ -246,11 +247,13 @@ def test_what_a_failure_means_for_its_connection(book: Book, kind: FailureKind, 
     run.refused(attempt, Failure(kind, 418, "m" * 300, retry_after=30.0))
     assert (attempt.kind, attempt.status, len(attempt.message)) == (kind.value, 418, 200)
     state = book.cooldowns.of("con_a", book.clock.monotonic())
-    assert (state and (state.soft, state.until - book.clock.monotonic())) == (None if soft is None else (soft, 30.0))
+    assert (state and (state.soft, state.until - book.clock.monotonic())) == (
+        None if soft is None else (soft, pytest.approx(30.0, rel=0.1))
+    )
     marks = [(identity, mark["test_status"], len(mark["last_error"])) for identity, mark in book.marks]
     assert marks == ([] if status is None else [("con_a", status, 100)])
     if soft is not None:
-        assert book.marks[0][1]["cooldown_until"] == book.clock.now_ms() + 30_000
+        assert book.marks[0][1]["cooldown_until"] - book.clock.now_ms() == pytest.approx(30_000, rel=0.1)
 
 
 @pytest.mark.parametrize(

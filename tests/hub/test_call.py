@@ -502,11 +502,11 @@ async def test_the_demo_stands_in_as_the_setting_says(tmp_path: Path) -> None:
     for demo, alone, beside in (("auto", {"demo"}, {"groq"}), ("on", {"demo"}, {"demo", "groq"}), ("off", set(), {"groq"})):
         hub = Hub(Settings(data_dir=tmp_path / demo, demo=demo), skills=Skills({}))
         await hub.open()
-        assert hub.connected() == alone
+        assert hub.directory.connected() == alone
         made = await hub.store.connections.create(provider="groq", name="a", secret="gsk_x")
-        assert hub.connected() == beside
+        assert hub.directory.connected() == beside
         await hub.store.connections.update(made.id, active=False)
-        assert hub.connected() == alone
+        assert hub.directory.connected() == alone
         await hub.close()
 
 
@@ -517,8 +517,8 @@ async def test_prefixes_and_models_of_connections(hub: Hub) -> None:
     await make(provider="groq", name="c", secret="s", data={"prefix": "shared"})
     off = await make(provider="groq", name="d", secret="s", data={"prefix": "off"})
     await hub.store.connections.update(off.id, active=False)
-    assert hub.prefixes() == {"mine": f"groq/{one.id}", "shared": "groq"}
-    assert hub.discovered() == {"groq": {"x", "y", "z"}}
+    assert hub.directory.prefixes() == {"mine": f"groq/{one.id}", "shared": "groq"}
+    assert hub.directory.discovered() == {"groq": {"x", "y", "z"}}
 
 
 async def test_a_built_in_provider_has_no_marks(hub: Hub) -> None:
@@ -530,7 +530,7 @@ async def cooled(hub: Hub, *, soft: bool) -> str:
     """A connection that fails, as the ledger records it; returns its id."""
     made = await hub.store.connections.create(provider="groq", name="a", secret="gsk_x")
     now = hub.clock.monotonic()
-    state = hub.cooldowns.fail(made.id, now, reason="503: no", soft=soft, hint=60)
+    state = hub.resilience.cooldowns.fail(made.id, now, reason="503: no", soft=soft, hint=60)
     hub.mark(
         made.id, test_status="unavailable", last_error="503: no", cooldown_until=hub.clock.now_ms() + round((state.until - now) * 1000)
     )
@@ -540,19 +540,19 @@ async def cooled(hub: Hub, *, soft: bool) -> str:
 async def test_a_change_elsewhere_leaves_a_cooldown_as_it_is(hub: Hub, clock: Still) -> None:
     """A new key must not turn a 5xx, which a retry may survive, into a limit; nor a jump of the wall clock move it (REL-12)."""
     identity = await cooled(hub, soft=True)
-    before = hub.cooldowns.of(identity, clock.monotonic())
+    before = hub.resilience.cooldowns.of(identity, clock.monotonic())
     clock.wall_ms -= 3_600_000
     await hub.store.keys.create("new", grants=["chat"])
-    assert hub.cooldowns.of(identity, clock.monotonic()) is before
+    assert hub.resilience.cooldowns.of(identity, clock.monotonic()) is before
     clock.advance(60)
     await hub.store.keys.create("newer", grants=["chat"])
-    assert hub.cooldowns.of(identity, clock.monotonic()) is None
+    assert hub.resilience.cooldowns.of(identity, clock.monotonic()) is None
 
 
 async def test_a_new_credential_starts_without_a_cooldown(hub: Hub, clock: Still) -> None:
     identity = await cooled(hub, soft=False)
     await hub.store.connections.update(identity, secret="gsk_new")
-    assert hub.cooldowns.of(identity, clock.monotonic()) is None
+    assert hub.resilience.cooldowns.of(identity, clock.monotonic()) is None
 
 
 async def test_a_cooldown_outlives_a_restart(tmp_path: Path) -> None:
@@ -568,8 +568,28 @@ async def test_a_cooldown_outlives_a_restart(tmp_path: Path) -> None:
         clock.seconds = 5.0
         again = Hub(Settings(data_dir=tmp_path), clock=clock, skills=Skills({}))
         await again.open()
-        state = again.cooldowns.of(identity, clock.monotonic())
+        state = again.resilience.cooldowns.of(identity, clock.monotonic())
         assert (state and state.until - 5.0) == left
         if state is not None:
             assert (state.level, state.reason) == (2, "503: no")
         await again.close()
+
+
+async def test_what_is_worked_out_holds_until_something_changes(hub: Hub) -> None:
+    """SEC-05: a caller is kept for its key and no longer."""
+    key, token = await hub.store.keys.create("k", grants=["chat"])
+    caller = hub.authenticate(token)
+    assert hub.authenticate(token) is caller
+    assert hub.directory.connected() is hub.directory.connected()
+    await hub.store.keys.update(key.id, grants=["manage"])
+    assert "manage" not in caller.scopes
+    assert "manage" in hub.authenticate(token).scopes
+    await hub.store.keys.revoke(key.id)
+    with pytest.raises(Unauthenticated):
+        hub.authenticate(token)
+    made = await hub.store.connections.create(provider="groq", name="a", secret="gsk_x", models=["one"])
+    assert "groq" in hub.directory.connected()
+    assert "one" in hub.directory.discovered()["groq"]
+    await hub.store.connections.update(made.id, active=False, models=["two"])
+    assert "groq" not in hub.directory.connected()
+    assert "two" in hub.directory.discovered()["groq"]

@@ -9,14 +9,20 @@ import msgspec
 import pytest
 
 from hub.errors import AmbiguousModel, BadRequest, Forbidden, NotConfigured, RateLimited, Unavailable, UnknownModel
-from hub.plan import Plan, Planner
+from hub.plan import Planner
+from hub.preferences import Preferences
+from hub.prices import Prices
 from hub.providers.catalog import Catalog, ProviderRow
+from hub.query import Plan, Query
+from hub.quota import Quotas
 from hub.records import Caller, Connection, TestStatus
 from hub.registry import load
-from hub.routing.cooldown import Cooldowns
+from hub.roots import Roots
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Facts, Option, Strategy
 from hub.secret import Secret
+from hub.senses import Senses
+from tests.fakes.book import Book
 from tests.fakes.clock import Still
 
 if TYPE_CHECKING:
@@ -70,28 +76,56 @@ class Desk:
     aliases: dict[str, str] = field(default_factory=dict[str, str])
     builtin_connected: bool = False
     builtins: bool = True
+    preferences: Preferences = field(default_factory=Preferences)
 
     def __post_init__(self) -> None:
         self.clock = Still()
-        self.cooldowns = Cooldowns()
         strategies = dict(load("hub.routing.strategies", Strategy, lambda strategy: strategy.name))
-        self.planner = Planner(
+        book = Book(clock=self.clock)
+        ledger, self.cooldowns = book.ledger, book.resilience.cooldowns
+        quotas = Quotas(self.clock)
+        prices = Prices(CATALOG, dict, clock=self.clock)
+        senses = Senses(
+            catalog=CATALOG,
+            prices=prices,
+            quotas=quotas,
+            resilience=book.resilience,
+            telemetry=ledger.telemetry,
+            board=ledger.board,
+            prefixes=ledger.prefixes,
+            clock=self.clock,
+            running=lambda _: 0,
+            last_used=lambda _: 0,
+        )
+        roots = Roots(
             catalog=CATALOG,
             resolver=Resolver(CATALOG, self.connected, lambda: self.prefixes, lambda: self.aliases),
-            connections=lambda place: [one for one in self.connections if one.provider == place],
-            cooldowns=self.cooldowns,
+            connections=lambda place: sorted((one for one in self.connections if one.provider == place), key=lambda one: one.priority),
             connected=self.connected,
-            strategies={**strategies, "backwards": Strategy("backwards", "last first", backwards)},
+            combos=lambda _: None,
+            mappings=lambda: (),
+            aliases=lambda: self.aliases,
+            preferences=lambda: self.preferences,
             formats=frozenset({"openai", "demo"}),
-            clock=self.clock,
             builtins=self.builtins,
+        )
+        self.planner = Planner(
+            roots=roots,
+            strategies={**strategies, "backwards": Strategy("backwards", "last first", backwards)},
+            resilience=book.resilience,
+            quotas=quotas,
+            senses=senses,
+            board=ledger.board,
+            sessions=ledger.sessions,
+            preferences=lambda: self.preferences,
+            clock=self.clock,
         )
 
     def connected(self) -> frozenset[str]:
         return frozenset(one.provider for one in self.connections if one.active) | ({"demo"} if self.builtin_connected else set())
 
     def plan(self, model: str = "vendor/plain", caller: Caller = CALLER, **more: Any) -> Plan:
-        return self.planner.plan(model, caller, **more)
+        return self.planner.plan(Query(model=model, caller=caller, **more))
 
     def cool(self, name: str, *, soft: bool = False, hint: float | None = 60.0) -> None:
         self.cooldowns.fail(f"con_{name}", self.clock.monotonic(), reason="429: slow down", soft=soft, hint=hint)
@@ -110,7 +144,7 @@ def test_the_connections_of_a_provider_in_their_order() -> None:
     plan = desk.plan()
     assert tried(plan) == [("a", "plain"), ("b", "plain")]
     assert not plan.last_resort
-    assert [one.connection for one in plan.candidates] == ["b", "a"]
+    assert [one.connection for one in plan.candidates] == ["a", "b"]
     assert [plan.candidates[number].connection for number in plan.order] == ["a", "b"]
     assert (plan.strategy, plan.resolution.rule) == ("priority", "explicit")
     assert left_out(plan) == {}
@@ -141,7 +175,7 @@ def test_each_exclusion_has_its_reason() -> None:
         "dead": "expired: 401: no such key",
         "broke": "credits_exhausted: needs a person",
         "banned": "banned: needs a person",
-        "hot": "cooling down: 429: slow down",
+        "hot": "429: slow down",
     }
     desk.clock.advance(60)
     assert tried(desk.plan())[0] == ("hot", "plain")
@@ -206,10 +240,10 @@ def test_all_limited_is_429_with_the_soonest_return() -> None:
     error = caught.value
     assert (error.status, error.retry_after) == (429, pytest.approx(30.04))
     assert error.data["targets"] == [
-        {"connection": "a", "reason": "cooling down: 429: slow down", "retryAfter": 90.0},
-        {"connection": "b", "reason": "cooling down: 429: slow down", "retryAfter": 30.0},
+        {"connection": "a", "provider": "vendor", "model": "plain", "reason": "429: slow down", "retryAfter": 90.0},
+        {"connection": "b", "provider": "vendor", "model": "plain", "reason": "429: slow down", "retryAfter": 30.0},
     ]
-    assert error.message == "no connection can take plain now (a: cooling down: 429: slow down; b: cooling down: 429: slow down)"
+    assert error.message == "no connection can take plain now (a: 429: slow down; b: 429: slow down)"
 
 
 def test_some_dead_some_limited_is_503_that_still_says_when() -> None:
@@ -364,5 +398,5 @@ def test_what_is_remembered_of_model_names_is_bounded() -> None:
     desk = Desk([connection("a")])
     for number in range(3000):
         desk.plan(f"vendor/model-{number}")
-    assert len(desk.planner._resolved) <= 1025
+    assert len(desk.planner._kept) <= 1025
     assert tried(desk.plan("vendor/model-0")) == [("a", "model-0")]

@@ -96,3 +96,34 @@ def test_the_built_in_provider_needs_no_account(targets: Targets) -> None:
     assert (one.id, one.priority, bool(one.secret)) == ("demo", 999, False)
     assert targets.get(msgspec.structs.replace(one, base_url="demo:"), "demo").provider is row
     targets.check(msgspec.structs.replace(one, base_url="demo:"))
+
+
+def test_several_keys_take_turns_and_a_refused_one_is_rested(targets: Targets) -> None:
+    one = connection(extra_secrets=(Secret("sk-y"), Secret("sk-z")), updated_at=1)
+
+    def keys(of: Connection) -> list[str]:
+        return [targets.get(of, "m", turn).secret.reveal() for turn in range(3)]
+
+    assert keys(one) == ["sk-x", "sk-y", "sk-z"]
+    assert targets.get(one, "m", 4) is targets.get(one, "m", 1)
+    assert not targets.refused(one, Secret("sk-x"))
+    assert keys(one) == ["sk-y", "sk-z", "sk-y"]
+    marked = msgspec.structs.replace(one, backoff_level=1)
+    assert keys(marked) == ["sk-y", "sk-z", "sk-y"]
+    assert not targets.refused(marked, Secret("sk-z"))
+    assert keys(marked) == ["sk-y"] * 3
+    targets.forgive(one.id)
+    assert keys(one) == ["sk-x", "sk-y", "sk-z"]
+    assert not targets.refused(one, Secret("sk-x"))
+    assert keys(msgspec.structs.replace(one, updated_at=2)) == ["sk-x", "sk-y", "sk-z"]
+    assert not targets.refused(one, Secret("sk-y"))
+    assert targets.refused(one, Secret("sk-z"))
+    assert keys(one) == ["sk-x", "sk-y", "sk-z"]
+
+
+def test_one_key_that_is_refused_is_the_end(targets: Targets) -> None:
+    assert targets.refused(connection(), Secret("sk-x"))
+    assert targets.get(connection(), "m", 7).secret.reveal() == "sk-x"
+    only_extra = connection(secret="", extra_secrets=(Secret("sk-y"),))
+    assert targets.get(only_extra, "m", 3).secret.reveal() == "sk-y"
+    targets.check(only_extra)

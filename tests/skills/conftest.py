@@ -54,7 +54,7 @@ class Desk:
 
     def cool(self, connection: Connection, *, soft: bool = True, seconds: float = 60.0) -> None:
         """Put a connection on cooldown."""
-        self.hub.cooldowns.fail(connection.id, self.clock.monotonic(), reason="why", soft=soft, hint=seconds)
+        self.hub.resilience.cooldowns.fail(connection.id, self.clock.monotonic(), reason="why", soft=soft, hint=seconds)
 
     def limit(self, connection: Connection, limit: int, remaining: int, *, name: bytes = b"requests", reset: bytes = b"60") -> None:
         """A limit as the provider stated it."""

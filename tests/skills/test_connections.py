@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hub.errors import BadRequest, NotFound
-from hub.records import TestStatus
+from hub.records import ConnectionRules, TestStatus
+from hub.wire import iso
 from tests.fakes.upstream import FaultUpstream, json_answer, reset_before_head
 from tests.fakes.vendor import good
 
@@ -114,7 +115,7 @@ async def test_a_test_that_passes_clears_every_mark(desk: Desk, upstream: FaultU
     assert (report.valid, report.error, report.warning, report.status_code, report.models) == (True, None, None, 200, 2)
     shown = await desk.ask("connections-get", id=one.id)
     assert (shown.test_status, shown.last_error, shown.rate_limited_until) == ("active", "", None)
-    assert desk.hub.cooldowns.quiet
+    assert desk.hub.resilience.cooldowns.quiet
     (request,) = upstream.requests
     assert (request.method, request.target) == ("GET", "/v1/models")
     assert (await desk.hub.store.usage.page())[1] == 0
@@ -192,3 +193,101 @@ async def test_what_is_tested_is_used(desk: Desk, upstream: FaultUpstream) -> No
     await desk.ask("connections-update", id=one.id, apiKey="sk-second-key-2")
     await desk.ask("smart-routing", **ask)
     assert [request.headers["authorization"] for request in upstream.requests] == ["Bearer sk-canary-key", "Bearer sk-second-key-2"]
+
+
+RULES = {
+    "prefix": "mine", "tags": ["team"], "tag": "eu",
+    "excludedModels": ["gpt-4*"], "quotaPreflightEnabled": True, "weight": 2, "tier": "pro",
+    "limitPolicy": {"enabled": True, "thresholdPercent": 80, "windows": ["5h", "seven_day"]}, "passthroughModels": False, "lenient": True,
+}  # fmt: skip
+
+
+async def test_every_rule_is_kept_and_shown(desk: Desk) -> None:
+    top = {"globalPriority": 4, "maxConcurrent": 3, "rateLimitProtection": True, "group": "work", "isActive": False, "testStatus": "active"}
+    one = await made(desk, providerSpecificData=RULES, **top)
+    rules = desk.hub.store.connections.get(one.id).rules
+    assert (rules.tags, rules.excluded_models, rules.preflight, rules.weight, rules.tier) == (("team", "eu"), ("gpt-4*",), True, 2, "pro")
+    assert (rules.limit_percent, rules.limit_windows, rules.model_quotas, rules.lenient) == (80, ("session", "weekly"), False, True)
+    assert (rules.global_priority, rules.max_concurrent, rules.rate_limit, rules.group) == (4, 3, True, "work")
+    assert (one.is_active, one.test_status) == (False, "active")
+    shown = one.model_dump(by_alias=True)
+    assert {name: shown[name] for name in top} == top
+    again = await desk.ask("connections-update", id=one.id, providerSpecificData=shown["providerSpecificData"])
+    assert again.provider_specific_data == shown["providerSpecificData"]
+    assert desk.hub.store.connections.get(one.id).rules == rules
+    await desk.ask("connections-update", id=one.id, maxConcurrent=None, globalPriority=None, group=None, rateLimitProtection=False)
+    bare = await desk.ask("connections-update", id=one.id, providerSpecificData={"limitPolicy": {"enabled": False, "thresholdPercent": 5}})
+    assert desk.hub.store.connections.get(one.id).rules == ConnectionRules()
+    assert (bare.max_concurrent, bare.global_priority, bare.group, bare.provider_specific_data) == (None, None, None, {})
+
+
+async def test_further_keys_are_sealed_and_never_shown(desk: Desk) -> None:
+    """SEC-22, SEC-23."""
+    one = await made(desk, providerSpecificData={"extraApiKeys": ["sk-canary-extra-1", " sk-canary-extra-2 ", "sk-canary-extra-2"]})
+    assert (one.extra_api_keys, one.extra_api_key_count) == (["…ra-1", "…ra-2"], 2)
+    assert "canary" not in one.model_dump_json()
+    rows = await desk.hub.store._database.read(lambda link: link.run("SELECT * FROM connections"))
+    assert "canary" not in str(rows)
+    kept = await desk.ask("connections-update", id=one.id, providerSpecificData={"prefix": "p"})
+    assert kept.extra_api_key_count == 2
+    desk.hub.mark(one.id, test_status=TestStatus.EXPIRED)
+    with pytest.raises(BadRequest, match="masked"):
+        await desk.ask("connections-update", id=one.id, providerSpecificData={"extraApiKeys": ["…ra-1"]})
+    fewer = await desk.ask("connections-update", id=one.id, providerSpecificData={"extraApiKeys": ["sk-canary-extra-3"]})
+    assert (fewer.extra_api_keys, fewer.test_status) == (["…ra-3"], "unknown")
+    none = await desk.ask("connections-update", id=one.id, providerSpecificData={"extraApiKeys": None})
+    assert none.extra_api_keys == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"surprise": 1}, "surprise"),
+        ({"rateLimitedUntil": None, "healthCheckInterval": 60}, "healthCheckInterval"),
+        ({"lastError": "no"}, "lastError"),
+        ({"testStatus": "banned"}, "testStatus"),
+        ({"rateLimitedUntil": "soon"}, "rateLimitedUntil"),
+        ({"maxConcurrent": -1}, "maxConcurrent"),
+        ({"providerSpecificData": {"customUserAgent": "x"}}, "providerSpecificData.customUserAgent"),
+        ({"providerSpecificData": {"openaiStoreEnabled": True}}, "providerSpecificData.openaiStoreEnabled"),
+        ({"providerSpecificData": {"clientSecret": "x"}}, "providerSpecificData.clientSecret"),
+        ({"providerSpecificData": {"tier": "gold"}}, "providerSpecificData.tier"),
+        ({"providerSpecificData": {"limitPolicy": {"thresholdPercent": 101}}}, "providerSpecificData.limitPolicy.thresholdPercent"),
+        ({"providerSpecificData": {"tags": ["x" * 65]}}, "providerSpecificData.tags.0"),
+        ({"providerSpecificData": {"extraApiKeys": [""]}}, "providerSpecificData.extraApiKeys.0"),
+    ],
+)
+async def test_what_is_not_honoured_is_refused_by_name(desk: Desk, fields: dict[str, Any], field: str) -> None:
+    one = await made(desk)
+    before = desk.hub.store.connections.get(one.id)
+    with pytest.raises(BadRequest) as caught:
+        await desk.ask("connections-update", id=one.id, name="other", **fields)
+    assert caught.value.field == field
+    assert desk.hub.store.connections.get(one.id) == before
+    if not {"lastError", "healthCheckInterval", "rateLimitedUntil"} & fields.keys():
+        with pytest.raises(BadRequest) as caught:
+            await made(desk, **fields)
+        assert caught.value.field == field
+
+
+@pytest.mark.parametrize("change", [{"rateLimitedUntil": None}, {"testStatus": "active"}, {"testStatus": "unknown", "lastError": None}])
+async def test_an_owner_ends_a_cooldown(desk: Desk, change: dict[str, Any]) -> None:
+    one = await made(desk)
+    desk.cool(desk.hub.store.connections.get(one.id), soft=False)
+    desk.hub.mark(one.id, test_status=TestStatus.UNAVAILABLE, last_error="429: x", cooldown_until=desk.clock.now_ms() + 9, backoff_level=3)
+    changed = await desk.ask("connections-update", id=one.id, **change)
+    assert (changed.test_status, changed.last_error, changed.backoff_level) == (change.get("testStatus", "unknown"), "", 0)
+    assert changed.rate_limited_until is None
+    assert desk.hub.resilience.cooldowns.quiet
+
+
+async def test_an_owner_rests_a_connection(desk: Desk) -> None:
+    one = await made(desk)
+    until = iso(desk.clock.now_ms() + 60_000)
+    rested = await desk.ask("connections-update", id=one.id, rateLimitedUntil=until)
+    assert (rested.rate_limited_until, rested.test_status, rested.last_error) == (until, "unavailable", "rested by its owner")
+    assert desk.hub.resilience.cooldowns.of(one.id, desk.clock.monotonic() + 59)
+    assert not desk.hub.resilience.cooldowns.of(one.id, desk.clock.monotonic() + 61)
+    desk.hub.mark(one.id, test_status=TestStatus.EXPIRED)
+    ended = await desk.ask("connections-update", id=one.id, rateLimitedUntil=None)
+    assert (ended.rate_limited_until, ended.test_status) == (None, "expired")

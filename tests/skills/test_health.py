@@ -12,6 +12,7 @@ from hub.scopes import expand
 from hub.version import VERSION
 from hub.wire import iso
 from skills.health import _duration
+from tests.hub.store.rows import usage_row
 
 if TYPE_CHECKING:
     from tests.skills.conftest import Desk
@@ -63,6 +64,7 @@ async def test_the_last_day(desk: Desk) -> None:
     one = await desk.connect("a")
     for outcome in ("ok", "ok", "error"):
         desk.used(one, outcome=outcome, latency_ms=100)
+        desk.hub.telemetry.note(usage_row(provider="openai", outcome=outcome, status=502, latency_ms=100))
     desk.used(one, days_ago=1.1)
     report = await desk.ask("health")
     assert (report.requests_24h, report.errors_24h, report.latency_ms["p50"], report.latency_ms["samples"]) == (3, 1, 100, 2)
@@ -121,5 +123,5 @@ async def test_a_database_that_does_not_answer_shows(desk: Desk, monkeypatch: py
     report = await desk.ask("monitoring-health", Caller.anonymous())
     assert report.status == "degraded"
     full = await desk.ask("monitoring-health", MONITOR)
-    assert (full.detail.store.ok, full.detail.store.latency_ms) == (False, 0.0)
+    assert (full.detail.store.ok, full.detail.store.latency_ms, full.detail.requests_24h) == (False, 0.0, None)
     monkeypatch.setattr(desk.hub.store._database, "read", read)

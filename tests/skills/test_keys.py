@@ -89,3 +89,73 @@ async def test_bad_requests_store_nothing(desk: Desk, wrong: dict[str, Any]) -> 
     with pytest.raises((InvalidInput, BadRequest)):
         await desk.ask("keys-create", **{"name": "x", **wrong})
     assert (await desk.ask("keys-list")).total == 0
+
+
+SCHEDULE = {"enabled": True, "from": "22:00", "until": "06:00", "days": [1, 2], "tz": "Europe/Berlin"}
+
+
+async def test_limits_are_set_shown_changed_and_taken_away(desk: Desk) -> None:
+    connection = await desk.connect("one")
+    key = await made(
+        desk,
+        allowedConnections=[connection.id],
+        maxSessions=3,
+        accessSchedule=SCHEDULE,
+        maxRequestsPerMinute=10,
+        maxRequestsPerDay=100,
+        hourlyBudget=50,
+        dailyBudget=500,
+        tags=["staff"],
+        autoResolve=False,
+    )
+    shown = (await desk.ask("keys-get", id=key.id)).model_dump(mode="json", by_alias=True)
+    assert {
+        name: shown[name] for name in ("allowedConnections", "maxSessions", "accessSchedule", "tags", "autoResolve", "ipAllowlist")
+    } == {
+        "allowedConnections": [connection.id],
+        "maxSessions": 3,
+        "accessSchedule": SCHEDULE,
+        "tags": ["staff"],
+        "autoResolve": False,
+        "ipAllowlist": None,
+    }
+    limits = desk.hub.store.keys.get(key.id).limits
+    assert (limits.per_minute, limits.per_day, limits.hourly, limits.daily) == (10, 100, 50, 500)
+    changed = await desk.ask("keys-update", id=key.id, maxSessions=4)
+    assert (changed.max_sessions, changed.max_requests_per_day, changed.tags) == (4, 100, ["staff"])
+    cleared = await desk.ask("keys-update", id=key.id, accessSchedule=None, maxRequestsPerMinute=None, allowedConnections=[], maxSessions=0)
+    assert (cleared.access_schedule, cleared.max_requests_per_minute, cleared.allowed_connections, cleared.max_sessions) == (
+        None,
+        None,
+        [],
+        0,
+    )
+    assert (cleared.daily_budget, cleared.tags) == (500, ["staff"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"surprise": 1}, "surprise"),
+        ({"ipAllowlist": ["10.0.0.1"]}, "ipAllowlist"),
+        ({"autoResolve": True}, "autoResolve"),
+        ({"allowedConnections": ["nowhere"]}, "allowedConnections"),
+        ({"maxSessions": 10_001}, "maxSessions"),
+        ({"maxRequestsPerDay": 100_001}, "maxRequestsPerDay"),
+        ({"accessSchedule": {**SCHEDULE, "tz": "Mars/Olympus"}}, "accessSchedule.tz"),
+        ({"accessSchedule": {**SCHEDULE, "from": "24:00"}}, "accessSchedule.from"),
+        ({"accessSchedule": {**SCHEDULE, "from": ""}}, "accessSchedule.from"),
+        ({"accessSchedule": {**SCHEDULE, "days": []}}, "accessSchedule.days"),
+        ({"accessSchedule": {**SCHEDULE, "until": None}}, "accessSchedule.until"),
+        ({"tags": ["x" * 65]}, "tags.0"),
+    ],
+)
+async def test_a_limit_that_cannot_be_kept_is_refused_by_name(desk: Desk, wrong: dict[str, Any], field: str) -> None:
+    """A bad time zone is refused when it is saved, and does not open the key (routing.md 1.2 fails open)."""
+    key = await made(desk)
+    with pytest.raises(BadRequest) as caught:
+        await desk.ask("keys-update", id=key.id, **wrong)
+    assert caught.value.field == field
+    with pytest.raises(BadRequest):
+        await made(desk, "other", **wrong)
+    assert len(desk.hub.store.keys.all()) == 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hub.errors import NotFound
-from hub.records import TestStatus
+from hub.records import ConnectionRules, TestStatus
 from hub.wire import iso
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ async def test_a_passing_fault_says_nothing_of_the_quota(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("status", "percent", "window", "token"),
     [
-        (TestStatus.CREDITS_EXHAUSTED, 0.0, "credits_exhausted", "expired"),
+        (TestStatus.CREDITS_EXHAUSTED, 0.0, "credits_exhausted", "valid"),
         (TestStatus.BANNED, 0.0, "banned", "expired"),
         (TestStatus.EXPIRED, 100.0, None, "expired"),
         (TestStatus.ACTIVE, 100.0, None, "valid"),
@@ -116,3 +116,26 @@ async def test_what_an_agent_client_gets(desk: Desk) -> None:
     assert [row["name"] for row in named.data["providers"]] == ["high"]
     chosen = await desk.agent("quota-management", metadata={"provider": "groq"}, data={"provider": "openai"})
     assert [row["name"] for row in chosen.data["providers"]] == ["low"]
+
+
+async def test_every_window_and_why_a_connection_is_passed_over(desk: Desk) -> None:
+    one = await desk.connect("a", rules=ConnectionRules(limit_percent=60))
+    desk.limit(one, 100, 90)
+    headers = [(b"x-v-primary-used-percent", b"62.5"), (b"x-v-primary-window-minutes", b"300"), (b"x-v-primary-reset-after-seconds", b"60")]
+    desk.hub.quotas.observe(one.id, headers, desk.clock.now_ms(), "m")
+    row = await quota_of(desk, one)
+    assert [(window.window, window.quota_used, window.quota_total, window.unit) for window in row.windows] == [
+        ("session", 62.5, 100, "percent"), ("requests", 10, 100, "count"),
+    ]  # fmt: skip
+    assert row.passed_over == "quota: session is used to 62 %, and the owner's limit is 60 %"
+    assert row.windows[0].reset_at == iso(desk.clock.now_ms() + 60_000)
+    desk.clock.advance(60)
+    full = await quota_of(desk, one)
+    assert (full.windows, full.passed_over, full.percent_remaining) == ([], None, 100.0)
+
+
+async def test_a_connection_that_is_gone_is_forgotten(desk: Desk) -> None:
+    one = await desk.connect("a")
+    desk.limit(one, 100, 90)
+    await desk.ask("connections-delete", id=one.id)
+    assert desk.hub.quotas.left(one.id) is None

@@ -75,7 +75,7 @@ async def test_a_fallback_is_told_and_explained(desk: Desk, upstream: FaultUpstr
     assert (fallback.provider, fallback.model) == ("openai", "gpt-4o")
     assert "overloaded" in fallback.reason
     assert [(one.connection, one.excluded) for one in why.candidates] == [("first", None), ("second", None)]
-    assert (why.outcome, why.cost_actual, why.strategy, why.score, why.factors) == ("ok", report.routing.cost, "priority", None, [])
+    assert (why.outcome, why.cost_actual, why.strategy, why.score, why.factors) == ("ok", report.routing.cost, "fill-first", None, [])
 
 
 async def test_an_unknown_price_is_null(desk: Desk, upstream: FaultUpstream) -> None:

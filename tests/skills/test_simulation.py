@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hub.errors import Forbidden, InvalidInput, RateLimited
+from hub.errors import BadRequest, Forbidden, InvalidInput, NotFound, RateLimited
 from hub.prices import Prices
-from hub.records import Caller
+from hub.records import Caller, Candidate
+from tests.hub.store.rows import decision
 
 if TYPE_CHECKING:
     from tests.skills.conftest import Desk
@@ -89,7 +90,7 @@ async def test_health_and_quota_of_each_hop(desk: Desk) -> None:
     desk.cool(two)
     found = (await desk.ask("simulate-route", model="openai/gpt-4o")).simulated_path
     assert [hop.health_status for hop in found] == ["HALF_OPEN"]
-    desk.hub.cooldowns.clear(one.id)
+    desk.hub.resilience.cooldowns.clear(one.id)
     found = await desk.ask("simulate-route", model="openai/gpt-4o")
     assert [hop.connection for hop in found.simulated_path] == ["a"]
     assert [one.reason for one in found.excluded] == ["cooling down: why"]
@@ -119,3 +120,51 @@ async def test_the_demo_can_be_imagined_too(desk: Desk) -> None:
     found = await desk.ask("simulate-route")
     assert found.fallback_tree.primary == "demo/demo"
     assert found.simulated_path[0].probability == 1.0
+
+
+async def test_a_past_order_is_made_again(desk: Desk) -> None:
+    """D21: the recorded inputs give the recorded order, also when a connection is gone; a record that was changed shows."""
+    first, second = await desk.connect("first"), await desk.connect("second", priority=2)
+    places = [(first, ""), (second, ""), (first, "switched off")]
+    candidates = [
+        Candidate(
+            provider="openai",
+            model="gpt-4o",
+            connection_id=one.id,
+            connection=one.name,
+            excluded=why,
+            facts={"price": 1.0},
+            step=f"s{index}",
+        )
+        for index, (one, why) in enumerate(places)
+    ]
+    for name, order in (("kept", [0, 1]), ("changed", [1, 0])):
+        desk.hub.store.decisions.add(decision(request_id=name, candidates=candidates, order=order, inputs={"seed": 7}))
+    await desk.hub.store.connections.delete(second.id)
+    found = await desk.ask("simulate-route", requestId="kept")
+    assert found.replay is not None
+    assert (found.replay.same, found.replay.order, found.replay.recorded) == (True, ["s0", "s1"], ["s0", "s1"])
+    assert [hop.connection for hop in found.simulated_path] == ["first", "second"]
+    assert [one.reason for one in found.excluded] == ["switched off"]
+    assert (await desk.ask("simulate-route", requestId="changed")).replay.same is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"strategy": "gone"}, "no strategy 'gone'"),
+        ({"inputs": {"moon": 1}}, "another version"),
+        (
+            {"candidates": [Candidate(provider="openai", model="m", connection_id="c", connection="c", facts={"moon": 1})]},
+            "another version",
+        ),
+    ],
+)
+async def test_records_that_cannot_be_ordered_again_say_so(desk: Desk, changes: dict[str, Any], words: str) -> None:
+    desk.hub.store.decisions.add(decision(request_id="odd", **changes))
+    with pytest.raises(BadRequest, match=words):
+        await desk.ask("simulate-route", requestId="odd")
+    stranger = Caller(key_id="key_z", name="z", scopes=frozenset({"read:health", "read:combos"}))
+    for request_id, caller in (("none", None), ("odd", stranger)):
+        with pytest.raises(NotFound):
+            await desk.ask("simulate-route", caller, requestId=request_id)

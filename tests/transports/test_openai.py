@@ -255,7 +255,7 @@ async def test_client_that_leaves_while_waiting_frees_the_upstream(
     running: Running, upstream: FaultUpstream, client: httpx.AsyncClient
 ) -> None:
     """REL-06: non-stream wait; upstream closed within a second, one usage row marked cancelled."""
-    running.hub.chat._timeouts = type(running.hub.chat._timeouts)(1, 30, 30)  # pyright: ignore[reportPrivateUsage]
+    running.hub.chat.engine._timeouts = type(running.hub.chat.engine._timeouts)(1, 30, 30)  # pyright: ignore[reportPrivateUsage]
     upstream.answer(faults.silent())
     await connect(running, upstream)
     task = asyncio.create_task(client.post("/v1/chat/completions", json=ASK))

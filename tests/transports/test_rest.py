@@ -221,3 +221,25 @@ async def test_usage_and_quota_show_what_was_done(running: Running, client: http
         quota = (await client.get("/api/usage/quota", params={"provider": "openai"})).json()["providers"][0]
         assert (quota["quotaTotal"], quota["quotaUsed"], quota["percentRemaining"], quota["requestsToday"]) == (100, 75, 25.0, 3)
         assert quota["resetAt"]
+
+
+async def test_a_moved_address_points_to_the_new_one_for_those_who_may_call_it(running: Running, client: httpx.AsyncClient) -> None:
+    answer = await client.get("/api/rate-limit?x=1")
+    assert (answer.status_code, answer.headers["location"], answer.content) == (308, "/api/rate-limits?x=1", b"")
+    assert (await client.get("/api/rate-limit", follow_redirects=True)).json()["connections"] == []
+    weak = await running.headers("chat")
+    assert (await client.get("/api/rate-limit", headers=weak)).status_code == 403
+    async with httpx.AsyncClient(base_url=running.url, timeout=10) as nobody:
+        assert (await nobody.get("/api/rate-limit")).status_code == 401
+
+
+async def test_resilience_over_http(client: httpx.AsyncClient) -> None:
+    assert (await client.patch("/api/resilience", json={})).status_code == 400
+    wrong = await client.patch("/api/resilience", json={"requestQueue": {"nonsense": 1}})
+    assert (wrong.status_code, wrong.json()["error"]["details"][0]["field"]) == (400, "requestQueue.nonsense")
+    changed = await client.patch("/api/resilience", json={"waitForCooldown": {"maxRetries": 1}})
+    assert (changed.status_code, changed.json()["ok"], changed.json()["waitForCooldown"]["maxRetries"]) == (200, True, 1)
+    assert (await client.post("/api/resilience/reset")).json()["resetCount"] == 0
+    assert (await client.get("/api/resilience/model-cooldowns")).json() == {"items": [], "total": 0}
+    assert (await client.request("DELETE", "/api/resilience/model-cooldowns")).status_code == 400
+    assert (await client.request("DELETE", "/api/resilience/model-cooldowns", json={"all": True})).json() == {"ok": True, "cleared": 0}

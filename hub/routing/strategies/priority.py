@@ -1,4 +1,4 @@
-"""Priority: the stored order, lower numbers first, ties by age."""
+"""Priority: the stored order."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ if TYPE_CHECKING:
 
 
 def order(options: Sequence[Option], facts: Facts) -> list[Option]:
-    """Lower ``priority`` first; equal ones in order of creation, so that the order is stable."""
-    if len(options) < 2:
-        return list(options)
-    return sorted(options, key=lambda option: (option.connection.priority, option.connection.created_at, option.connection.id))
+    """As they are stored: the steps of a combo, the connections of a provider by priority and age."""
+    return list(options)
 
 
-PRIORITY = Strategy("priority", "as stored: lower priority first", order, steady=True)
+PRIORITY = Strategy("priority", "as stored", order, accounts=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hub.providers._failure import MAX_WAIT, classify, message_of, retry_after
 from hub.providers.base import FailureKind as K
@@ -71,6 +75,13 @@ def test_kinds(status: int, data: bytes, kind: K) -> None:
         (b"x-ratelimit-reset", b"1600000000", None),
         (b"x-ratelimit-reset", b"12", 12.0),
         (b"x-ratelimit-reset", b"1e9", None),
+        (b"retry-after", b"1.5", 1.5),
+        (b"retry-after", b"-1.5", None),
+        (b"retry-after", b"0", 0.0),
+        (b"retry-after", b"9" * 30, None),
+        (b"retry-after", b"Wed, 21 Oct 99999 07:28:00 GMT", None),
+        (b"retry-after", b"Wed, 99 Foo 2040 00:00:00 GMT", None),
+        (b"retry-after", b"Thu, 01 Jan 2037 00:00:00 GMT", MAX_WAIT),
     ],
 )
 def test_header_hints(name: bytes, value: bytes, seconds: float | None) -> None:
@@ -102,11 +113,43 @@ def test_header_wins_over_text_and_date_header_is_the_clock() -> None:
     assert retry_after(headers, b"retry after 99 s") == 9.0
 
 
-def test_daily_quota_lasts_until_midnight_unless_the_status_is_429() -> None:
-    found = classify(403, [], body("You have used today's quota"), now_ms=NOW)
+def test_an_impossible_date_of_the_answer_is_no_clock() -> None:
+    """REL-04: garbage in a header must not end the request."""
+    headers = [(b"date", b"Wed, 21 Oct 99999 07:28:00 GMT"), (b"retry-after", b"9")]
+    assert classify(429, headers, b"").retry_after == 9.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "data", "status", "source"),
+    [
+        ([(b"retry-after", b"9")], body("retry after 20 s"), 429, "header"),
+        ([], body("retry after 20 s"), 429, "text"),
+        ([(b"retry-after", b"soon")], body("slow down"), 429, ""),
+        ([], body("no credentials"), 403, "rule"),
+    ],
+)
+def test_where_a_wait_is_from(headers: list[tuple[bytes, bytes]], data: bytes, status: int, source: str) -> None:
+    assert classify(status, headers, data, now_ms=NOW).source == source
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"retry-after", b"retry-after-ms", b"x-ratelimit-reset", b"date"]), st.binary(max_size=80))))
+def test_no_header_breaks_the_reading(headers: list[tuple[bytes, bytes]]) -> None:
+    """REL-04: whatever is sent, a wait is a number within a day or nothing."""
+    found = classify(429, headers, b"").retry_after
+    assert found is None or 0 <= found <= MAX_WAIT
+
+
+def test_daily_quota_lasts_until_midnight_of_utc_unless_the_status_is_429(monkeypatch: pytest.MonkeyPatch) -> None:
+    """routing.md 3 'Better': whatever zone the machine is in."""
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    try:
+        found = classify(403, [], body("You have used today's quota"), now_ms=NOW)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
     assert found.kind is K.QUOTA
-    assert found.retry_after is not None
-    assert 0 < found.retry_after <= 86400
+    assert found.retry_after == 86_400 - NOW // 1000 % 86_400 == 6400
     assert classify(429, [], body("You have used today's quota"), now_ms=NOW).retry_after is None
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from hub.errors import BadRequest, NotFound
-from hub.records import TestStatus
+from hub.records import ConnectionRules, TestStatus
 from hub.store import Store
 
 if TYPE_CHECKING:
@@ -151,3 +152,44 @@ async def test_bad_input_is_refused(store: Store, changes: dict[str, object], wo
 async def test_a_service_account_keeps_its_lines(store: Store) -> None:
     made = await store.connections.create(provider="north", name="a", secret='{\n "key": "x"\n}\n')
     assert made.secret.reveal() == '{\n "key": "x"\n}'
+
+
+async def test_a_connection_that_goes_right_after_a_mark_does_not_keep_the_store_waiting(store: Store) -> None:
+    """Its mark is forgotten; nobody may wait for it to be stored."""
+    made = await store.connections.create(provider="north", name="gone", secret="k")
+    store.connections.mark(made.id, last_error="503")
+    await store.connections.delete(made.id)
+    async with asyncio.timeout(5):
+        await store.flush()
+
+
+async def test_a_mark_replaces_one_connection_and_a_reload_keeps_what_did_not_change(store: Store, clock: HeldClock) -> None:
+    made = []
+    for number in range(5):
+        clock.now += 1
+        made.append(await store.connections.create(provider="north", name=str(number), secret="k", extra_secrets=["one", "two"]))
+    before = store.connections.of("north")
+    assert store.connections.of("north") is before
+    store.connections.mark(made[3].id, backoff_level=2)
+    after = store.connections.of("north")
+    assert [one.name for one in after] == ["0", "1", "2", "3", "4"]
+    assert [new is old for new, old in zip(after, before, strict=True)] == [True, True, True, False, True]
+    assert before[3].backoff_level == 0
+    await store.connections.update(made[4].id, priority=0)
+    store.connections.mark(made[0].id, backoff_level=1)
+    await store.connections.delete(made[1].id)
+    assert [(one.name, one.backoff_level) for one in store.connections.of("north")] == [("4", 0), ("0", 1), ("2", 0), ("3", 2)]
+    kept = store.connections.of("north")
+    await store.flush()
+    await store._reload()
+    again = store.connections.of("north")
+    assert [new is old for new, old in zip(again, kept, strict=True)] == [True] * 4
+    assert [secret.reveal() for secret in again[1].extra_secrets] == ["one", "two"]
+
+
+async def test_new_further_keys_clear_the_marks(store: Store) -> None:
+    made = await store.connections.create(provider="north", name="a", secret="k", active=False, rules=ConnectionRules(max_concurrent=2))
+    assert (made.active, made.rules.max_concurrent) == (False, 2)
+    store.connections.mark(made.id, test_status=TestStatus.EXPIRED)
+    assert (await store.connections.update(made.id, rules=ConnectionRules(tier="pro"))).test_status == TestStatus.EXPIRED
+    assert (await store.connections.update(made.id, extra_secrets=["other"])).test_status == TestStatus.UNKNOWN

@@ -46,7 +46,7 @@ async def test_a_migration_can_be_undone_and_done_again(store: Store) -> None:
             found.append(schema.current(link))
         return found
 
-    assert await store._database.write(down_and_up) == [None, "0001"]
+    assert await store._database.write(down_and_up) == [None, schema.HEAD]
 
 
 def test_our_list_of_revisions_is_alembics() -> None:

@@ -33,7 +33,7 @@ async def test_totals_keep_unknown_cost_unknown(store: Store) -> None:
     totals = await store.usage.totals(since=0)
     assert totals == {
         "requests": 3, "errors": 1, "cancelled": 1, "cost": 0.75, "unpriced": 1, "input": 30, "cache_read": 9, "cache_write": 0,
-        "output": 15, "reasoning": 6, "tokens": 54, "latency_avg_ms": 20.0,
+        "output": 15, "reasoning": 6, "tokens": 54, "latency_avg_ms": 20.0, "fallbacks": 0, "last_at": 1_003,
     }  # fmt: skip
     assert (await store.usage.totals(since=1_002, until=1_003))["requests"] == 1
     assert (await store.usage.totals(since=0, provider="east"))["cost"] == 0.25

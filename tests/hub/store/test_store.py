@@ -15,6 +15,7 @@ import pytest
 from hub.errors import BadRequest, NotConfigured, Unavailable
 from hub.store import Store
 from hub.store.lock import FolderLock, FolderLocked, holder
+from hub.store.schema import HEAD
 from hub.vault import WrongMasterKey
 from tests.fakes.database import make_settings
 from tests.hub.store.rows import usage_row
@@ -140,7 +141,7 @@ async def test_only_the_writer_may_write_or_checkpoint(tmp_path: Path, clock: He
 
 async def test_health(store: Store) -> None:
     report = await store.health()
-    assert (report["ok"], report["dialect"], report["schema"], report["dropped"]) == (True, store.dialect, "0001", 0)
+    assert (report["ok"], report["dialect"], report["schema"], report["dropped"]) == (True, store.dialect, HEAD, 0)
     assert report["latency_ms"] >= 0
     assert (report["sqlite_version"] is None) == store.postgres
     assert await store.pending_migrations() == []

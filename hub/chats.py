@@ -1,0 +1,67 @@
+"""Chats as every door reaches them: admitted by key and policy, answered from what is known already, held against budgets, then routed.
+
+The order is the same for whole and streamed answers, and for every skill that runs a chat.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from hub.ask import ChatAsk
+from hub.query import require_allowed
+from hub.reshape import cap_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from hub.affinity import Sessions
+    from hub.ask import ChatReply, StreamItem
+    from hub.context import Context
+    from hub.engine import ChatEngine
+    from hub.policies import Policies
+    from hub.sameness import Sameness
+
+
+class Chats:
+    """The model API behind the doors. Raises HubError; what was consumed is recorded either way."""
+
+    def __init__(self, *, engine: ChatEngine, policies: Policies, sameness: Sameness, sessions: Sessions) -> None:
+        self.engine = engine
+        self._policies = policies
+        self._sameness = sameness
+        self._sessions = sessions
+
+    async def complete(self, ask: ChatAsk, ctx: Context) -> ChatReply:
+        """Answer a request as a whole."""
+        ask = await self._admitted(ask, ctx)
+        return await self._sameness.complete(ask, ctx, lambda: self.engine.complete(ask, ctx))
+
+    async def stream(self, ask: ChatAsk, ctx: Context) -> AsyncGenerator[StreamItem]:
+        """Answer as a stream: a StreamHead, then bytes or lists of events, then a StreamTail."""
+        ask = await self._admitted(ask, ctx)
+        async with aclosing(self._sameness.stream(ask, ctx, lambda: self.engine.stream(ask, ctx))) as items:
+            async for item in items:
+                yield item
+
+    async def _admitted(self, ask: ChatAsk, ctx: Context) -> ChatAsk:
+        """The ask as this caller may make it. Raises Forbidden for a model outside the key's list or against a policy."""
+        if ctx.caller.allowed_models:
+            # Before the caches, which would answer for a model that has been taken from the key since.
+            require_allowed(ask.model, ctx.caller.allowed_models)
+        if self._policies.active:
+            verdict = await self._policies.admit_chat(ask, ctx)
+            if verdict.model or verdict.max_tokens:
+                request = ask.request()
+                if verdict.model:
+                    request = replace(request, model=verdict.model)
+                if verdict.max_tokens:
+                    request = cap_tokens(request, verdict.max_tokens)
+                ask = ask.reshaped(request)
+        ask.session_id = self._sessions.explicit(ask)
+        if ask.session_id:
+            ask.session = self._sessions.of(ctx.caller, ask.session_id)
+            self._sessions.begin(ask.session)
+        return ask

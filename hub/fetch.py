@@ -1,0 +1,42 @@
+"""A JSON request to an address that the operator configured, through the one way out (D13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from hub.outbound.address import parse_url
+from hub.outbound.base import Limits, Outgoing, Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hub.outbound.client import Outbound
+
+_TIMEOUTS = Timeouts(connect=10, first_byte=20, idle=20)
+
+
+async def fetch(
+    outbound: Outbound, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: object = None, most: int = 1024 * 1024
+) -> tuple[int, bytes]:
+    """Status and body of an answer of at most ``most`` bytes. Raises OutboundError, and BadRequest for an address that is none.
+
+    Redirects are not followed.
+    """
+    origin, target = parse_url(url)
+    sent: dict[str, Any] = {"accept": "application/json", "user-agent": "hubroute", **(headers or {})}
+    if body is not None:
+        sent["content-type"] = "application/json"
+    incoming = await outbound.send(
+        Outgoing(
+            origin,
+            method,
+            target,
+            [(name.encode(), value.encode()) for name, value in sent.items()],
+            b"" if body is None else orjson.dumps(body),
+            timeouts=_TIMEOUTS,
+            limits=Limits(body=most),
+        )
+    )
+    return incoming.status, await incoming.read()

@@ -1,0 +1,313 @@
+"""What a hub is made of: every part once, put together in the order in which they need one another, opened and closed with it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from hub.affinity import Sessions
+from hub.answers import Answers
+from hub.attempts import Ledger
+from hub.budgets import Budgets
+from hub.chats import Chats
+from hub.clock import Clock
+from hub.comboboard import ComboBoard
+from hub.directory import Directory
+from hub.embeddings import Embeddings
+from hub.engine import ChatEngine
+from hub.errors import HubError
+from hub.events import Events
+from hub.inflight import InFlight
+from hub.limits import Limits
+from hub.outbound.client import Outbound
+from hub.plan import Planner
+from hub.policies import Policies
+from hub.policy import Policy
+from hub.preferences import PreferenceStore
+from hub.prefixes import Prefixes
+from hub.pricebook import PriceBook
+from hub.prices import Prices
+from hub.providers.base import Adapter
+from hub.providers.catalog import Catalog
+from hub.query import Query
+from hub.quota import Quotas
+from hub.registry import Skills, load
+from hub.relay import Relay
+from hub.resilience import Resilience
+from hub.retention import Retention
+from hub.roots import Roots
+from hub.routing.combo import Combo, Mapping
+from hub.routing.resolve import Resolver
+from hub.routing.strategy import Strategy
+from hub.sameness import Sameness
+from hub.semantic import Semantic
+from hub.senses import Senses
+from hub.store import Store
+from hub.targets import Targets
+from hub.tasks import LiveTasks
+from hub.telemetry import Telemetry
+from hub.throttle import Throttle
+from hub.waiting import Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from hub.ask import ChatAsk
+    from hub.preferences import Preferences
+    from hub.records import Caller
+    from hub.routing.strategy import Option
+    from hub.settings import Settings
+
+
+class Parts:
+    """The parts of one process, by name. Skills and doors use them; who makes a hub opens and closes it."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, skills: Skills | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or Clock()
+        self.started_ms = self.clock.now_ms()
+        self.skills = skills or Skills.load()
+        self.catalog = Catalog.load()
+        self.adapters = load("hub.providers", Adapter, lambda adapter: adapter.name)
+        self.strategies = load("hub.routing.strategies", Strategy, lambda strategy: strategy.name)
+        self.store = Store(settings, self.clock)
+        self.events = Events(self.clock)
+        self.preferences = PreferenceStore(self.store.values)
+        self.directory = Directory(self.store, self.catalog, demo=settings.demo)
+        self.tasks = LiveTasks(self.store, self.clock)
+        self.outbound = Outbound(allow_private=settings.allow_private)
+        self.targets = Targets(self.catalog)
+        self._written()
+        self._learned()
+        self._routing()
+        self._chats()
+        self.closing = False
+        #: What doors keep for the life of this hub, by name, and what they want done when it stops and closes.
+        self.kept: dict[str, Any] = {}
+        self.on_stop: list[Callable[[], None]] = []
+        self.on_close: list[Callable[[], Awaitable[None]]] = []
+
+    def _written(self) -> None:
+        """What owners write down: combos and mappings, prices, budgets, policies."""
+        self.combos = self.store.collection("combo", what="combo", prefix="combo_", body=Combo)
+        self.mappings = self.store.collection("mapping", what="mapping", prefix="map_", body=Mapping)
+        #: Held from the check of a change to combos, mappings or aliases until it is stored.
+        self.combo_changes = asyncio.Lock()
+        self.pricebook = PriceBook(self.store.values, self.catalog)
+        self.prices = Prices(self.catalog, lambda: self.pricebook.overrides, synced=lambda: self.pricebook.synced)
+        self.budgets = Budgets(self.store, self.clock, self.events, self._preferred)
+        self.policies = Policies(
+            self.store.collection("policy", what="policy", prefix="pol_", body=Policy),
+            clock=self.clock,
+            options=self._options,
+            prices=self.prices,
+            catalog=self.catalog,
+        )
+        self.limits = Limits(self.store.state, self.clock, shared=self.store.postgres)
+
+    def _learned(self) -> None:
+        """What the hub learns while it runs: health, quota, latency, sessions, warm caches, how combos did."""
+        state, preferences = self.store.state, self._preferred
+        self.resilience = Resilience(
+            clock=self.clock,
+            settings=lambda: preferences().resilience_settings,
+            profile=self.catalog.profile,
+            per_model=lambda connection: self.catalog.per_model(connection.provider, connection.rules.model_quotas),
+            mark=self.mark,
+            state=state,
+            events=self.events,
+            current=self.store.connections.peek,
+        )
+        self.throttle = Throttle(self.clock)
+        self.quotas = Quotas(self.clock, state=state, emit=self.events.emit)
+        self.sessions = Sessions(state, self.clock, ttl_ms=lambda: preferences().session_affinity_ttl_ms)
+        self.warm_prefixes = Prefixes(self.clock)
+        self.board = ComboBoard(state, self.clock)
+        self.relay = Relay(state, self.clock)
+        self.telemetry = Telemetry(self.clock, hours=self.store.latency, state=state)
+        self.inflight = InFlight()
+        self.retention = Retention(self.store, self.clock, lambda: preferences().retention)
+
+    def _routing(self) -> None:
+        """From a model string to the targets in their order."""
+        directory, board = self.directory, self.board
+        self.resolver = Resolver(self.catalog, directory.connected, directory.prefixes, directory.aliases, discovered=directory.discovered)
+        self.ledger = Ledger(
+            clock=self.clock,
+            prices=self.prices,
+            resilience=self.resilience,
+            telemetry=self.telemetry,
+            board=board,
+            sessions=self.sessions,
+            inflight=self.inflight,
+            prefixes=self.warm_prefixes,
+            budgets=self.budgets,
+            add_usage=self.store.usage.add,
+            add_decision=self.store.decisions.add,
+        )
+        self.senses = Senses(
+            catalog=self.catalog,
+            prices=self.prices,
+            quotas=self.quotas,
+            resilience=self.resilience,
+            telemetry=self.telemetry,
+            board=board,
+            prefixes=self.warm_prefixes,
+            clock=self.clock,
+            running=lambda connection_id: self.ledger.running.get(connection_id, 0),
+            last_used=lambda connection_id: self.ledger.called_at.get(connection_id, 0),
+        )
+        roots = Roots(
+            catalog=self.catalog,
+            resolver=self.resolver,
+            connections=self.store.connections.of,
+            connected=directory.connected,
+            combos=self._combo,
+            mappings=self._mapped,
+            aliases=directory.aliases,
+            preferences=self._preferred,
+            formats=frozenset(self.adapters),
+            builtins=self.settings.demo != "off",
+        )
+        self.planner = Planner(
+            roots=roots,
+            strategies=self.strategies,
+            resilience=self.resilience,
+            quotas=self.quotas,
+            senses=self.senses,
+            board=board,
+            sessions=self.sessions,
+            preferences=self._preferred,
+            clock=self.clock,
+        )
+
+    def _chats(self) -> None:
+        """What runs a chat, and what stands before it."""
+        embeddings = Embeddings(
+            planner=self.planner,
+            targets=self.targets,
+            adapters=self.adapters,
+            outbound=self.outbound,
+            prices=self.prices,
+            clock=self.clock,
+            add_usage=self.store.usage.add,
+        )
+        self.sameness = Sameness(
+            store=self.store,
+            clock=self.clock,
+            answers=Answers(self.adapters, self.catalog),
+            preferences=self._preferred,
+            note=self.ledger.again,
+            route=self._route,
+            semantic=Semantic(embeddings, self.clock, lambda: self._preferred().response_cache),
+        )
+        engine = ChatEngine(
+            planner=self.planner,
+            targets=self.targets,
+            adapters=self.adapters,
+            outbound=self.outbound,
+            prices=self.prices,
+            quotas=self.quotas,
+            ledger=self.ledger,
+            senses=self.senses,
+            throttle=self.throttle,
+            preferences=self._preferred,
+            profile=self.catalog.profile,
+            relay=self.relay,
+            waiting=Waiting(lambda: self._preferred().resilience_settings.wait_for_cooldown),
+            settings=self.settings,
+        )
+        self.chat = Chats(engine=engine, policies=self.policies, sameness=self.sameness, sessions=self.sessions)
+
+    async def open(self) -> None:
+        """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
+        await self.store.open()
+        self.quotas.open()
+        self.sessions.open()
+        self.board.load()
+        self.relay.load()
+        self.limits.open()
+        self.preferences.refresh()
+        self.store.on_change(self.changed)
+        await self.budgets.open()
+        await self.telemetry.open()
+        await self.tasks.open()
+        self.on_stop.append(self.tasks.end_streams)
+        self.changed()
+        await self.sameness.open()
+        self.retention.start()
+        self.on_close += [self.limits.close, self.tasks.close, self.sameness.close]
+
+    def stop(self) -> None:
+        """The server stops: doors end their standing streams, calls that run go on."""
+        self.closing = True
+        while self.on_stop:
+            self.on_stop.pop()()
+
+    async def close(self) -> None:
+        """Let the doors end, flush the rows that wait, close the store and every outbound connection."""
+        self.stop()
+        while self.on_close:
+            await self.on_close.pop()()
+        await self.relay.close()
+        await self.outbound.aclose()
+        await self.retention.close()
+        if self.store.unlocked:
+            self.quotas.flush()
+            self.board.flush()
+            self.telemetry.keep()
+        await self.budgets.close()
+        await self.store.close()
+
+    def mark(self, connection_id: str, **state: Any) -> None:
+        """Note a connection's health; built-in ones have no row to note it in."""
+        self.planner.forget()
+        if connection_id not in self.directory.builtin:
+            if "cooldown_until" in state:
+                self.resilience.noted(connection_id, state["cooldown_until"])
+            self.store.connections.mark(connection_id, **state)
+
+    def changed(self) -> None:
+        """Connections, keys, documents or settings changed, here or in another process."""
+        connections = self.store.connections.all()
+        self.directory.forget()
+        self.preferences.refresh()
+        self.resolver.strip_prefix = self._preferred().strip_model_prefix
+        self.resolver.spelling = self._preferred().model_alias_compat_enabled
+        self.quotas.keep_only({*self.directory.builtin, *(connection.id for connection in connections)})
+        self.planner.forget()
+        self.policies.refresh()
+        self.limits.refresh(self.store.keys.all())
+        if self.pricebook.refresh():
+            self.prices.clear()
+        self.resilience.load(connections)
+
+    def _preferred(self) -> Preferences:
+        return self.preferences.current
+
+    def _combo(self, name: str) -> Combo | None:
+        found = self.combos.find(name)
+        return found.body if found is not None else None
+
+    def _mapped(self) -> Iterable[tuple[str, str]]:
+        """The mappings in force as (pattern, name of the combo), in the order in which they are looked at."""
+        documents = sorted(self.mappings.all(), key=lambda one: (-one.body.priority, one.created_at, one.id))
+        for one in documents:
+            combo = self.combos.peek(one.body.combo_id)
+            if one.body.enabled and combo is not None:
+                yield one.body.pattern, combo.name
+
+    def _route(self, ask: ChatAsk) -> str:
+        """Where a model's name leads now; an answer from elsewhere is not given again."""
+        try:
+            found = self.planner.resolve(ask.model)
+        except HubError:
+            return ""
+        # Combos are all told apart from their earlier selves by any change to one of them, since they may be nested.
+        written = "" if found.provider else f"{self.combos.version}.{self.mappings.version}"
+        return f"{found.provider}/{found.model}/{found.connection}/{written}"
+
+    def _options(self, model: str, ask: ChatAsk, caller: Caller) -> Sequence[Option]:
+        """The targets that a model string leads to now. Raises HubError where it leads nowhere."""
+        query = Query(model=model, caller=caller, strategy=ask.strategy, connection_id=ask.connection, needs=ask.needs, peek=True)
+        return self.planner.plan(query).options

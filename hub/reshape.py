@@ -1,0 +1,57 @@
+"""Changes that combos and policies make to a request before it goes out.
+
+Each gives a new request; one that needs no change comes back itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from hub.chat import ChatRequest, Message, Role, Text, ToolChoice, ToolMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SYSTEM = frozenset({Role.SYSTEM, Role.DEVELOPER})
+
+
+def with_system(request: ChatRequest, text: str) -> ChatRequest:
+    """One system message in place of all that the client sent (a combo's ``system_message``)."""
+    if not text:
+        return request
+    rest = [message for message in request.messages if message.role not in _SYSTEM]
+    return msgspec.structs.replace(request, messages=[Message(Role.SYSTEM, [Text(text)]), *rest])
+
+
+def add_system(request: ChatRequest, text: str) -> ChatRequest:
+    """A further system message, after those at the head of the conversation."""
+    if not text:
+        return request
+    messages = request.messages
+    at = next((index for index, message in enumerate(messages) if message.role not in _SYSTEM), len(messages))
+    return msgspec.structs.replace(request, messages=[*messages[:at], Message(Role.SYSTEM, [Text(text)]), *messages[at:]])
+
+
+def keep_tools(request: ChatRequest, fits: Callable[[str], bool]) -> ChatRequest:
+    """Only the tools whose name fits. The choice of a tool that is gone becomes the model's own; without tools there is no choice."""
+    kept = [tool for tool in request.tools if fits(tool.name)]
+    if len(kept) == len(request.tools):
+        return request
+    choice = request.tool_choice
+    if not kept:
+        choice = None
+    elif choice is not None and choice.mode is ToolMode.ONE and all(tool.name != choice.name for tool in kept):
+        choice = ToolChoice(ToolMode.AUTO, parallel=choice.parallel)
+    return msgspec.structs.replace(request, tools=kept, tool_choice=choice)
+
+
+def cap_tokens(request: ChatRequest, most: int) -> ChatRequest:
+    """At most this many tokens of answer, also where the client set no limit. A thinking budget that would not fit below it shrinks."""
+    thinking = request.thinking
+    if thinking is not None and thinking.budget is not None and thinking.budget >= most:
+        thinking = msgspec.structs.replace(thinking, budget=max(0, most - 1))
+    if request.max_tokens is not None and request.max_tokens <= most and thinking is request.thinking:
+        return request
+    return msgspec.structs.replace(request, max_tokens=min(request.max_tokens or most, most), thinking=thinking)

@@ -1,0 +1,314 @@
+"""From a model string to everything that may serve it: a tree of combos, targets and connections, before the state of the moment.
+
+Combo names win over mappings, mappings over models (routing.md 2.8). A tree is made once and kept until
+connections, combos, aliases or preferences change; what changes from request to request is the planner's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from hub.errors import HubError, NotConfigured, UnknownModel
+from hub.records import TERMINAL, Connection
+from hub.routing import auto_names, wildcard
+from hub.routing.combo import BUILT_IN, ComboConfig, Step, effective
+from hub.routing.combos import ordered_by_tiers
+from hub.routing.resolve import Resolution
+from hub.routing.strategy import Option
+from hub.targets import builtin_connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from hub.preferences import Preferences
+    from hub.providers.catalog import Catalog, ProviderRow
+    from hub.routing.auto_names import AutoName
+    from hub.routing.combo import Combo
+    from hub.routing.resolve import Resolver
+
+COMBO = "combo"
+MAPPING = "mapping"
+AUTO = "auto"
+_PREFIX = "combo/"
+_DEEPEST = 10
+
+
+@dataclass(slots=True)
+class Leaf:
+    """One model at one provider: an option for each of its connections, in stored order, and why some are never used.
+
+    ``key`` names the target within its combo (the execution key of routing.md 2.1). ``wanted`` is the one connection that a step or a
+    prefix names; a request that names another wins over it. ``accounts`` is the strategy for its connections, where the request names one.
+    """
+
+    key: str
+    provider: str
+    model: str
+    options: list[Option] = field(default_factory=list[Option])
+    reasons: list[str] = field(default_factory=list[str])
+    weight: float = 0.0
+    wanted: str = ""
+    context: int | None = None
+    accounts: str = ""
+
+
+@dataclass(slots=True)
+class Group:
+    """Targets and nested groups that a strategy puts in order. ``name`` is the combo's, empty for a plain model."""
+
+    name: str
+    key: str
+    strategy: str
+    config: ComboConfig
+    items: list[Leaf | Group] = field(default_factory=list["Leaf | Group"])
+    weight: float = 0.0
+    auto: AutoName | None = None
+
+
+Item: TypeAlias = Leaf | Group
+
+
+@dataclass(slots=True)
+class Root:
+    """What a model string stands for. ``combo`` is set for combos, with what it changes about the request."""
+
+    resolution: Resolution
+    group: Group
+    name: str = ""
+    combo: Combo | None = None
+    leaves: list[Leaf] = field(default_factory=list[Leaf])
+
+
+class Roots:
+    """Makes trees. Reads only memory: the catalogue, the connections, the combos, the owner's preferences."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        resolver: Resolver,
+        connections: Callable[[str], Sequence[Connection]],
+        connected: Callable[[], frozenset[str]],
+        combos: Callable[[str], Combo | None],
+        mappings: Callable[[], Iterable[tuple[str, str]]],
+        aliases: Callable[[], Mapping[str, str]],
+        preferences: Callable[[], Preferences],
+        formats: frozenset[str],
+        builtins: bool = True,
+    ) -> None:
+        self._catalog = catalog
+        self._resolver = resolver
+        self._connections = connections
+        self._connected = connected
+        self._combos = combos
+        self._mappings = mappings
+        self._aliases = aliases
+        self._preferences = preferences
+        self._formats = formats
+        self._builtin = {row.id: (builtin_connection(row),) for row in catalog.providers.values() if row.builtin and builtins}
+
+    def make(self, model: str, needs: frozenset[str], *, direct: bool = False) -> Root:
+        """The tree of a model string. ``needs`` are abilities that ``auto`` asks of a model; ``direct`` means the model itself,
+        whatever combo or mapping stands in front of its name.
+
+        Raises BadRequest, AmbiguousModel, UnknownModel, and NotConfigured for a provider without a connection, a combo that is
+        switched off or a wire format that no adapter speaks.
+        """
+        name = model.strip()
+        found = None if direct else self._combo(name)
+        if found is not None:
+            root = self._combo_root(*found)
+        elif (auto := auto_names.parse(name)) is not None:
+            root = self._auto_root(name, auto, needs)
+        else:
+            root = self._model_root(model)
+        root.leaves = list(_leaves(root.group))
+        return root
+
+    def _combo(self, name: str) -> tuple[str, Combo, str] | None:
+        """The combo that a string leads to: by name, as ``combo/name``, by a mapping, or by an alias of one of these; and why."""
+        combo = self._combos(name)
+        if combo is not None:
+            return name, combo, f"{name!r} is a combo"
+        if name.startswith(_PREFIX):
+            short = name.removeprefix(_PREFIX)
+            combo = self._combos(short)
+            if combo is None:
+                raise UnknownModel(f"there is no combo {short!r}; GET /api/combos lists them", field="model")
+            return short, combo, f"{name!r} names the combo {short!r}"
+        for pattern, target in self._mappings():
+            if wildcard.matches(pattern, name) and (combo := self._combos(target)) is not None and combo.is_active:
+                return target, combo, f"the mapping {pattern!r} sends {name!r} to the combo {target!r}"
+        return self._aliased(name)
+
+    def _aliased(self, name: str) -> tuple[str, Combo, str] | None:
+        target = self._aliases().get(name, "").removeprefix(_PREFIX)
+        combo = self._combos(target) if target else None
+        return (target, combo, f"alias {name!r} stands for the combo {target!r}") if combo is not None else None
+
+    def _combo_root(self, name: str, combo: Combo, why: str) -> Root:
+        if not combo.is_active:
+            raise NotConfigured(
+                f"the combo {name!r} is switched off; switch it on with PUT /api/combos/{{id}} {{isActive: true}}", field="model"
+            )
+        group = self._group(name, combo, key="", depth=0, seen=(name,))
+        if not group.items:
+            raise NotConfigured(f"the combo {name!r} has no targets; add some with PUT /api/combos/{{id}}", field="model")
+        rule = MAPPING if why.startswith("the mapping") else COMBO
+        return Root(Resolution(provider="", model=name, rule=rule, why=why), group, name, combo)
+
+    def _group(self, name: str, combo: Combo, *, key: str, depth: int, seen: tuple[str, ...]) -> Group:
+        """The tree of a combo. What is nested too deep or in a circle was refused when it was saved, and expands to nothing here."""
+        preferences = self._preferences()
+        config = effective(BUILT_IN, preferences.combo_defaults, combo.config)
+        strategy = combo.strategy or config.strategy or "priority"
+        group = Group(name, key, strategy, config)
+        for step in ordered_by_tiers(combo):
+            path = f"{key}>{step.id}" if key else step.id
+            item = self._nested(step, path, depth, seen) or self._target(step, path, combo)
+            item.weight = step.weight
+            group.items.append(item)
+        return group
+
+    def _nested(self, step: Step, path: str, depth: int, seen: tuple[str, ...]) -> Group | None:
+        if step.kind == "combo-ref":
+            combo = self._combos(step.combo_name)
+            if combo is None or not combo.is_active or step.combo_name in seen or depth + 1 >= _DEEPEST:
+                return Group(step.combo_name, path, "priority", BUILT_IN)
+            return self._group(step.combo_name, combo, key=path, depth=depth + 1, seen=(*seen, step.combo_name))
+        auto = auto_names.parse(step.model)
+        return self._auto_group(step.model, auto, frozenset(), key=path) if auto is not None else None
+
+    def _target(self, step: Step, path: str, combo: Combo) -> Leaf:
+        try:
+            resolution = self._resolver.resolve(step.model)
+        except HubError as error:
+            return Leaf(path, step.provider_id, step.model, reasons=[error.message], weight=step.weight)
+        leaf = self._leaf(resolution, path, wanted=step.connection_id or resolution.connection, tags=step.tags)
+        leaf.context = combo.context_length
+        if combo.allowed_providers and resolution.provider not in combo.allowed_providers:
+            leaf.reasons = ["the combo does not allow this provider"] * len(leaf.options)
+        return leaf
+
+    def _model_root(self, model: str) -> Root:
+        resolution = self._resolver.resolve(model)
+        self._require_adapter(resolution)
+        leaf = self._leaf(resolution, "", wanted=resolution.connection)
+        if not leaf.options:
+            raise self._nothing(resolution.provider)
+        preferences = self._preferences()
+        config = effective(BUILT_IN, preferences.provider_overrides.get(resolution.provider, ComboConfig()))
+        return Root(resolution, Group("", "", "priority", config, [leaf]))
+
+    def _leaf(self, resolution: Resolution, key: str, *, wanted: str = "", tags: Sequence[str] = ()) -> Leaf:
+        """Every connection of one provider, with the model asked for."""
+        provider, model = resolution.provider, resolution.model
+        leaf = Leaf(key, provider, model, wanted=wanted)
+        row = self._catalog.find(provider)
+        blocked = provider in self._preferences().blocked_providers
+        unheard = row is not None and _wire(row, model) not in self._formats
+        for connection in self._builtin.get(provider) or self._connections(provider):
+            leaf.options.append(Option(connection, provider, model, key or connection.id))
+            leaf.reasons.append(
+                "this provider is blocked"
+                if blocked
+                else "no adapter speaks its wire format"
+                if unheard
+                else _never(connection, model, tags)
+            )
+        return leaf
+
+    def _auto_root(self, name: str, auto: AutoName, needs: frozenset[str]) -> Root:
+        group = self._auto_group(name, auto, needs, key="")
+        if not group.items:
+            raise NotConfigured(
+                f"no connection offers a model for {name!r}; add one with `hubroute providers add`, or name a model", field="model"
+            )
+        why = f"{name!r} stands for the connection that suits best"
+        return Root(Resolution(provider="", model=name, rule=AUTO, why=why), group, name)
+
+    def _auto_group(self, name: str, auto: AutoName, needs: frozenset[str], *, key: str) -> Group:
+        """One target for each connection whose provider chats, with the model it prefers among those that can do what is needed."""
+        config = effective(BUILT_IN, self._preferences().combo_defaults)
+        group = Group(name, key, "auto", config, auto=auto)
+        wanted = needs | auto.needs
+        blocked = self._preferences().blocked_providers
+        for provider in sorted(self._connected()):
+            row = self._catalog.find(provider)
+            if row is None or row.format not in self._formats or provider in blocked:
+                continue
+            for connection in self._builtin.get(provider) or self._connections(provider):
+                model = preferred_model(row, connection, wanted, self._formats)
+                if model:
+                    at = f"{key}>{connection.id}" if key else connection.id
+                    option = Option(connection, provider, model, at)
+                    group.items.append(Leaf(at, provider, model, [option], [_never(connection, model, ())]))
+        group.items.sort(key=_stored_order)
+        return group
+
+    def _require_adapter(self, resolution: Resolution) -> None:
+        row = self._catalog.find(resolution.provider)
+        if row is None:
+            return
+        wire = _wire(row, resolution.model)
+        if wire not in self._formats:
+            words = f"{resolution.model!r} of {row.name} speaks the wire format {wire!r}, for which this version has no chat adapter"
+            raise NotConfigured(f"{words}; choose another {'model' if row.format in self._formats else 'provider'}", field="model")
+
+    def _nothing(self, provider: str) -> NotConfigured:
+        row = self._catalog.get(provider)
+        return NotConfigured(
+            f"no connection for {row.name}; add one with `hubroute providers add {row.id} --name main --api-key …`", field="model"
+        )
+
+
+def _leaves(group: Group) -> Iterable[Leaf]:
+    for item in group.items:
+        if isinstance(item, Leaf):
+            yield item
+        else:
+            yield from _leaves(item)
+
+
+def _stored_order(item: Item) -> tuple[int, int, str]:
+    connection = item.options[0].connection if isinstance(item, Leaf) else None
+    return (connection.priority, connection.created_at, connection.id) if connection else (0, 0, "")
+
+
+def _never(connection: Connection, model: str, tags: Sequence[str]) -> str:
+    """Why a connection cannot serve a target until somebody changes something; empty when it can."""
+    if not connection.active:
+        return "switched off"
+    if connection.test_status in TERMINAL:
+        return f"{connection.test_status.value}: {connection.last_error or 'needs a person'}"
+    rules = connection.rules
+    if rules.excluded_models and any(wildcard.matches(pattern, model) for pattern in rules.excluded_models):
+        return "its rules exclude this model"
+    if tags and not set(tags) & set(rules.tags):
+        return "it has none of the step's tags"
+    return ""
+
+
+def preferred_model(row: ProviderRow, connection: Connection, needs: frozenset[str], formats: frozenset[str]) -> str:
+    """The model a connection uses when none is named: its default, else the provider's first chat model with the abilities
+    needed. Models that speak none of these wire formats are passed over."""
+    if connection.default_model:
+        names = [connection.default_model]
+    elif connection.models:
+        able = _able(row, needs)
+        names = sorted(connection.models, key=lambda name: able.index(name) if name in able else len(able))
+    else:
+        names = _able(row, needs)
+    return next((name for name in names if _wire(row, name) in formats), "")
+
+
+def _able(row: ProviderRow, needs: frozenset[str]) -> list[str]:
+    """The provider's chat models with these abilities."""
+    return [model.id for model in row.models if model.kind == "chat" and needs.issubset(model.caps)]
+
+
+def _wire(row: ProviderRow, model: str) -> str:
+    """The wire format of a model: its own, else its provider's."""
+    listed = row.model(model)
+    return (listed.wire if listed else "") or row.format

@@ -1,0 +1,111 @@
+"""Settings that change while the hub runs: routing, resilience, caches, retention. A change is checked as a whole before it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field
+
+from hub.context import Context
+from hub.errors import InvalidInput
+from hub.preferences import Preferences
+from hub.routing.strategy import named
+from hub.skill import Audit, CostClass, Rest, skill
+from hub.wire import Nothing, Wire
+
+
+class Ports(Wire):
+    """Where this process listens: one port for everything."""
+
+    port: int
+    api_port: int
+    dashboard_port: int
+    api_port_explicit: bool = False
+    dashboard_port_explicit: bool = False
+
+
+class SettingsView(Wire):
+    """Everything that is set, and what the process was started with."""
+
+    preferences: Preferences
+    runtime_ports: Ports
+    max_body_size_mb: int
+
+
+class SettingsChange(Wire):
+    """What to change."""
+
+    patch: dict[str, Any] = Field(
+        min_length=1, description="Settings by name; objects are merged, null takes a setting back to its default. settings-get shows all."
+    )
+
+
+def _flat(view: SettingsView) -> dict[str, Any]:
+    """The seed's shape: the settings stand beside the others."""
+    whole: dict[str, Any] = view.model_dump(mode="json", by_alias=True)
+    preferences: dict[str, Any] = whole.pop("preferences")
+    ports = whole["runtimePorts"]
+    return {**preferences, **whole, "apiPort": ports["apiPort"], "dashboardPort": ports["dashboardPort"]}
+
+
+def _view(ctx: Context) -> SettingsView:
+    settings = ctx.hub.settings
+    return SettingsView(
+        preferences=ctx.hub.preferences.current,
+        runtime_ports=Ports(port=settings.port, api_port=settings.port, dashboard_port=settings.port),
+        max_body_size_mb=settings.max_body_mb,
+    )
+
+
+def _check(ctx: Context, wanted: Preferences) -> None:
+    """Raise InvalidInput for names that only the hub knows to be wrong."""
+    faults = [*_account_strategies(ctx, wanted), *_providers(ctx, wanted)]
+    if wanted.budget_zone not in available_timezones():
+        words = f"{wanted.budget_zone!r} is no time zone, such as {ZoneInfo('Europe/Berlin').key}"
+        faults.append({"field": "budgetZone", "message": words})
+    if wanted.combo_defaults.strategy:
+        named(ctx.hub.strategies, wanted.combo_defaults.strategy)
+    if faults:
+        raise InvalidInput(faults)
+
+
+def _account_strategies(ctx: Context, wanted: Preferences) -> Iterator[dict[str, str]]:
+    """Faults of the strategies that order the connections of a provider."""
+    accounts = {name: strategy for name, strategy in ctx.hub.strategies.items() if strategy.accounts}
+    known = {*accounts, *(alias for strategy in accounts.values() for alias in strategy.aliases)}
+    chosen = {f"providerStrategies.{name}": strategy for name, strategy in wanted.provider_strategies.items()}
+    for field, name in {"fallbackStrategy": wanted.fallback_strategy, **chosen}.items():
+        if name not in known:
+            yield {"field": field, "message": f"{name!r} does not order connections; these do: {', '.join(sorted(accounts))}"}
+
+
+def _providers(ctx: Context, wanted: Preferences) -> Iterator[dict[str, str]]:
+    """Faults of the names of providers."""
+    providers = {f"blockedProviders.{place}": name for place, name in enumerate(wanted.blocked_providers)}
+    providers |= {f"providerOverrides.{name}": name for name in wanted.provider_overrides}
+    providers |= {f"providerStrategies.{name}": name for name in wanted.provider_strategies}
+    for field, name in providers.items():
+        if ctx.hub.catalog.find(name) is None:
+            yield {"field": field, "message": f"there is no provider {name!r}"}
+
+
+@skill("settings-get", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/settings", view=_flat)], read_only=True)
+async def get(ctx: Context, ask: Nothing) -> SettingsView:
+    """Show every setting that can be changed while the hub runs."""
+    return _view(ctx)
+
+
+@skill(
+    "settings-update",
+    scopes=["manage"],
+    cost=CostClass.FREE,
+    rest=[Rest(method, "/api/settings", view=_flat, ask=lambda data: {"patch": data}) for method in ("PATCH", "PUT")],
+    idempotent=True,
+    audit=Audit.FULL,
+)
+async def update(ctx: Context, ask: SettingsChange) -> SettingsView:
+    """Change settings; takes effect at once. Unknown names are refused, and then nothing is changed."""
+    await ctx.hub.preferences.change(ask.patch, check=lambda wanted: _check(ctx, wanted))
+    return _view(ctx)
