@@ -27,6 +27,8 @@ from hub.outbound.base import OutboundError, Timeouts
 from hub.providers.base import Failure, FailureKind, LocalAdapter
 from hub.query import Query, fits
 from hub.reshape import cap_tokens
+from hub.roots import COMBO, MAPPING
+from hub.routing.breaker import BreakerState
 from hub.routing.scoring import MODES
 from hub.throttle import Limits, limits_for
 from hub.together import Together
@@ -54,10 +56,6 @@ if TYPE_CHECKING:
     from hub.targets import Targets
     from hub.throttle import Throttle
     from hub.waiting import Waiting
-
-
-#: Nobody may be tried while another request probes.
-_PROBED = "the connection had failed and another request is trying it now; try again in a moment"
 
 
 class _Opened:
@@ -172,9 +170,10 @@ class ChatEngine:
                 plan = await self._planned(ask, ctx, run)
                 return await self.run(plan, shaped(ask, plan), run, ctx, finish)
             except Passed as error:
-                if await self._waiting.pause(error.shown, line):
-                    continue
                 shown = error.shown
+                # A limit of an account ends by itself; a provider that is down may not, and a combo has other ways (routing.md 3.6).
+                if isinstance(shown, RateLimited) and not self._is_combo(ask) and await self._waiting.pause(shown, line):
+                    continue
             except UpstreamFailed as error:
                 shown = error
             model = "" if rescued else self._instead(ask, run, shown, ctx)
@@ -185,7 +184,7 @@ class ChatEngine:
     def _instead(self, ask: ChatAsk, run: Run, error: HubError, ctx: Context) -> str:
         """The model that a request goes to once all has failed; empty where there is none for such a failure (routing.md 1.1, 1.9)."""
         preferences = self._preferences()
-        if run.combo:
+        if self._is_combo(ask):
             model = preferences.global_fallback_model if error.status >= 500 else ""
         else:
             model = preferences.emergency_fallback_model if run.out_of_credit else ""
@@ -193,6 +192,10 @@ class ChatEngine:
                 return ""
         allowed = ctx.caller.allowed_models
         return model if model and model != ask.model and (not allowed or fits(model, allowed)) else ""
+
+    def _is_combo(self, ask: ChatAsk) -> bool:
+        """Whether a request goes by a combo, also when nobody of it could be planned."""
+        return not ask.direct and self.planner.resolve(ask.model).rule in (COMBO, MAPPING)
 
     async def run(self, plan: Plan, ask: ChatAsk, run: Run, ctx: Context, finish: Finish) -> Any:
         """Run a plan within what it may cost: its options by turns, or all together for a fusion or a pipeline."""
@@ -225,8 +228,7 @@ class ChatEngine:
             tier=self._ledger.budgets.tier(ctx.caller.key_id),
             admitted=True,
         )
-        for provider, model in self.planner.unpriced(query):
-            await self._prices.lookup(provider, model)
+        await self.planner.prepare(query)
         try:
             plan = self.planner.plan(query)
         except (RateLimited, Unavailable) as error:
@@ -275,7 +277,13 @@ class ChatEngine:
                     raise tries.last
                 tries.note(option, rule, self._senses)
             going = await self._another_round(plan, tries, run)
-        raise tries.last or Passed(RateLimited(_PROBED, retry_after=1))
+        raise tries.last or Passed(self._probed(plan))
+
+    def _probed(self, plan: Plan) -> HubError:
+        """The answer to a request that finds nobody but those whom another request is trying."""
+        down = any(self._ledger.resilience.breaker(option.provider) is BreakerState.HALF_OPEN for option in plan.options)
+        words = "the connection had failed and another request is trying it now; try again in a moment"
+        return Unavailable(words, retry_after=1) if down else RateLimited(words, retry_after=1)
 
     async def _another_round(self, plan: Plan, tries: Tries, run: Run) -> bool:
         """Whether a combo's targets that failed in passing get another try, once all have been tried and its pause is over.

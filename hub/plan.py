@@ -101,10 +101,11 @@ class Planner:
         """Where a model string leads. Raises what :meth:`hub.roots.Roots.make` raises."""
         return self._tree(model, "", frozenset(), direct=False).root.resolution
 
-    def unpriced(self, query: Query) -> list[tuple[str, str]]:
-        """Models of the query whose price should be looked up before :meth:`plan`, because an order goes by price."""
+    async def prepare(self, query: Query) -> None:
+        """Look up, before :meth:`plan`, the prices that the order may go by. Raises what :meth:`hub.roots.Roots.make` raises."""
         kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct)
-        return [] if kept.steady and not query.tier else self._senses.unpriced(kept.all)
+        if not kept.steady or query.tier:
+            await self._senses.learn_prices(kept.all)
 
     def plan(self, query: Query) -> Plan:
         """The targets of a request, best first.

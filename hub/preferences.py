@@ -69,7 +69,7 @@ class WaitForCooldown(Body):
     enabled: bool = Field(default=True, description="Whether requests wait.")
     max_retries: int = Field(default=3, ge=0, le=10, description="Waits for one request at most.")
     max_retry_wait_sec: int = Field(default=30, ge=0, le=300, description="Longest wait of one request, all its waits together.")
-    max_waiting: int = Field(default=32, ge=0, le=10_000, description="Requests that may wait for one provider; more fail at once.")
+    max_waiting: int = Field(default=32, ge=0, le=10_000, description="Requests that may wait for one model; more fail at once.")
 
 
 class ResilienceSettings(Body):

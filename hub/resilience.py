@@ -95,7 +95,11 @@ class Resilience:
         return not (self._cooled or self._open or self._locked)
 
     def blocked(self, connection: Connection, provider: str, model: str) -> Block | None:
-        """Why this target cannot be called now: of several reasons the one that lasts longest, soft only when all are. None when it can."""
+        """Why this target cannot be called now; None when it can.
+
+        Of several reasons the one that lasts longest of those that a last resort does not pass, else the longest: a provider
+        that is down is told as such, however long its connections cool for it.
+        """
         if not (self._cooled or self._open or self._locked):
             return None
         now = self._clock.monotonic()
@@ -110,10 +114,8 @@ class Resilience:
         lock = self._lockouts.of((provider, connection.id, model), now)
         if lock is not None:
             found.append(Block("model", lock.reason, lock.until, soft=False, source=lock.source))
-        if not found:
-            return None
-        longest = max(found, key=lambda block: block.until)
-        return replace(longest, soft=all(block.soft for block in found))
+        hard = [block for block in found if not block.soft]
+        return max(hard or found, key=lambda block: block.until, default=None)
 
     def admit(self, connection: Connection, provider: str, model: str, *, last_resort: bool = False) -> bool:
         """Whether the call may be made; asked right before it. Where it is a probe, True claims it and others wait for its end.

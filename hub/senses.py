@@ -13,7 +13,7 @@ from hub.routing.intent import fit
 from hub.routing.strategy import SIGHTS, Sight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from hub.ask import ChatAsk
     from hub.clock import Clock
@@ -101,9 +101,11 @@ class Senses:
         listed = row.model(option.model) if row else None
         return (listed.context if listed else None) or (row.default_context if row else None)
 
-    def unpriced(self, options: Sequence[Option]) -> list[tuple[str, str]]:
-        """The models whose price has not been looked up yet: to be awaited before an order by price."""
-        return [(one.provider, one.model) for one in options if not self._prices.knows(one.provider, one.model)]
+    async def learn_prices(self, options: Iterable[Option]) -> None:
+        """Look up the prices that are not known yet, so that :meth:`look` finds them."""
+        for one in options:
+            if not self._prices.knows(one.provider, one.model):
+                await self._prices.lookup(one.provider, one.model)
 
     def healthy(self, option: Option) -> bool:
         """Whether nothing is wrong with an option's provider and connection."""

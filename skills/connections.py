@@ -312,6 +312,9 @@ async def update(ctx: Context, ask: ConnectionChange) -> ConnectionView:
     )
     if changes:
         kept = await connections.update(ask.id, **changes)
+    if "secret" in changes or extra is not None:
+        # What was learned of the old credential says nothing of the new one.
+        ctx.hub.resilience.clear_connection(ask.id)
     health.apply(ctx.hub, kept)
     return view(connections.get(ask.id))
 

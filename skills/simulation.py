@@ -10,6 +10,7 @@ from hub.context import Context
 from hub.errors import NotFound
 from hub.query import Query
 from hub.replay import Replay, replay
+from hub.routing.breaker import BreakerState
 from hub.routing.strategy import Option
 from hub.skill import CostClass, Mcp, Rest, skill
 from hub.wire import Wire
@@ -39,6 +40,8 @@ class Hop(Wire):
 
     ``probability`` that this hop serves the request: the chance that all before it fail, from their
     success rates over 24 hours (smoothed: one success and no failure are assumed for the unknown).
+    ``health_status`` is CLOSED, OPEN for a provider that is left alone, HALF_OPEN for one that is tried again, or where the account or
+    the model at it is left alone.
     """
 
     provider: str
@@ -112,7 +115,9 @@ async def simulate_route(ctx: Context, ask: SimulateAsk) -> Simulation:
     """
     if ask.request_id is not None:
         return await _replayed(ctx, ask, ask.request_id)
-    plan = ctx.hub.planner.plan(Query(model=ask.combo or ask.model, caller=ctx.caller, peek=True))
+    query = Query(model=ask.combo or ask.model, caller=ctx.caller, peek=True)
+    await ctx.hub.planner.prepare(query)
+    plan = ctx.hub.planner.plan(query)
     return await _simulation(ctx, ask, plan.options, excluded=_excluded(plan.candidates), why=plan.resolution.why, strategy=plan.strategy)
 
 
@@ -180,7 +185,9 @@ async def _hop(ctx: Context, option: Option, ask: SimulateAsk, probability: floa
     hub = ctx.hub
     priced = await hub.prices.lookup(option.provider, option.model)
     cost = hub.prices.estimate(priced.price, ask.prompt_token_estimate, ask.completion_token_estimate) if priced else None
-    cooling = hub.resilience.cooldowns.of(option.connection.id, hub.clock.monotonic())
+    breaker = hub.resilience.breaker(option.provider)
+    if breaker is BreakerState.CLOSED and hub.resilience.blocked(option.connection, option.provider, option.model) is not None:
+        breaker = BreakerState.HALF_OPEN
     window = hub.quotas.tightest(option.connection.id, hub.clock.now_ms())
     return Hop(
         provider=option.provider,
@@ -188,6 +195,6 @@ async def _hop(ctx: Context, option: Option, ask: SimulateAsk, probability: floa
         connection=option.connection.name,
         probability=round(probability, 4),
         estimated_cost=cost,
-        health_status="HALF_OPEN" if cooling else "CLOSED",
+        health_status=breaker.name,
         quota_available=round(window.percent, 2) if window else 100.0,
     )

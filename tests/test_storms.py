@@ -49,6 +49,11 @@ async def _storm(client: httpx.AsyncClient, seconds: float) -> list[tuple[float,
     return sorted(await asyncio.gather(*(one(number) for number in range(round(RATE * seconds)))))
 
 
+async def _set(running: Running, **settings: Any) -> None:
+    """Change settings of resilience, in the names of the wire."""
+    await running.hub.preferences.change({"resilienceSettings": settings})
+
+
 def _limited(retry_after: str | None) -> faults.Behaviour:
     headers = [("retry-after", retry_after)] if retry_after else []
     return faults.json_answer({"error": {"message": "rate limit reached"}}, status=429, headers=headers)
@@ -90,7 +95,8 @@ async def test_traffic_returns_soon_after_the_window(running: Running, client: h
 
 
 async def test_crowd_that_waited_sends_one_probe(running: Running, client: httpx.AsyncClient) -> None:
-    """REL-05: half-open probes are single-flight."""
+    """REL-05: half-open probes are single-flight, also for those who wait for the end of the probe."""
+    await _set(running, waitForCooldown={"maxRetries": 2})
     async with FaultUpstream() as upstream:
         upstream.answer(_limited("1"), faults.silent(), good())
         await connect(running, upstream)
@@ -98,7 +104,7 @@ async def test_crowd_that_waited_sends_one_probe(running: Running, client: httpx
         await asyncio.sleep(1.05)
         calls = [asyncio.create_task(client.post("/v1/chat/completions", json=ASK)) for _ in range(20)]
         await upstream.received(2)
-        done, pending = await asyncio.wait(calls, timeout=2, return_when=asyncio.ALL_COMPLETED)
+        done, pending = await asyncio.wait(calls, timeout=5, return_when=asyncio.ALL_COMPLETED)
         assert len(pending) == 1
         assert {task.result().status_code for task in done} == {429}
         assert len(upstream.requests) == 2
@@ -128,7 +134,8 @@ async def test_traffic_leaves_a_flapping_provider(running: Running, client: http
 
 
 async def test_sole_account_that_fails_gets_one_call_for_each_of_its_clients(running: Running, client: httpx.AsyncClient) -> None:
-    """REL-05: with nothing else left a soft failure does not shut the door, and is not amplified either."""
+    """REL-05: with nothing else left a soft failure does not shut the door, and is not amplified either, as long as no breaker opens."""
+    await _set(running, providerBreaker={"apikey": {"failureThreshold": 1000}})
     async with FaultUpstream() as upstream:
         upstream.answer(faults.json_answer({"error": {"message": "boom"}}, status=503))
         await connect(running, upstream)
@@ -137,3 +144,20 @@ async def test_sole_account_that_fails_gets_one_call_for_each_of_its_clients(run
         assert len(upstream.requests) <= 1.2 * len(answers)
         upstream.answer(good())
         assert (await client.post("/v1/chat/completions", json=ASK)).status_code == 200
+
+
+async def test_breaker_takes_the_load_off_a_provider_that_fails(running: Running, client: httpx.AsyncClient) -> None:
+    """REL-05: after the threshold a failing provider gets no more calls, everybody is told when to come back, and one probe opens it."""
+    await _set(running, providerBreaker={"apikey": {"failureThreshold": 5, "resetTimeoutMs": 1000}}, waitForCooldown={"enabled": False})
+    async with FaultUpstream() as upstream:
+        upstream.answer(faults.json_answer({"error": {"message": "boom"}}, status=503))
+        await connect(running, upstream)
+        answers = [await client.post("/v1/chat/completions", json=ASK) for _ in range(20)]
+        assert {answer.status_code for answer in answers} == {503}
+        assert len(upstream.requests) == 5
+        assert {answer.headers["retry-after"] for answer in answers[5:]} == {"1"}
+        upstream.answer(good())
+        assert (await client.post("/v1/chat/completions", json=ASK)).status_code == 503
+        assert len(upstream.requests) == 5
+        await asyncio.sleep(1.0)
+        assert {status for _, status in await _storm(client, 0.2)} == {200}

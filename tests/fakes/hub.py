@@ -71,3 +71,8 @@ async def _stop(servers: list[Any], task: asyncio.Task[None]) -> None:
     for server in servers:
         server.should_exit = True
     await task
+
+
+async def impatient(running: Running) -> None:
+    """No request waits for a connection to come back: what is refused is refused at once."""
+    await running.hub.preferences.change({"resilienceSettings": {"waitForCooldown": {"enabled": False}}})

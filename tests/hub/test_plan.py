@@ -146,7 +146,7 @@ def test_the_connections_of_a_provider_in_their_order() -> None:
     assert not plan.last_resort
     assert [one.connection for one in plan.candidates] == ["a", "b"]
     assert [plan.candidates[number].connection for number in plan.order] == ["a", "b"]
-    assert (plan.strategy, plan.resolution.rule) == ("priority", "explicit")
+    assert (plan.strategy, plan.resolution.rule) == ("fill-first", "explicit")
     assert left_out(plan) == {}
 
 

@@ -226,6 +226,18 @@ async def test_a_daily_quota_lasts_until_midnight_utc_or_as_the_provider_says(de
     assert (short.model, short.source, 60_000 <= short.until - desk.clock.now_ms() <= 66_000) == ("y", "text", True)
 
 
+async def test_a_provider_that_is_down_is_told_before_the_longer_cooldown_it_caused(desk: Desk) -> None:
+    one = await desk.connect()
+    for _ in range(12):
+        desk.fail(one)
+        desk.clock.advance(100)
+    desk.fail(one)
+    block, cooling = desk.blocked(one), desk.made.cooldowns.of(one.id, desk.clock.monotonic())
+    assert cooling is not None
+    assert (cooling.soft, cooling.until > block.until) == (True, True)
+    assert (block.scope, block.soft, block.until - desk.clock.monotonic()) == ("provider", False, pytest.approx(30.0))
+
+
 async def test_the_longest_of_several_reasons_is_told_and_soft_only_when_all_are(desk: Desk) -> None:
     one = await desk.connect(MANY)
     desk.fail(one, FULL)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hub.errors import BadRequest, NotFound
+from hub.providers.base import Failure, FailureKind
 from hub.records import ConnectionRules, TestStatus
 from hub.wire import iso
 from tests.fakes.upstream import FaultUpstream, json_answer, reset_before_head
@@ -279,6 +280,17 @@ async def test_an_owner_ends_a_cooldown(desk: Desk, change: dict[str, Any]) -> N
     assert (changed.test_status, changed.last_error, changed.backoff_level) == (change.get("testStatus", "unknown"), "", 0)
     assert changed.rate_limited_until is None
     assert desk.hub.resilience.cooldowns.quiet
+
+
+@pytest.mark.parametrize("change", [{"rateLimitedUntil": None}, {"testStatus": "active"}])
+async def test_an_owner_ends_the_locks_of_its_models(desk: Desk, change: dict[str, Any]) -> None:
+    one = await made(desk, provider="openrouter")
+    connection = desk.hub.store.connections.get(one.id)
+    full = Failure(FailureKind.RATE, 429, "slow down", retry_after=20.0, source="header")
+    desk.hub.resilience.failed(connection, "openrouter", "m", full)
+    assert desk.hub.resilience.blocked(connection, "openrouter", "m") is not None
+    await desk.ask("connections-update", id=one.id, **change)
+    assert desk.hub.resilience.blocked(connection, "openrouter", "m") is None
 
 
 async def test_an_owner_rests_a_connection(desk: Desk) -> None:

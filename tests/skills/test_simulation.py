@@ -8,7 +8,8 @@ import pytest
 
 from hub.errors import BadRequest, Forbidden, InvalidInput, NotFound, RateLimited
 from hub.prices import Prices
-from hub.records import Caller, Candidate
+from hub.query import Query
+from hub.records import Caller, Candidate, Level
 from tests.hub.store.rows import decision
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ async def test_the_path_is_the_plan(desk: Desk) -> None:
     first, second, off = await desk.connect("first"), await desk.connect("second", priority=2), await desk.connect("off")
     await desk.hub.store.connections.update(off.id, active=False)
     found = await desk.ask("simulate-route", model="openai/gpt-4o")
-    plan = desk.hub.planner.plan("openai/gpt-4o", Caller.owner())
+    plan = desk.hub.planner.plan(Query(model="openai/gpt-4o", caller=Caller.owner(), peek=True))
     assert [hop.connection for hop in found.simulated_path] == [one.connection.name for one in plan.options] == ["first", "second"]
     assert [(one.connection, one.reason) for one in found.excluded] == [("off", "switched off")]
     assert found.fallback_tree.primary == "openai/gpt-4o"
     assert found.fallback_tree.fallbacks == ["openai/gpt-4o"]
-    assert (found.strategy, found.resolution) == ("priority", plan.resolution.why)
+    assert (found.strategy, found.resolution) == ("fill-first", plan.resolution.why)
     assert first.id != second.id
 
 
@@ -60,15 +61,15 @@ async def test_costs_are_the_upper_bound_of_each_hop(desk: Desk) -> None:
     await desk.connect("b", default_model="gpt-4o-mini", priority=2)
     found = await desk.ask("simulate-route", promptTokenEstimate=10_000, completionTokenEstimate=2000)
     want: list[float | None] = []
-    for name in ("gpt-4o", "gpt-4o-mini"):
+    for name in ("gpt-4o-mini", "gpt-4o"):  # with nothing measured yet, the price decides
         row = desk.hub.catalog.get("openai").model(name)
         assert row is not None
         assert row.price is not None
         want.append(Prices.estimate(row.price, 10_000, 2000))
     assert [hop.estimated_cost for hop in found.simulated_path] == want
-    assert found.fallback_tree.worst_case_cost == want[0]
-    assert found.fallback_tree.best_case_cost == want[1]
-    assert found.fallback_tree.fallbacks == ["openai/gpt-4o-mini"]
+    assert found.fallback_tree.worst_case_cost == want[1]
+    assert found.fallback_tree.best_case_cost == want[0]
+    assert found.fallback_tree.fallbacks == ["openai/gpt-4o"]
 
 
 async def test_a_price_nobody_knows_makes_the_bounds_unknown(desk: Desk) -> None:
@@ -76,8 +77,9 @@ async def test_a_price_nobody_knows_makes_the_bounds_unknown(desk: Desk) -> None
     await desk.connect("a", default_model="gpt-4o")
     await desk.connect("b", default_model="never-heard-of", priority=2)
     found = await desk.ask("simulate-route")
-    assert found.simulated_path[0].estimated_cost is not None
-    assert found.simulated_path[1].estimated_cost is None
+    costs = {hop.connection: hop.estimated_cost for hop in found.simulated_path}
+    assert costs["a"] is not None
+    assert costs["b"] is None
     assert (found.fallback_tree.worst_case_cost, found.fallback_tree.best_case_cost) == (None, None)
 
 
@@ -93,7 +95,7 @@ async def test_health_and_quota_of_each_hop(desk: Desk) -> None:
     desk.hub.resilience.cooldowns.clear(one.id)
     found = await desk.ask("simulate-route", model="openai/gpt-4o")
     assert [hop.connection for hop in found.simulated_path] == ["a"]
-    assert [one.reason for one in found.excluded] == ["cooling down: why"]
+    assert [one.reason for one in found.excluded] == ["why"]
 
 
 async def test_what_would_fail_fails_here_too(desk: Desk) -> None:
@@ -133,17 +135,18 @@ async def test_a_past_order_is_made_again(desk: Desk) -> None:
             connection_id=one.id,
             connection=one.name,
             excluded=why,
-            facts={"price": 1.0},
             step=f"s{index}",
         )
         for index, (one, why) in enumerate(places)
     ]
     for name, order in (("kept", [0, 1]), ("changed", [1, 0])):
-        desk.hub.store.decisions.add(decision(request_id=name, candidates=candidates, order=order, inputs={"seed": 7}))
+        levels = [Level(strategy="priority", given=["s0", "s1"], order=order)]
+        desk.hub.store.decisions.add(decision(request_id=name, candidates=candidates, order=order, levels=levels))
     await desk.hub.store.connections.delete(second.id)
     found = await desk.ask("simulate-route", requestId="kept")
     assert found.replay is not None
-    assert (found.replay.same, found.replay.order, found.replay.recorded) == (True, ["s0", "s1"], ["s0", "s1"])
+    assert found.replay.same
+    assert [(level.strategy, level.order, level.recorded) for level in found.replay.levels] == [("priority", ["s0", "s1"], ["s0", "s1"])]
     assert [hop.connection for hop in found.simulated_path] == ["first", "second"]
     assert [one.reason for one in found.excluded] == ["switched off"]
     assert (await desk.ask("simulate-route", requestId="changed")).replay.same is False
@@ -152,12 +155,9 @@ async def test_a_past_order_is_made_again(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"strategy": "gone"}, "no strategy 'gone'"),
-        ({"inputs": {"moon": 1}}, "another version"),
-        (
-            {"candidates": [Candidate(provider="openai", model="m", connection_id="c", connection="c", facts={"moon": 1})]},
-            "another version",
-        ),
+        ({"levels": [Level(strategy="gone", given=["a"], order=[0])]}, "no routing strategy 'gone'"),
+        ({"levels": [Level(strategy="random", facts={"moon": 1}, given=["a", "b"], order=[0, 1])]}, "another version"),
+        ({"levels": [Level(strategy="p2c", given=["a", "b"], sights=[{"moon": 1}, {}], order=[0, 1])]}, "another version"),
     ],
 )
 async def test_records_that_cannot_be_ordered_again_say_so(desk: Desk, changes: dict[str, Any], words: str) -> None:

@@ -227,6 +227,8 @@ async def test_caller_error_is_returned_as_it_came_and_not_retried(
 
 
 async def test_last_real_error_is_what_the_client_sees(running: Running, upstream: FaultUpstream, client: httpx.AsyncClient) -> None:
+    # Nobody waits for longer than this inside the hub.
+    await running.hub.preferences.change({"resilienceSettings": {"waitForCooldown": {"maxRetryWaitSec": 6}}})
     upstream.answer(faults.json_answer({"error": {"message": "You exceeded your rate"}}, status=429, headers=[("retry-after", "7")]))
     await connect(running, upstream)
     answer = await client.post("/v1/chat/completions", json=ASK)
@@ -235,7 +237,7 @@ async def test_last_real_error_is_what_the_client_sees(running: Running, upstrea
     assert "You exceeded your rate" in answer.json()["error"]["message"]
     again = await client.post("/v1/chat/completions", json=ASK)
     assert again.status_code == 429
-    assert 1 <= int(again.headers["retry-after"]) <= 7
+    assert 1 <= int(again.headers["retry-after"]) <= 8, "the wait that was asked for, and a little chance"
     assert len(upstream.requests) == 1, "a connection on cooldown is not called"
 
 
