@@ -40,10 +40,10 @@ class Acknowledged:
     async def work(self, client: httpx.AsyncClient, number: int) -> None:
         """Change things and chat until the hub is gone."""
         while True:
-            made = (await client.post("/api/keys", json={"name": f"k{number}", "scopes": ["chat"]})).json()
+            made = await _created(client, "/api/keys", {"name": f"k{number}", "scopes": ["chat"]})
             self.keys[made["id"]] = made["key"]
             body = {"provider": "openai", "name": f"c{number}", "apiKey": f"sk-{number}", "isActive": False}
-            added = (await client.post("/api/providers", json=body)).json()["connection"]
+            added = (await _created(client, "/api/providers", body))["connection"]
             self.connections[added["id"]] = f"c{number}"
             asked = await client.post("/v1/chat/completions", json=ASK)
             self.requests.append((time.monotonic(), asked.headers["x-request-id"]))
@@ -88,6 +88,12 @@ async def test_kill_nine_under_load(tmp_path: Path, database: str) -> None:
                 assert asked.status_code == status
             assert (await client.get("/ready")).json()["status"] == "ready"
             assert await asyncio.to_thread(served.stop) == 0
+
+
+async def _created(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = await client.post(path, json=body)
+    assert answer.status_code in (200, 201), answer.text
+    return answer.json()
 
 
 async def _seen(client: httpx.AsyncClient, done: Acknowledged) -> None:

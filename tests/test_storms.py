@@ -88,7 +88,7 @@ async def test_traffic_returns_soon_after_the_window(running: Running, client: h
         before = len(upstream.requests)
         answers = await _storm(client, 2.0)
         first = next(at for at, status in answers if status == 200)
-        assert 0.5 < first < 2.5
+        assert 0.5 < first < 3.0  # twice the window, and a busy machine
         refused = [at for at, status in answers if status != 200]
         assert max(refused) < first + 1.0
         assert len(upstream.requests) - before == sum(status == 200 for _, status in answers)
