@@ -81,7 +81,9 @@ class Sessions:
         if ask.hints.session:
             return self.clean(ask.hints.session)
         named = ask.raw.session if ask.raw is not None else None
-        return self.clean(session_in(ask) if named is None else named)
+        if named is None:
+            named = session_in(ask)
+        return self.clean(named) if named else ""
 
     def identify(self, ask: ChatAsk) -> str:
         """The effective session id: the client's own, else the fingerprint of the conversation. Reads the body at most once."""

@@ -121,12 +121,22 @@ class Answers:
 
     def worth_keeping(self, stored: StoredAnswer) -> StoredAnswer | None:
         """The answer for a cache: whole, not empty, ended of its own accord, and not too large; else None."""
-        response = self.response(stored) if stored.size <= LARGEST else None
+        if stored.size > LARGEST:
+            return None
+        finished = self._finished(stored)
+        if finished is not None:
+            return stored if finished else None
+        response = self.response(stored)
         if response is None or not response.choices or not all(_is_whole(choice) for choice in response.choices):
             return None
         if stored.stream:
             return msgspec.structs.replace(stored, stream=b"", dialect="", response=response)
         return stored
+
+    def _finished(self, stored: StoredAnswer) -> bool | None:
+        """Whether an answer in bytes is worth keeping, where a glance can tell."""
+        adapter = self._by_dialect.get(stored.dialect) if stored.body else None
+        return adapter.finished(stored.body) if adapter is not None else None
 
     def whole(self, stored: StoredAnswer, mark: str) -> tuple[bytes | None, ChatResponse | None] | None:
         """Bytes or response for a reply that is not streamed; with ``mark`` under an id of its own. None where it cannot be."""

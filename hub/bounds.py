@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hub.ask import ChatAsk
-    from hub.prices import Priced, Prices
+    from hub.prices import Prices
     from hub.routing.strategy import Option
     from hub.targets import Targets
 
@@ -27,16 +27,46 @@ _LEAST_OUTPUT = 16
 _SMALL = 32_768
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bound:
-    """What an option costs at ``least`` and at ``most`` (US dollars), and how many tokens of output that is."""
+    """What an option costs (US dollars): ``fixed`` before any output, ``each`` for a token of it, at ``least`` with a useful answer, at
+    ``most`` with all the output that is ``wanted``."""
 
     option: Option
-    priced: Priced
-    prompt: int
+    fixed: float
+    each: float
+    wanted: int
     least: float
     most: float
-    wanted: int
+
+    def ceiling(self, dollars: float) -> int:
+        """The most output that so much money pays for; never less than makes a useful answer."""
+        pays = int((dollars - self.fixed) / self.each) if self.each else self.wanted
+        return max(min(_LEAST_OUTPUT, self.wanted), min(pays, self.wanted))
+
+
+@dataclass(slots=True)
+class Bounds:
+    """The bounds of the options whose price is known, in their order. ``most`` is that of the dearest, ``least`` of the cheapest."""
+
+    known: list[Bound]
+    most: float
+    least: float
+
+    def within(self, dollars: float, *, cheapest: bool) -> tuple[list[Option], int, bool]:
+        """The options that so much money pays for, ``cheapest`` first where that is wanted; the output they may make, and whether
+        that is less than was asked for."""
+        fits = self.known if self.most <= dollars else self._paid(dollars)
+        if cheapest:
+            fits = sorted(fits, key=lambda bound: bound.most)
+        options = [bound.option for bound in fits]
+        if self.most <= dollars or all(bound.most <= dollars for bound in fits):
+            return options, max([bound.wanted for bound in fits]), False
+        return options, min(bound.ceiling(dollars) for bound in fits), True
+
+    def _paid(self, dollars: float) -> list[Bound]:
+        """Those whose prompt and a useful answer are paid for; the cheapest one at least."""
+        return [bound for bound in self.known if bound.least <= dollars] or [min(self.known, key=lambda bound: bound.least)]
 
 
 async def affordable(ask: ChatAsk, options: Sequence[Option], targets: Targets, prices: Prices) -> list[Option]:
@@ -46,14 +76,14 @@ async def affordable(ask: ChatAsk, options: Sequence[Option], targets: Targets, 
     Raises BudgetExceeded when none fits, or when no price is known.
     """
     budget = ask.budget or 0.0
-    known = await bounds(ask, options, targets, prices, prompt=ask.prompt_tokens())
+    known = (await bounds(ask, options, targets, prices, prompt=ask.prompt_tokens())).known
     fixed = ask.raw is not None or ask.request().max_tokens is not None
     fits = [bound for bound in known if (bound.most if fixed else bound.least) <= budget]
     if not fits:
         raise _refusal(budget, known, fixed=fixed)
     request = ask.request()
     if not fixed:
-        request.max_tokens = min(ceiling(bound, budget, prices) for bound in fits)
+        request.max_tokens = min(bound.ceiling(budget) for bound in fits)
     return [bound.option for bound in fits]
 
 
@@ -63,63 +93,41 @@ async def steered(ask: ChatAsk, options: Sequence[Option], targets: Targets, pri
     Where none is, the cheapest one, or with ``X-OmniRoute-Budget-Fallback: strict`` BudgetExceeded.
     """
     budget = ask.hints.budget or 0.0
-    known = await bounds(ask, options, targets, prices, prompt=ask.prompt_tokens())
+    known = (await bounds(ask, options, targets, prices, prompt=ask.prompt_tokens())).known
     fits = [bound.option for bound in known if bound.most <= budget]
     if not fits and ask.hints.budget_fallback == "strict":
         raise _refusal(budget, known, fixed=True)
     return fits or [bound.option for bound in sorted(known, key=lambda bound: bound.most)[:1]] or list(options)
 
 
-async def bounds(ask: ChatAsk, options: Sequence[Option], targets: Targets, prices: Prices, *, prompt: int) -> list[Bound]:
-    """The bounds of the options whose price is known, in their order. ``prompt`` is the length of the prompt in tokens."""
-    found: list[Bound] = []
+async def bounds(ask: ChatAsk, options: Sequence[Option], targets: Targets, prices: Prices, *, prompt: int) -> Bounds:
+    """The bounds of options. ``prompt`` is the length of the prompt in tokens."""
+    found = Bounds([], 0.0, 0.0)
+    asked, choices = ask.max_output(), max(1, ask.choices())
     for option in options:
-        priced = await prices.lookup(option.provider, option.model)
-        if priced is None:
+        priced = prices.kept(option.provider, option.model) or await prices.lookup(option.provider, option.model)
+        line = prices.line(priced.price, prompt) if priced is not None else None
+        if line is None:
             continue
-        row = targets.get(option.connection, option.model).model_row
-        asked = ask.max_output()
-        wanted = (asked or (row.max_output if row else None) or _USUAL_OUTPUT) * max(1, ask.choices())
-        least = prices.estimate(priced.price, prompt, min(_LEAST_OUTPUT, wanted))
-        most = prices.estimate(priced.price, prompt, wanted)
-        if least is not None and most is not None:
-            found.append(Bound(option, priced, prompt, least, most, wanted))
+        fixed, each = line
+        wanted = (asked or _usual_output(option, targets)) * choices
+        least, most = fixed + min(_LEAST_OUTPUT, wanted) * each, fixed + wanted * each
+        found.most = max(found.most, most)
+        found.least = min(found.least, least) if found.known else least
+        found.known.append(Bound(option, fixed, each, wanted, least, most))
     return found
 
 
-def extremes(known: Sequence[Bound]) -> tuple[float | None, float]:
-    """What the dearest option may cost at most (None without one) and the cheapest at least."""
-    return max((bound.most for bound in known), default=None), min((bound.least for bound in known), default=0.0)
-
-
-def within(known: Sequence[Bound], dollars: float, prices: Prices, *, cheapest: bool) -> tuple[list[Option], int, bool]:
-    """The options that so much money pays for, ``cheapest`` first where that is wanted; the output they may make, and whether
-    that is less than was asked for."""
-    fits = [bound for bound in known if bound.least <= dollars] or [min(known, key=lambda bound: bound.least)]
-    if cheapest:
-        fits.sort(key=lambda bound: bound.most)
-    cut = any(bound.most > dollars for bound in fits)
-    allowed = min(ceiling(bound, dollars, prices) for bound in fits) if cut else max(bound.wanted for bound in fits)
-    return [bound.option for bound in fits], allowed, cut
+def _usual_output(option: Option, targets: Targets) -> int:
+    """The most output of a model, as far as the catalogue knows."""
+    row = targets.get(option.connection, option.model).model_row
+    return (row.max_output if row else None) or _USUAL_OUTPUT
 
 
 def rough_prompt(ask: ChatAsk) -> int:
     """At least how many tokens a prompt may be, without decoding a small request."""
     raw = ask.raw
     return len(raw.body) // 3 if raw is not None and len(raw.body) <= _SMALL else ask.prompt_tokens()
-
-
-def ceiling(bound: Bound, dollars: float, prices: Prices) -> int:
-    """The most output that so much money pays for; found by halving, since rates may come in tiers."""
-    low, high = min(_LEAST_OUTPUT, bound.wanted), bound.wanted
-    while low < high:
-        middle = (low + high + 1) // 2
-        cost = prices.estimate(bound.priced.price, bound.prompt, middle)
-        if cost is not None and cost <= dollars:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _refusal(budget: float, known: Sequence[Bound], *, fixed: bool) -> BudgetExceeded:

@@ -17,11 +17,12 @@ from msgspec.structs import replace as replaced
 
 from hub.ask import ChatAsk, ChatReply, StreamHead, StreamItem, StreamTail
 from hub.attempts import Run, mask, spoken
-from hub.bounds import affordable, bounds, extremes, rough_prompt, steered, within
+from hub.bounds import affordable, bounds, rough_prompt, steered
 from hub.chat import ChatEvent, ChatResponse, Usage
 from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, Unavailable, UpstreamFailed
 from hub.fallback import Next
 from hub.flow import Passed, Patience, Refused, pass_through, translate
+from hub.handover import STRATEGY as RELAY
 from hub.handover import Handover
 from hub.outbound.base import OutboundError, Timeouts
 from hub.providers.base import Failure, FailureKind, LocalAdapter
@@ -212,7 +213,7 @@ class ChatEngine:
         return await self._first_success(plan, ask, run, ctx, finish)
 
     async def _planned(self, ask: ChatAsk, ctx: Context, run: Run) -> Plan:
-        hints = ask.hints
+        hints, budgets = ask.hints, self._ledger.budgets
         query = Query(
             model=ask.model,
             caller=ctx.caller,
@@ -225,7 +226,7 @@ class ChatEngine:
             ask=ask,
             direct=ask.direct,
             pack=MODES.get(hints.mode, ""),
-            tier=self._ledger.budgets.tier(ctx.caller.key_id),
+            tier=budgets.tier(ctx.caller.key_id) if budgets.limited(ctx.caller.key_id) else "",
             admitted=True,
         )
         await self.planner.prepare(query)
@@ -241,15 +242,16 @@ class ChatEngine:
 
         Targets whose price is unknown are left out: no budget could be kept with them. Raises BudgetSpent.
         """
-        known = await bounds(ask, plan.options, self._targets, self._prices, prompt=rough_prompt(ask))
+        found = await bounds(ask, plan.options, self._targets, self._prices, prompt=rough_prompt(ask))
         if run.hold is None:
-            most, least = extremes(known)
-            first = plan.options[0]
-            run.hold = await self._ledger.budgets.hold(ctx.caller.key_id, most, group=f"{first.provider}/{first.model}", least=least)
-        if not known:
+            first, most = plan.options[0], found.most if found.known else None
+            run.hold = await self._ledger.budgets.hold(ctx.caller.key_id, most, group=f"{first.provider}/{first.model}", least=found.least)
+        if not found.known:
             return plan, ask
-        options, run.allowed, cut = within(known, run.hold.granted, self._prices, cheapest=bool(run.hold.degrade))
-        return replace(plan, options=options), ask.reshaped(cap_tokens(ask.request(), run.allowed)) if cut else ask
+        options, run.allowed, cut = found.within(run.hold.granted, cheapest=bool(run.hold.degrade))
+        if cut:
+            ask = ask.reshaped(cap_tokens(ask.request(), run.allowed))
+        return (plan if options == plan.options else replace(plan, options=options)), ask
 
     async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, ctx: Context, finish: Finish) -> Any:
         """Try the plan's options until one answers; raise the last real upstream error when none does.
@@ -266,10 +268,9 @@ class ChatEngine:
                 attempt = run.attempt(option)
                 try:
                     await self._place(option, plan, run)
-                    shaped = self._handover.before(plan, option, ask, ctx)
-                    answer = await finish.opened(await self._opened(option, shaped, plan), shaped, run)
-                    self._handover.after(plan, option, ask, ctx)
-                    return answer
+                    if plan.strategy == RELAY:
+                        return await self._relayed(plan, option, ask, run, ctx, finish)
+                    return await finish.opened(await self._opened(option, ask, plan), ask, run)
                 except (RateLimited, Refused, OutboundError, UpstreamFailed) as error:
                     tries.last, failure, fault = failure_of(error)
                     rule = run.refused(attempt, failure, fault=fault)
@@ -284,6 +285,13 @@ class ChatEngine:
         down = any(self._ledger.resilience.breaker(option.provider) is BreakerState.HALF_OPEN for option in plan.options)
         words = "the connection had failed and another request is trying it now; try again in a moment"
         return Unavailable(words, retry_after=1) if down else RateLimited(words, retry_after=1)
+
+    async def _relayed(self, plan: Plan, option: Option, ask: ChatAsk, run: Run, ctx: Context, finish: Finish) -> Any:
+        """A try of a combo that hands conversations over from account to account."""
+        shaped = self._handover.before(plan, option, ask, ctx)
+        answer = await finish.opened(await self._opened(option, shaped, plan), shaped, run)
+        self._handover.after(plan, option, ask, ctx)
+        return answer
 
     async def _another_round(self, plan: Plan, tries: Tries, run: Run) -> bool:
         """Whether a combo's targets that failed in passing get another try, once all have been tried and its pause is over.
@@ -305,11 +313,11 @@ class ChatEngine:
         resilience = self._ledger.resilience
         passed_over: Option | None = None
         for option in tries.left(self._senses):
-            block = resilience.blocked(option.connection, option.provider, option.model)
             if resilience.admit(option.connection, option.provider, option.model, last_resort=plan.last_resort or tries.round > 0):
                 yield option
-            elif passed_over is None and block is not None and block.soft:
-                passed_over = option
+            elif passed_over is None:
+                block = resilience.blocked(option.connection, option.provider, option.model)
+                passed_over = option if block is not None and block.soft else None
         if passed_over is not None and not tries.count:
             yield passed_over
 

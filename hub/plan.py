@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hub.affinity import COMBO
-from hub.handover import STRATEGY as RELAY
+from hub.kept import ANOTHER, Kept, by_session, direct, keep, nested, scored, stands_for, told, use, watched
 from hub.query import Plan, Query, require_allowed
-from hub.records import Candidate, Level
+from hub.records import Level
 from hub.refusal import refusal
 from hub.roots import AUTO, Leaf
 from hub.routing.intent import task_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hub.affinity import Sessions
     from hub.clock import Clock
     from hub.comboboard import ComboBoard
+    from hub.kept import Heads
     from hub.preferences import Preferences
     from hub.quota import Quotas
     from hub.resilience import Block, Resilience
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from hub.senses import Senses
 
 _MOST_KEPT = 1024
+#: What strategies see of prices.
+_PRICES = frozenset({"price", "input_price"})
 
 
 @dataclass(slots=True)
@@ -49,19 +52,6 @@ class _Work:
     blocks: list[Block | None]
     levels: list[Level] = field(default_factory=list[Level])
     tagged: bool = False
-
-
-@dataclass(slots=True)
-class _Kept:
-    """A tree with what can be known of it beforehand: ``plan`` where its order never changes while nothing is wrong."""
-
-    root: Root
-    all: list[Option]
-    reasons: list[str]
-    candidates: list[Candidate]
-    steady: bool
-    watched: bool
-    plan: Plan | None = None
 
 
 class Planner:
@@ -89,7 +79,7 @@ class Planner:
         self._sessions = sessions
         self._preferences = preferences
         self._clock = clock
-        self._kept: dict[tuple[str, str, frozenset[str], bool], _Kept] = {}
+        self._kept: dict[tuple[str, str, frozenset[str], bool], Kept] = {}
         #: ``@provider`` -> how often its connections were put in order by turns.
         self._account_turns: dict[str, int] = {}
 
@@ -104,7 +94,7 @@ class Planner:
     async def prepare(self, query: Query) -> None:
         """Look up, before :meth:`plan`, the prices that the order may go by. Raises what :meth:`hub.roots.Roots.make` raises."""
         kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct)
-        if not kept.steady or query.tier:
+        if kept.by_price or query.tier:
             await self._senses.learn_prices(kept.all)
 
     def plan(self, query: Query) -> Plan:
@@ -124,7 +114,7 @@ class Planner:
             kept.plan = self._make(kept, query, calm=True)
         return kept.plan
 
-    def _tree(self, model: str, strategy: str, needs: frozenset[str], *, direct: bool) -> _Kept:
+    def _tree(self, model: str, strategy: str, needs: frozenset[str], *, direct: bool) -> Kept:
         key = (model, strategy, needs, direct)
         kept = self._kept.get(key)
         if kept is None:
@@ -134,14 +124,16 @@ class Planner:
             self._kept[key] = kept
         return kept
 
-    def _prepared(self, root: Root, strategy: str) -> _Kept:
-        _use(root, strategy)
-        pairs = [pair for leaf in root.leaves for pair in zip(leaf.options, leaf.reasons, strict=False)]
-        options, reasons = [option for option, _ in pairs], [reason for _, reason in pairs]
-        candidates = list(map(_candidate, options, reasons)) + [_nobody(leaf) for leaf in root.leaves if not leaf.options]
-        steady = not _by_session(root) and self._steady(root.group)
-        watched = any(map(_watched, options)) or any(map(_pinned, root.leaves)) or _chosen(root.group)
-        return _Kept(root, options, reasons, candidates, steady, watched)
+    def _prepared(self, root: Root, strategy: str) -> Kept:
+        use(root, strategy)
+        return keep(root, steady=not by_session(root) and self._steady(root.group), by_price=self._by_price(root.group))
+
+    def _by_price(self, item: Group | Leaf) -> bool:
+        """Whether an order in a tree may go by price, be it by a strategy or by what an ``auto`` name asks for."""
+        if isinstance(item, Leaf):
+            return not _PRICES.isdisjoint(self._accounts(item).sees)
+        only = item.auto is not None and bool(item.auto.only)
+        return only or not _PRICES.isdisjoint(self._of(item.strategy).sees) or any(map(self._by_price, item.items))
 
     def _steady(self, item: Group | Leaf) -> bool:
         """Whether the order of a tree never changes while nothing is wrong."""
@@ -156,26 +148,27 @@ class Planner:
         preferences = self._preferences()
         return self._of(leaf.accounts or preferences.provider_strategies.get(leaf.provider, preferences.fallback_strategy))
 
-    def _make(self, kept: _Kept, query: Query, *, calm: bool) -> Plan:
+    def _make(self, kept: Kept, query: Query, *, calm: bool) -> Plan:
         root = kept.root
         work = _Work(
             query,
             self._clock.monotonic(),
             self._clock.now_ms(),
-            {id(option): place for place, option in enumerate(kept.all)},
-            kept.reasons if calm else list(kept.reasons),
+            kept.places,
+            list(kept.reasons),
             [],
         )
-        if not calm:
-            self._exclude(root, work)
-        usable, last_resort = self._usable(root, kept.all, work)
-        options = self._in_session(root, self._ordered(root.group, usable, work), query)
-        candidates = kept.candidates if calm else _told(kept, work.reasons)
+        candidates, usable, heads, last_resort = kept.candidates, kept.usable, kept.heads, False
+        if not (calm and usable):
+            usable, last_resort = self._usable(kept, work)
+            candidates, heads = told(kept, work.reasons), None
+        heads = heads or self._heads(root.group, usable, work)
+        options = self._in_session(root, self._ordered(root.group, heads, work), query)
         return Plan(
             resolution=root.resolution,
             strategy=root.group.strategy if root.name else self._accounts(root.leaves[0]).name,
             options=options,
-            candidates=_scored(candidates, options, work.places),
+            candidates=scored(candidates, options, work.places),
             order=[work.places[id(option)] for option in options],
             last_resort=last_resort,
             levels=work.levels,
@@ -185,19 +178,20 @@ class Planner:
             config=root.group.config if root.name else None,
         )
 
-    def _usable(self, root: Root, options: Sequence[Option], work: _Work) -> tuple[frozenset[int], bool]:
-        """Identities of the options that may be called, and whether that is a last resort. Raises what :func:`refusal` makes."""
-        usable = frozenset(id(option) for option, reason in zip(options, work.reasons, strict=True) if not reason)
+    def _usable(self, kept: Kept, work: _Work) -> tuple[frozenset[int], bool]:
+        """Identities of the options that may be called now, and whether that is a last resort. Raises what :func:`refusal` makes."""
+        self._exclude(kept.root, work)
+        usable = frozenset(id(option) for option, reason in zip(kept.all, work.reasons, strict=True) if not reason)
         if usable:
             return usable, False
-        usable = self._last_resort(options, work)
+        usable = self._last_resort(kept.all, work)
         if not usable:
-            raise refusal(root, options, work.reasons, work.blocks, work.now)
+            raise refusal(kept.root, kept.all, work.reasons, work.blocks, work.now)
         return usable, True
 
     def _in_session(self, root: Root, options: list[Option], query: Query) -> list[Option]:
         """The options with the one first that a conversation is kept at."""
-        if _by_session(root):
+        if by_session(root):
             session = self._session(query, wanted=True)
             pinned = self._sessions.pinned(session, COMBO + root.name) if session else None
             options.sort(key=lambda option: option.key != pinned)
@@ -222,11 +216,11 @@ class Planner:
         """An ``auto`` name with ``:free`` or ``:pro`` leaves out the other accounts, as long as it has one of its own."""
         only = group.auto.only if group.auto is not None else ""
         if only:
-            usable = [option for option in _direct(group) if not work.reasons[work.places[id(option)]]]
+            usable = [option for option in direct(group) if not work.reasons[work.places[id(option)]]]
             others = [option for option in usable if not self._senses.within(only, option)]
             for option in others if len(others) < len(usable) else ():
                 work.reasons[work.places[id(option)]] = f"{group.name} wants other accounts"
-        for item in _nested(group):
+        for item in nested(group):
             self._choose(item, work)
 
     def _narrowed(self, option: Option, leaf: Leaf, work: _Work) -> str:
@@ -234,7 +228,7 @@ class Planner:
         query = work.query
         wanted = query.connection_id or leaf.wanted
         if wanted and option.connection.id != wanted:
-            return "another connection was asked for"
+            return ANOTHER
         allowed = query.caller.limits.connections
         if allowed and option.connection.id not in allowed:
             return "this key may not use it"
@@ -243,7 +237,7 @@ class Planner:
         return _TOO_DEAR[query.tier] if query.tier and not self._senses.within(query.tier, option) else ""
 
     def _short_of(self, option: Option, work: _Work) -> str:
-        return self._quotas.preflight(option.connection, option.model, work.now_ms) if _watched(option) else ""
+        return self._quotas.preflight(option.connection, option.model, work.now_ms) if watched(option) else ""
 
     def _last_resort(self, options: Sequence[Option], work: _Work) -> frozenset[int]:
         """With nothing else left, the option that recovers soonest from a failure which a retry may survive is tried
@@ -259,16 +253,23 @@ class Planner:
         work.reasons[place] = ""
         return frozenset({id(options[place])})
 
-    def _ordered(self, group: Group, usable: frozenset[int], work: _Work) -> list[Option]:
-        """The usable options of a group in the order in which they are tried."""
+    def _heads(self, group: Group, usable: frozenset[int], work: _Work) -> Heads:
+        """The targets of a group that may be called, each by an option that stands for it, and the options of each by its identity."""
         heads: list[Option] = []
         tails: dict[int, list[Option]] = {}
         for item in group.items:
-            tail = self._turns(item, usable, work) if isinstance(item, Leaf) else self._ordered(item, usable, work)
+            tail = self._turns(item, usable, work) if isinstance(item, Leaf) else self._inner(item, usable, work)
             if tail:
-                head = _stands_for(tail[0], item.key, item.weight) if group.name else tail[0]
-                heads.append(head)
-                tails[id(head)] = tail
+                heads.append(stands_for(group, item, tail[0]))
+                tails[id(heads[-1])] = tail
+        return heads, tails
+
+    def _inner(self, group: Group, usable: frozenset[int], work: _Work) -> list[Option]:
+        return self._ordered(group, self._heads(group, usable, work), work)
+
+    def _ordered(self, group: Group, found: Heads, work: _Work) -> list[Option]:
+        """The options of a group's targets in the order in which they are tried."""
+        heads, tails = found
         board = f"{group.name} {group.key}".rstrip()
         ordered = self._by(self._of(group.strategy), heads, Moment(work.query.ask, board, work.now), work, group)
         if group.config.health_check_enabled and group.name:
@@ -386,44 +387,12 @@ def _tagged(option: Option, query: Query) -> bool:
     return all(found) if query.all_tags else any(found)
 
 
-def _by_session(root: Root) -> bool:
-    """Whether a combo has to know a request's conversation: to keep it where its prompt is cached, or to hand it over."""
-    return root.combo is not None and (bool(root.combo.context_cache_protection) or root.group.strategy == RELAY)
-
-
 def _score_first(heads: Iterable[Option], tails: Mapping[int, Sequence[Option]]) -> None:
     """What a target scored is shown at the connection that stands for it."""
     for head in heads:
         first = tails[id(head)][0]
         if first is not head:
             first.score, first.factors = head.score, head.factors
-
-
-def _direct(group: Group) -> list[Option]:
-    """The options of a group's own targets."""
-    return [option for item in group.items if isinstance(item, Leaf) for option in item.options]
-
-
-def _nested(group: Group) -> list[Group]:
-    return [item for item in group.items if not isinstance(item, Leaf)]
-
-
-def _chosen(group: Group) -> bool:
-    """Whether an ``auto`` name in a tree chooses among accounts."""
-    return (group.auto is not None and bool(group.auto.only)) or any(map(_chosen, _nested(group)))
-
-
-def _watched(option: Option) -> bool:
-    """Whether a connection's own rules look at its quota."""
-    rules = option.connection.rules
-    return rules.preflight or rules.limit_percent > 0
-
-
-def _stands_for(option: Option, key: str, weight: float) -> Option:
-    """An option as the head of its target: with the target's key and weight."""
-    if option.key == key and option.weight == weight:
-        return option
-    return Option(option.connection, option.provider, option.model, key, weight, option.label)
 
 
 def _level(strategy: Strategy, facts: Facts, options: Sequence[Option], ordered: Sequence[Option], *, nested: bool) -> Level:
@@ -440,61 +409,8 @@ def _level(strategy: Strategy, facts: Facts, options: Sequence[Option], ordered:
     )
 
 
-def _use(root: Root, strategy: str) -> None:
-    """Put a tree in the order that the request names: a combo's targets, or the connections of a plain model."""
-    if strategy and root.name:
-        root.group.strategy = strategy
-    elif strategy:
-        for leaf in root.leaves:
-            leaf.accounts = strategy
-
-
-def _pinned(leaf: Leaf) -> bool:
-    return bool(leaf.wanted)
-
-
-def _nobody(leaf: Leaf) -> Candidate:
-    """The record of a target without a connection."""
-    words = leaf.reasons[0] if leaf.reasons else f"no connection for {leaf.provider}"
-    return Candidate(provider=leaf.provider, model=leaf.model, connection_id="", connection="", excluded=words)
-
-
 def _seen(option: Option, sees: frozenset[str]) -> dict[str, Any]:
     return {name: getattr(option.sight, name) for name in sees}
-
-
-def _candidate(option: Option, reason: str) -> Candidate:
-    return Candidate(
-        provider=option.provider,
-        model=option.model,
-        connection_id=option.connection.id,
-        connection=option.connection.name,
-        excluded=reason,
-        step="" if option.key == option.connection.id else option.key,
-    )
-
-
-def _told(kept: _Kept, reasons: Iterable[str]) -> list[Candidate]:
-    """The candidates with the reasons of the moment."""
-    made = [
-        candidate if candidate.excluded == reason else _candidate(option, reason)
-        for candidate, option, reason in zip(kept.candidates, kept.all, reasons, strict=False)
-    ]
-    return made + kept.candidates[len(kept.all) :]
-
-
-def _scored(candidates: list[Candidate], options: Sequence[Option], places: Mapping[int, int]) -> list[Candidate]:
-    """The candidates with the scores that strategies gave; the same list where none did."""
-    scored = [option for option in options if option.score is not None]
-    if not scored:
-        return candidates
-    made = list(candidates)
-    for option in scored:
-        place = places[id(option)]
-        one = _candidate(option, made[place].excluded)
-        one.score, one.factors = option.score, dict(option.factors)
-        made[place] = one
-    return made
 
 
 __all__ = ["AUTO", "Planner"]

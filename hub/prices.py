@@ -124,15 +124,24 @@ class Prices:
     def estimate(price: Price, prompt_tokens: int, max_output: int, *, hour_cache: bool = True) -> float | None:
         """The most a call can cost: for a reservation. None when input or output has no known rate.
 
-        The whole prompt counts at the dearest way to send it: plain, or written to the provider's cache;
         ``hour_cache=False`` leaves the one-hour cache out, for a request that does not ask for it.
         """
+        line = Prices.line(price, prompt_tokens, hour_cache=hour_cache)
+        return None if line is None else line[0] + max_output * line[1]
+
+    @staticmethod
+    def line(price: Price, prompt_tokens: int, *, hour_cache: bool = True) -> tuple[float, float] | None:
+        """The same as dollars before any output, and dollars for each token of it.
+
+        The whole prompt counts at the dearest way to send it: plain, or written to the provider's cache.
+        """
         rates = _at(price, prompt_tokens)
-        if rates.input is None or rates.output is None:
+        sent, made = rates.input, rates.output
+        if sent is None or made is None:
             return None
-        sent = max(rates.input, rates.cache_write or 0.0, (rates.cache_write_1h or 0.0) if hour_cache else 0.0)
-        made = max(rates.output, rates.reasoning or 0.0)
-        return (prompt_tokens * sent + max_output * made) / MILLION + (price.per_query or 0.0)
+        sent = max(sent, rates.cache_write or 0.0, (rates.cache_write_1h or 0.0) if hour_cache else 0.0)
+        made = max(made, rates.reasoning or 0.0)
+        return prompt_tokens * sent / MILLION + (price.per_query or 0.0), made / MILLION
 
     def table(self) -> dict[str, dict[str, Priced]]:
         """The price of every model that some layer knows, by provider id; loads the genai-prices data, so call it in a thread."""
@@ -232,6 +241,8 @@ def _first(rate: float | None, fallback: float | None) -> float | None:
 
 def _at(price: Price, prompt_tokens: int) -> Price:
     """The rates for a prompt of this length."""
+    if not price.tiers:
+        return price
     tier = next((tier for tier in reversed(price.tiers) if prompt_tokens > tier.above), None)
     if tier is None:
         return price

@@ -26,6 +26,8 @@ HOUR_MS = 3_600_000
 DAY_HOURS = 24
 _LONGEST = int(MOST)
 #: Minutes that reports can look back.
+#: Requests that are counted at once.
+_BATCH = 64
 MINUTES = 60
 #: Callers choose model names, so what is kept by model has a limit; a model beyond it is counted with its provider.
 MOST_MODELS = 1024
@@ -189,6 +191,7 @@ class Telemetry:
         self._hour = self._minute.minute // 60
         self._second = -1
         self._read: dict[tuple[str, str | None], Measured] = {}
+        self._noted: list[tuple[UsageRow, Sequence[Attempt]]] = []
 
     async def open(self) -> None:
         """Take over what was stored of the last day."""
@@ -210,8 +213,20 @@ class Telemetry:
 
     def note(self, row: UsageRow, attempts: Sequence[Attempt] = ()) -> None:
         """A request is over. ``attempts`` are its upstream calls, in order; without them the row stands for the only one."""
-        minute = self._clock.now_ms() // MINUTE_MS
-        if minute != self._minute.minute:
+        # Counted some at a time, or once somebody asks: so the counting code and its tables are fetched once for many requests.
+        self._noted.append((row, attempts))
+        if len(self._noted) >= _BATCH:
+            self._count()
+
+    def _count(self) -> None:
+        """Count what was noted."""
+        noted, self._noted = self._noted, []
+        for row, attempts in noted:
+            self._count_one(row, attempts)
+
+    def _count_one(self, row: UsageRow, attempts: Sequence[Attempt]) -> None:
+        minute = (row.at + row.latency_ms) // MINUTE_MS
+        if minute > self._minute.minute:
             self._turn(minute)
         if row.source != "upstream":
             self._minute.aside[_REPLAYED] += 1
@@ -298,6 +313,7 @@ class Telemetry:
         key = (provider, model)
         found = self._read.get(key)
         if found is None:
+            self._count()
             found = self._measure(self._by_provider.get(provider, ()) if model is None else (model,), provider)
             if len(self._read) < 2 * MOST_MODELS:
                 self._read[key] = found
@@ -313,6 +329,7 @@ class Telemetry:
 
     def success(self, connection_id: str) -> float | None:
         """The share of a connection's calls that worked in the last hour or two; None when there were none."""
+        self._count()
         counts = self._connections.get(connection_id)
         if counts is None or not counts[0] + counts[2]:
             return None
@@ -320,6 +337,7 @@ class Telemetry:
 
     def summary(self, window_ms: int = 300_000) -> Summary:
         """The whole minutes that a window (at most an hour) touches, up to now."""
+        self._count()
         now = self._clock.now_ms()
         first = (now - min(max(window_ms, 1), HOUR_MS)) // MINUTE_MS
         overall = Cell()
@@ -344,6 +362,10 @@ class Telemetry:
 
     def keep(self) -> None:
         """Queue what changed for the store; done at each new minute, and once more before the store closes."""
+        self._count()
+        self._keep()
+
+    def _keep(self) -> None:
         for (provider, model), hours in self._models.items():
             if hours.dirty and hours.now.requests:
                 self._stored.put(_row_of(self._hour, provider, model, hours.now))
@@ -356,7 +378,7 @@ class Telemetry:
 
     def _turn(self, minute: int) -> None:
         """Another minute: what it needs, and what the last one left to store."""
-        self.keep()
+        self._keep()
         self._minute = _Minute(minute)
         self._minutes.append(self._minute)
         hour = minute // 60

@@ -118,9 +118,28 @@ class _Glance(msgspec.Struct):
     error: msgspec.Raw | None = None
 
 
+class _Said(msgspec.Struct):
+    """A message, as far as it matters whether it says anything."""
+
+    content: msgspec.Raw = msgspec.Raw(b"")
+    tool_calls: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Ended(msgspec.Struct):
+    message: _Said
+    finish_reason: str
+
+
+class _Ends(msgspec.Struct):
+    """A whole answer, as far as it matters how it ended."""
+
+    choices: list[_Ended]
+
+
 _BAD = (*MALFORMED, RecursionError)
 ANSWER = msgspec.json.Decoder(Answer)
 _USUAL = msgspec.json.Decoder(_Usual)
+_ENDS = msgspec.json.Decoder(_Ends)
 _GLANCE = msgspec.json.Decoder(_Glance)
 FINISH = {
     "stop": Finish.STOP,
@@ -142,6 +161,22 @@ def usage_in(body: bytes) -> Usage | None:
     if not usual.choices or usual.error is not None:
         return _unusual_usage(body)
     return _plain_usage(usual.usage) if usual.usage else None
+
+
+def finished_in(body: bytes) -> bool | None:
+    """Whether every choice of a whole answer says something and ended of its own accord; None where a glance cannot tell."""
+    try:
+        choices = _ENDS.decode(body).choices
+    except _BAD:
+        return None
+    said = [bytes(choice.message.tool_calls)[:2] == b"[{" or _is_text(bytes(choice.message.content)) for choice in choices]
+    if not all(said):
+        return None
+    return bool(choices) and all(choice.finish_reason in ("stop", "tool_calls") for choice in choices)
+
+
+def _is_text(content: bytes) -> bool:
+    return len(content) > 2 and content[:1] == b'"'
 
 
 def _unusual_usage(body: bytes) -> Usage | None:

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How a format is read: a whole ``answer``, its ``usage`` alone, the ids of a list of ``models``, and for each stream a
-    decoder or a watcher. The first three raise UpstreamFailed or a decoding error for a body that is not one."""
+    decoder or a watcher. The first three raise UpstreamFailed or a decoding error for a body that is not one. ``finished`` tells
+    by a glance at an answer what :meth:`WireFormat.finished` says."""
 
     answer: Callable[[bytes], ChatResponse]
     usage: Callable[[bytes], Usage | None]
     models: Callable[[bytes], Sequence[str]]
     decoder: Callable[[], Decoder]
     watcher: Callable[[], Watcher]
+    finished: Callable[[bytes], bool | None] = lambda _: None
 
 
 class WireFormat:
@@ -50,6 +52,10 @@ class WireFormat:
     def usage_of(self, body: bytes) -> Usage | None:
         """The usage of a whole answer that is passed through. Raises UpstreamFailed when it is not one."""
         return self.reading.usage(body)
+
+    def finished(self, body: bytes) -> bool | None:
+        """Whether every choice of a whole answer says something and ended of its own accord; None where only :meth:`parse` can tell."""
+        return self.reading.finished(body)
 
     def watcher(self, raw: RawChat) -> Watcher:
         """A watcher for one stream."""

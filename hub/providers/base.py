@@ -161,6 +161,10 @@ class Adapter(Protocol):
         when the body is not an answer of this format (HTML with status 200, an error object, truncated JSON)."""
         ...
 
+    def finished(self, body: bytes) -> bool | None:
+        """Whether every choice of a whole answer says something and ended of its own accord; None where only :meth:`parse` can tell."""
+        ...
+
     def watcher(self, raw: RawChat) -> Watcher: ...
 
     def classify(self, status: int, headers: Headers, body: bytes) -> Failure:

@@ -11,7 +11,7 @@ import orjson
 from hub.outbound.base import Outgoing
 from hub.providers import _embeddings as embeddings
 from hub.providers._openai_request import encode_request
-from hub.providers._openai_response import parse_answer, usage_in
+from hub.providers._openai_response import finished_in, parse_answer, usage_in
 from hub.providers._openai_stream import OpenAiDecoder
 from hub.providers._openai_watch import OpenAiWatcher
 from hub.providers._request import build
@@ -50,7 +50,7 @@ class OpenAiAdapter(WireFormat):
     name = "openai"
     embeds_by_spelling = False
     dialect = "openai"
-    reading = Reading(parse_answer, usage_in, _models, OpenAiDecoder, partial(OpenAiWatcher, cut_usage=True))
+    reading = Reading(parse_answer, usage_in, _models, OpenAiDecoder, partial(OpenAiWatcher, cut_usage=True), finished_in)
 
     def prepare(self, request: ChatRequest, target: Target) -> Prepared:
         """Encode the internal model. Raises BadRequest for a document that only has an address."""
