@@ -91,11 +91,20 @@ class Ledger:
         self.running: dict[str, int] = {}
         #: Connection -> when it was last called, epoch ms.
         self.called_at: dict[str, int] = {}
+        #: Provider -> the connection that was called last, and how often in a row.
+        self._streaks: dict[str, tuple[str, int]] = {}
 
-    def called(self, connection_id: str) -> None:
+    def called(self, provider: str, connection_id: str) -> None:
         """A call to a connection begins."""
+        last, times = self._streaks.get(provider, ("", 0))
+        self._streaks[provider] = (connection_id, times + 1 if last == connection_id else 1)
         self.called_at[connection_id] = self.clock.now_ms()
         self.running[connection_id] = self.running.get(connection_id, 0) + 1
+
+    def streak(self, provider: str, connection_id: str) -> int:
+        """How often in a row a connection has been the one of its provider that was called; 0 when another was since."""
+        last, times = self._streaks.get(provider, ("", 0))
+        return times if last == connection_id else 0
 
     def returned(self, connection_id: str) -> None:
         """It is over."""
@@ -228,7 +237,7 @@ class Run:
         self._current = Attempt(provider=option.provider, model=option.model, connection_id=option.connection.id, started_at=clock.now_ms())
         self._decision.attempts.append(self._current)
         self._probing = True
-        self._ledger.called(option.connection.id)
+        self._ledger.called(option.provider, option.connection.id)
         self._calling = option.connection.id
         row = self._row
         row.provider, row.model, row.connection_id = option.provider, option.model, option.connection.id

@@ -119,7 +119,7 @@ class Parts:
             current=self.store.connections.peek,
         )
         self.throttle = Throttle(self.clock)
-        self.quotas = Quotas(self.clock, state=state, emit=self.events.emit)
+        self.quotas = Quotas(self.clock, state=state, emit=self.events.emit, learned=self.throttle.learn)
         self.sessions = Sessions(state, self.clock, ttl_ms=lambda: preferences().session_affinity_ttl_ms)
         self.warm_prefixes = Prefixes(self.clock)
         self.board = ComboBoard(state, self.clock)

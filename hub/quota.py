@@ -57,6 +57,9 @@ _WARN = 80.0
 _LONG_MS = 600_000
 
 
+_REQUESTS = "requests"
+
+
 class Window(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One limit of a connection as its provider stated it at ``seen_at`` (ms); ``reset_at`` None where it did not say.
 
@@ -108,13 +111,22 @@ def window_name(text: str) -> str:
 class Quotas:
     """The windows of every connection that stated some. All but :meth:`observe` of headers with limits cost a dict look-up.
 
-    ``state`` keeps them over restarts, ``emit`` hears of ``quota.warning``.
+    ``state`` keeps them over restarts, ``emit`` hears of ``quota.warning``, ``learned`` of each count of *requests*: the connection,
+    limit, what is left, and when it is full again (epoch ms).
     """
 
-    def __init__(self, clock: Clock | None = None, *, state: State | None = None, emit: Callable[..., None] | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        state: State | None = None,
+        emit: Callable[..., None] | None = None,
+        learned: Callable[[str, int, int, int | None], None] | None = None,
+    ) -> None:
         self._clock = clock or Clock()
         self._state = state
         self._emit = emit
+        self._learned = learned
         self._kept: dict[str, _Kept] = {}
 
     def open(self) -> None:
@@ -136,9 +148,14 @@ class Quotas:
             window = _window(name, facts, now_ms)
             if window is not None:
                 self._keep(connection_id, window, "" if window.share else model)
+                self._tell(connection_id, window)
         kept = self._kept.get(connection_id)
         if kept is not None and kept.moved and now_ms - kept.stored_at >= _STORE_MS:
             self._store(connection_id, kept, now_ms)
+
+    def _tell(self, connection_id: str, window: Window) -> None:
+        if self._learned is not None and window.name == _REQUESTS and not window.share:
+            self._learned(connection_id, window.limit, round(window.remaining), window.reset_at)
 
     def _keep(self, connection_id: str, window: Window, model: str) -> None:
         kept = self._kept.setdefault(connection_id, _Kept())
@@ -301,7 +318,7 @@ def _stated(name: bytes) -> tuple[str, str] | None:
     field = next((word for word in words if word in _FIELDS), None)
     if field is None:
         return None
-    window = b"-".join(word for word in words if word not in _FIELDS and word != b"unified").decode("latin-1") or "requests"
+    window = b"-".join(word for word in words if word not in _FIELDS and word != b"unified").decode("latin-1") or _REQUESTS
     return window_name(window), _FIELDS[field]
 
 

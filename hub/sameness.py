@@ -90,6 +90,11 @@ class Sameness:
             await self.idempotency.close()
             await self.cache.close()
 
+    @property
+    def inflight(self) -> int:
+        """Requests under way that others may join."""
+        return len(self._flights)
+
     async def complete(self, ask: ChatAsk, ctx: Context, run: Run) -> ChatReply:
         """A whole answer: one that was given before where the request is the same, else what ``run`` gives.
 

@@ -30,7 +30,7 @@ class Metrics(Wire):
     """Metrics by combo; null when nothing has been counted. Rates are whole per cent, times milliseconds."""
 
     metrics: dict[str, dict[str, Any]] | None
-    message: str | None = None
+    message: str = ""
 
 
 class Reset(Wire):

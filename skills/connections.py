@@ -57,6 +57,7 @@ class ConnectionView(Wire):
     last_error_at: str | None
     rate_limited_until: str | None
     backoff_level: int
+    consecutive_use_count: int
     created_at: str | None
     updated_at: str | None
 
@@ -173,7 +174,7 @@ class OfferedModels(Wire):
     source: str
 
 
-def view(connection: Connection) -> ConnectionView:
+def view(ctx: Context, connection: Connection) -> ConnectionView:
     """A connection as callers see it."""
     rules = connection.rules
     return ConnectionView(
@@ -200,6 +201,7 @@ def view(connection: Connection) -> ConnectionView:
         last_error_at=iso(connection.last_error_at),
         rate_limited_until=iso(connection.cooldown_until),
         backoff_level=connection.backoff_level,
+        consecutive_use_count=ctx.hub.ledger.streak(connection.provider, connection.id),
         created_at=iso(connection.created_at),
         updated_at=iso(connection.updated_at),
     )
@@ -268,20 +270,20 @@ async def create(ctx: Context, ask: NewConnection) -> ConnectionView:
         active=ask.is_active,
     )
     health.apply(ctx.hub, made)
-    return view(ctx.hub.store.connections.get(made.id))
+    return view(ctx, ctx.hub.store.connections.get(made.id))
 
 
 @skill("connections-list", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/providers")], read_only=True)
 async def list_connections(ctx: Context, ask: Nothing) -> ConnectionList:
     """List provider connections, without their secrets."""
     connections = sorted(ctx.hub.store.connections.all(), key=lambda one: (one.provider, one.priority, one.created_at))
-    return ConnectionList(connections=[view(connection) for connection in connections])
+    return ConnectionList(connections=[view(ctx, connection) for connection in connections])
 
 
 @skill("connections-get", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/providers/{id}", view=_wrapped)], read_only=True)
 async def get(ctx: Context, ask: ConnectionId) -> ConnectionView:
     """Show one provider connection."""
-    return view(ctx.hub.store.connections.get(ask.id))
+    return view(ctx, ctx.hub.store.connections.get(ask.id))
 
 
 @skill(
@@ -316,7 +318,7 @@ async def update(ctx: Context, ask: ConnectionChange) -> ConnectionView:
         # What was learned of the old credential says nothing of the new one.
         ctx.hub.resilience.clear_connection(ask.id)
     health.apply(ctx.hub, kept)
-    return view(connections.get(ask.id))
+    return view(ctx, connections.get(ask.id))
 
 
 def _changes(ask: ConnectionChange, kept: Connection) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
-import sys
 from typing import Any
 
 from pydantic import Field
@@ -15,16 +13,10 @@ from hub.health import standings
 from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Rest, skill
 from hub.version import VERSION
 from hub.wire import Nothing, Wire, iso
+from skills._monitor import Memory, QuotaMonitor, SessionCounts, memory, quota_monitor, session_counts
 
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
-
-
-class Memory(Wire):
-    """Bytes: ``heap_used`` is the resident set now, ``heap_total`` its peak."""
-
-    heap_used: int
-    heap_total: int
 
 
 class ProviderState(Wire):
@@ -34,6 +26,7 @@ class ProviderState(Wire):
     state: str
     failure_count: int
     last_failure: str | None
+    retry_after_ms: int
 
 
 class LimitState(Wire):
@@ -78,22 +71,18 @@ class HealthReport(Wire):
     requests_24h: int | None = Field(alias="requests24h")
     errors_24h: int | None = Field(alias="errors24h")
     latency_ms: dict[str, float | None]
-
-
-def _memory() -> Memory:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            now = int(file.read().split()[1]) * resource.getpagesize()
-    except OSError:
-        now = peak
-    # The kernel keeps the peak in coarser steps than the present.
-    return Memory(heap_used=now, heap_total=max(now, peak))
+    lockouts: int = 0
 
 
 def _states(ctx: Context) -> list[ProviderState]:
     return [
-        ProviderState(provider=one.provider, state=one.state, failure_count=one.down, last_failure=iso(one.last_failure))
+        ProviderState(
+            provider=one.provider,
+            state=one.state,
+            failure_count=one.down,
+            last_failure=iso(one.last_failure),
+            retry_after_ms=one.retry_after_ms,
+        )
         for one in standings(ctx.hub)
     ]
 
@@ -139,7 +128,7 @@ async def report_of(ctx: Context) -> HealthReport:
         uptime=_duration(uptime),
         uptime_seconds=uptime,
         version=VERSION,
-        memory_usage=_memory(),
+        memory_usage=memory(),
         circuit_breakers=states,
         rate_limits=_limits(ctx),
         cryptography=Cryptography(status="healthy" if hub.store.unlocked else "missing_or_invalid", provider="aes-256-gcm"),
@@ -148,6 +137,7 @@ async def report_of(ctx: Context) -> HealthReport:
         errors24h=totals.get("errors"),
         active_requests=len(hub.inflight),
         latency_ms=_latency(ctx),
+        lockouts=len(hub.resilience.lockouts()),
     )
 
 
@@ -183,7 +173,7 @@ def _answer(report: HealthReport) -> A2aAnswer:
         "providerSummary": {"total": total, "healthy": total - len(degraded), "degradedCount": len(degraded)},
         "degradedProviders": [state.model_dump(mode="json", by_alias=True) for state in degraded],
         "activeRateLimits": [limit.model_dump(mode="json", by_alias=True) for limit in report.rate_limits if limit.is_limited],
-        "lockoutCount": 0,
+        "lockoutCount": report.lockouts,
         "telemetry": report.latency_ms,
     }
     return A2aAnswer(text, report.model_dump(mode="json", by_alias=True), metadata)
@@ -209,13 +199,36 @@ async def health(ctx: Context, ask: Nothing) -> HealthReport:
     return await report_of(ctx)
 
 
+class Load(Wire):
+    """Calls of one connection that wait and run; ``executing`` is the seed's other word for ``running``."""
+
+    queued: int
+    running: int
+    executing: int
+
+
+class Watch(Wire):
+    """What is watched besides. ``learned_limits`` is what each connection's provider stated of its requests, ``local_providers`` are the
+    connections that may reach this machine or its network."""
+
+    setup_complete: bool
+    dedup: dict[str, int]
+    sessions: SessionCounts
+    quota_monitor: QuotaMonitor
+    rate_limit_status: dict[str, Load]
+    learned_limits: dict[str, dict[str, int | str | None]]
+    local_providers: dict[str, dict[str, str]]
+    lockouts: list[dict[str, Any]]
+
+
 class Monitoring(Wire):
-    """Public health. ``detail`` and ``system`` are there only for callers with read:health."""
+    """Public health. What is not status and version is there only for callers with read:health."""
 
     status: str
     version: str
     timestamp: str | None
     detail: HealthReport | None = None
+    watch: Watch | None = None
     system: dict[str, Any] | None = None
     provider_summary: dict[str, int] | None = None
 
@@ -224,13 +237,11 @@ def _flat(output: Monitoring) -> dict[str, Any]:
     """The seed's shape: the report's fields stand beside the others."""
     whole: dict[str, Any] = {name: value for name, value in output.model_dump(mode="json", by_alias=True).items() if value is not None}
     detail: dict[str, Any] = whole.pop("detail", {})
+    whole |= whole.pop("watch", {})
     breakers = detail.get("circuitBreakers", [])
     if detail:
         counts = {name: sum(row["state"] == name for row in breakers) for name in ("OPEN", "HALF_OPEN", "CLOSED")}
-        detail["providerBreakers"] = [
-            {"provider": row["provider"], "state": row["state"], "failureCount": row["failureCount"], "lastFailure": row["lastFailure"]}
-            for row in breakers
-        ]
+        detail["providerBreakers"] = breakers
         detail["circuitBreakers"] = {
             "open": counts["OPEN"],
             "halfOpen": counts["HALF_OPEN"],
@@ -238,7 +249,13 @@ def _flat(output: Monitoring) -> dict[str, Any]:
             "total": len(breakers),
         }
         detail["providerHealth"] = {
-            row["provider"]: {"state": row["state"], "failures": row["failureCount"], "lastFailure": row["lastFailure"]} for row in breakers
+            row["provider"]: {
+                "state": row["state"],
+                "failures": row["failureCount"],
+                "lastFailure": row["lastFailure"],
+                "retryAfterMs": row["retryAfterMs"],
+            }
+            for row in breakers
         }
         detail["activeConnections"] = detail["activeRequests"]
         detail["uptime"] = detail.pop("uptimeSeconds")
@@ -266,7 +283,16 @@ async def monitoring(ctx: Context, ask: Nothing) -> Monitoring:
         version=VERSION,
         timestamp=now,
         detail=report,
-        system={"version": VERSION, "python": platform.python_version(), "platform": platform.system().lower(), "pid": os.getpid()},
+        watch=_watch(ctx),
+        system={
+            "version": VERSION,
+            # The seed's field; the runtime here is Python.
+            "nodeVersion": f"python {platform.python_version()}",
+            "platform": platform.system().lower(),
+            "pid": os.getpid(),
+            "uptime": report.uptime_seconds,
+            "memoryUsage": report.memory_usage.model_dump(mode="json", by_alias=True),
+        },
         provider_summary={
             "catalogCount": len(ctx.hub.catalog.providers),
             "configuredCount": len({one.provider for one in connections}),
@@ -274,3 +300,40 @@ async def monitoring(ctx: Context, ask: Nothing) -> Monitoring:
             "monitoredCount": len(report.circuit_breakers),
         },
     )
+
+
+def _watch(ctx: Context) -> Watch:
+    hub, now = ctx.hub, ctx.hub.clock.now_ms()
+    connections = hub.store.connections.all()
+    return Watch(
+        setup_complete=any(one.active for one in connections),
+        dedup={"inflightRequests": hub.sameness.inflight},
+        sessions=session_counts(hub),
+        quota_monitor=quota_monitor(hub),
+        rate_limit_status={
+            name: Load(queued=line.queued, running=line.running, executing=line.running) for name, line in hub.throttle.status().items()
+        },
+        learned_limits={one.id: stated for one in connections if (stated := _stated(ctx, one.id, now))},
+        local_providers={
+            one.id: {"provider": one.provider, "name": one.name, "status": one.test_status.value}
+            for one in connections
+            if one.allow_private
+        },
+        lockouts=[
+            {"provider": one.provider, "model": one.model, "connectionId": one.connection, "reason": one.reason}
+            for one in hub.resilience.lockouts()
+        ],
+    )
+
+
+def _stated(ctx: Context, connection_id: str, now: int) -> dict[str, int | str | None]:
+    """What a provider stated of the requests of a connection."""
+    windows = ctx.hub.quotas.windows(connection_id, now)
+    found = next((window for window in windows if window.name.startswith("requests") and not window.share), None)
+    if found is None:
+        return {}
+    return {
+        "limit": found.limit,
+        "remaining": round(found.remaining),
+        "resetAt": iso(found.reset_at) if found.reset_at is not None else None,
+    }

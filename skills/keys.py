@@ -66,7 +66,7 @@ class Limited(Body):
 
 
 class KeyView(Wire):
-    """A key without its secret."""
+    """A key without its secret. ``machine_id`` is the seed's: keys of this hub belong to no machine."""
 
     id: str
     name: str
@@ -89,6 +89,7 @@ class KeyView(Wire):
     daily_budget: int | None
     tags: list[str]
     auto_resolve: bool = False
+    machine_id: str = ""
     ip_allowlist: None = None
 
 

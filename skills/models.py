@@ -175,11 +175,20 @@ def _openai(row: ProviderRow, model: ModelRow) -> OpenAiModel:
         id=f"{row.alias}/{model.id}",
         owned_by=row.id,
         root=model.id,
-        capabilities={"tool_calling": "tools" in model.caps, "reasoning": "reasoning" in model.caps, "vision": "vision" in model.caps},
+        capabilities=_abilities(model),
         context_length=model.context or row.default_context,
-        max_output_tokens=model.max_output,
+        max_output_tokens=_most_output(row, model),
         type=_kind(model),
     )
+
+
+def _abilities(model: ModelRow) -> dict[str, bool]:
+    return {"tool_calling": "tools" in model.caps, "reasoning": "reasoning" in model.caps, "vision": "vision" in model.caps}
+
+
+def _most_output(row: ProviderRow, model: ModelRow) -> int | None:
+    """The most that a model may answer: its own limit, else its window, which no answer exceeds; None where neither is known."""
+    return model.max_output or model.context or row.default_context
 
 
 def _listed_combos(ctx: Context) -> list[Document[Combo]]:
@@ -245,6 +254,18 @@ async def openai_model(ctx: Context, ask: ModelName) -> OpenAiModel:
     raise NotFound(f"no model {ask.model!r} can be called with this key; GET /v1/models lists them", field="model", code="model_not_found")
 
 
+def _listed(row: ProviderRow, model: ModelRow) -> dict[str, Any]:
+    """A model in the catalogue; ``custom`` ones, which the seed adds to it by hand, are names of connections here."""
+    return {
+        "id": f"{row.alias}/{model.id}",
+        "name": model.name or model.id,
+        "type": _kind(model),
+        "custom": False,
+        "capabilities": _abilities(model),
+        "max_output_tokens": _most_output(row, model),
+    }
+
+
 class Catalogue(Wire):
     """Models grouped by provider; ``catalog_version`` changes when the list does."""
 
@@ -267,7 +288,7 @@ async def catalog(ctx: Context, ask: Nothing) -> Catalogue:
         row.alias: {
             "provider": row.id,
             "active": row.id in connected,
-            "models": [{"id": f"{row.alias}/{model.id}", "name": model.name or model.id, "type": _kind(model)} for model in row.models],
+            "models": [_listed(row, model) for model in row.models],
         }
         for row in ctx.hub.catalog.providers.values()
         if not row.builtin

@@ -77,12 +77,22 @@ class SyncReport(Wire):
     data: dict[str, dict[str, dict[str, float | None]]] | None = None
 
 
+_BASE = ("input", "output")
+
+
 def _wrapped(data: dict[str, Any]) -> dict[str, Any]:
     return {"prices": data}
 
 
 def _shown(table: PriceTable) -> dict[str, Any]:
-    return table.model_dump(mode="json", by_alias=True, exclude_none=False) if table.source_map is not None else table.pricing
+    """The seed's shape: rates beside input and output are there where they are known."""
+    pricing = {
+        provider: {
+            name: {rate: value for rate, value in price.items() if value is not None or rate in _BASE} for name, price in models.items()
+        }
+        for provider, models in table.pricing.items()
+    }
+    return {"pricing": pricing, "sourceMap": table.source_map} if table.source_map is not None else pricing
 
 
 def _alias(ctx: Context, provider: str) -> str:

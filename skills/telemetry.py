@@ -9,6 +9,7 @@ from hub.health import standing
 from hub.records import Connection
 from hub.skill import Audit, CostClass, Mcp, Rest, skill
 from hub.wire import Body, Nothing, Wire, iso
+from skills._monitor import Memory, StatusCounts, memory, quota_monitor, session_counts
 
 _HOUR_MS = 3_600_000
 _TOP = 5
@@ -46,9 +47,20 @@ class Phase(Wire):
 
 
 class Active(Wire):
-    """Sessions seen by their id among the requests under way."""
+    """Conversations of the last half hour, and those of them that stay on a connection."""
 
     active_count: int
+    sticky_bound_count: int
+
+
+class QuotaCounts(Wire):
+    """Accounts by the quota they have left, as the health report shows it."""
+
+    active: int
+    alerting: int
+    exhausted: int
+    errors: int
+    status_counts: StatusCounts
 
 
 class Summary(Wire):
@@ -68,6 +80,8 @@ class Summary(Wire):
     cancelled: int
     replayed: int
     sessions: Active
+    quota_monitor: QuotaCounts
+    memory_usage: Memory
     uptime: float
     active_connections: int
 
@@ -77,7 +91,7 @@ async def summary(ctx: Context, ask: SummaryAsk) -> Summary:
     """Show how fast answers were in the last minutes, overall and for each provider, as this process saw it."""
     hub = ctx.hub
     found = hub.telemetry.summary(ask.window_ms)
-    whole = found.overall
+    whole, sessions, quota = found.overall, session_counts(hub), quota_monitor(hub)
     p50, p95 = found.resolve.resolve.quantiles(0.5, 0.95)
     ttft50, ttft95 = found.resolve.ttft.quantiles(0.5, 0.95)
     return Summary(
@@ -111,7 +125,15 @@ async def summary(ctx: Context, ask: SummaryAsk) -> Summary:
         error_rate=0.0 if whole.success is None else round(1 - whole.success, 6),
         cancelled=found.cancelled,
         replayed=found.replayed,
-        sessions=Active(active_count=len({row.session for row in hub.inflight.all() if row.session})),
+        sessions=Active(active_count=sessions.active_count, sticky_bound_count=sessions.sticky_bound_count),
+        quota_monitor=QuotaCounts(
+            active=quota.active,
+            alerting=quota.alerting,
+            exhausted=quota.exhausted,
+            errors=quota.errors,
+            status_counts=quota.status_counts,
+        ),
+        memory_usage=memory(),
         uptime=(hub.clock.now_ms() - hub.started_ms) / 1000,
         active_connections=len(hub.inflight),
     )

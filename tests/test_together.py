@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.fakes import upstream as faults
 from tests.fakes.desk import HI, Desk, error, open_desk
-from tests.fakes.vendor import completion, connect, good
+from tests.fakes.vendor import completion, connect, good, stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -149,6 +150,32 @@ async def test_accounts_take_turns_and_a_conversation_keeps_its_own(desk: Desk) 
             "/v1/chat/completions", json={"model": "openrouter/a", "messages": [{"role": "user", "content": f"Hi {number}"}]}
         )
     assert sorted(desk.counts().values()) == [0, 2, 6]
+
+
+async def test_progress_is_told_in_a_stream_that_asks_for_it(desk: Desk) -> None:
+    """routing.md 1.10."""
+    desk.upstreams["openrouter"].answer(stream(*["word "] * 5, delay=0.5))
+    answer = await desk.ask("openrouter/m", stream=True, headers={"X-OmniRoute-Progress": "true"})
+    assert answer.headers["x-omniroute-progress"] == "enabled"
+    told = [json.loads(block.split("data: ")[1]) for block in answer.text.split("\n\n") if block.startswith("event: progress")]
+    assert len(told) >= 2
+    assert told[0]["elapsed_ms"] >= 2000
+    assert told[-1] == {"tokens_generated": 20, "elapsed_ms": told[-1]["elapsed_ms"], "done": True}
+    plain = await desk.ask("openrouter/m", stream=True)
+    assert "event: progress" not in plain.text
+
+
+async def test_what_a_provider_states_of_its_limit_slows_its_line(desk: Desk) -> None:
+    """routing.md 3.6: under a tenth of the requests left, what is left is spread until the reset."""
+    connection = desk.running.hub.store.connections.of("openrouter")[0]
+    changed = await desk.client.put(f"/api/providers/{connection.id}", json={"rateLimitProtection": True})
+    assert changed.status_code == 200, changed.text
+    limits = {"x-ratelimit-limit-requests": "100", "x-ratelimit-remaining-requests": "4", "x-ratelimit-reset-requests": "2s"}
+    desk.upstreams["openrouter"].answer(says("one", limits))
+    began = time.monotonic()
+    for _ in range(3):
+        assert (await desk.ask("openrouter/m")).status_code == 200
+    assert time.monotonic() - began >= 0.8, "two further calls wait a quarter of what is left of two seconds each"
 
 
 async def test_a_mode_that_is_none_is_refused_by_its_header(desk: Desk) -> None:

@@ -13,6 +13,7 @@ from hub.errors import HubError, openai_body
 from transports import _hints
 from transports._http import Door, Exchange, Route
 from transports._openai_chat import StreamEncoder, decode, encode, envelope
+from transports._progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -86,9 +87,12 @@ async def _stream(exchange: Exchange, ask: ChatAsk, items: AsyncGenerator[Any]) 
     async with aclosing(items):
         head: StreamHead = await anext(items)
         encoder = await _begin(exchange, ask, head)
+        progress = Progress(exchange.hub.clock) if ask.hints.progress else None
         try:
             async for item in items:
                 data = item if isinstance(item, bytes) else b"" if isinstance(item, StreamTail) else encoder.feed(item)
+                if progress is not None:
+                    data = progress.after(item, data)
                 if data:
                     await exchange.chunk(data)
         except HubError as error:
@@ -105,6 +109,8 @@ async def _begin(exchange: Exchange, ask: ChatAsk, head: StreamHead) -> StreamEn
     ]
     if head.dropped:
         headers.append((b"x-hubroute-dropped", _header(", ".join(head.dropped))))
+    if ask.hints.progress:
+        headers.append((b"x-omniroute-progress", b"enabled"))
     await exchange.start(200, headers)
     return StreamEncoder(
         id=f"chatcmpl-{exchange.request_id}",

@@ -125,3 +125,19 @@ async def test_a_database_that_does_not_answer_shows(desk: Desk, monkeypatch: py
     full = await desk.ask("monitoring-health", MONITOR)
     assert (full.detail.store.ok, full.detail.store.latency_ms, full.detail.requests_24h) == (False, 0.0, None)
     monkeypatch.setattr(desk.hub.store._database, "read", read)
+
+
+async def test_monitors_see_accounts_conversations_and_limits(desk: Desk) -> None:
+    """The seed's fields of GET /api/monitoring/health, on real data."""
+    full, half = await desk.connect("full"), await desk.connect("half")
+    desk.limit(full, 100, 2)
+    desk.limit(half, 100, 50)
+    desk.hub.sessions.begin("key_a\next:talk")
+    desk.hub.sessions.answered("key_a\next:talk", half.id)
+    found = await desk.ask("monitoring-health")
+    watch = found.watch
+    assert [(one.connection_id, one.status) for one in watch.quota_monitor.monitors] == [(full.id, "exhausted"), (half.id, "healthy")]
+    assert (watch.quota_monitor.exhausted, watch.quota_monitor.status_counts.idle, watch.setup_complete) == (1, 0, True)
+    assert [(one.session_id, one.connection_id) for one in watch.sessions.top] == [("ext:talk", half.id)]
+    assert watch.learned_limits[full.id]["remaining"] == 2
+    assert (await desk.ask("monitoring-health", Caller.anonymous(("chat",)))).watch is None

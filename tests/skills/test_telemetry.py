@@ -25,6 +25,7 @@ async def test_a_summary_of_minutes(desk: Desk) -> None:
         desk.hub.telemetry.note(row, [Attempt(provider="openai", model="m1", connection_id="c", started_at=at + 3, latency_ms=latency)])
     desk.hub.telemetry.note(usage_row(at=at, provider="groq", outcome="error", status=502))
     desk.hub.inflight.begin(row)
+    desk.hub.sessions.begin("key_a\next:s")
     desk.clock.advance(30)
     found = await desk.ask("telemetry-summary", windowMs=60_000)
     assert (found.count, found.total_requests, found.error_rate, found.avg) == (3, 4, 0.25, 200.0)
@@ -32,7 +33,7 @@ async def test_a_summary_of_minutes(desk: Desk) -> None:
     assert (found.providers["openai"].success_rate, found.providers["groq"].success_rate, found.providers["groq"].p50) == (1.0, 0.0, None)
     assert found.phase_breakdown["resolve"].p50 == pytest.approx(3, rel=0.011)
     assert (found.phase_breakdown["firstByte"].count, found.phase_breakdown["parse"].count) == (3, 0)
-    assert (found.active_connections, found.sessions.active_count, found.uptime) == (1, 1, 30.0)
+    assert (found.active_connections, found.sessions.active_count, found.sessions.sticky_bound_count, found.uptime) == (1, 1, 0, 30.0)
     desk.clock.advance(300)
     assert (await desk.ask("telemetry-summary", windowMs=60_000)).count == 0
     for wrong in (0, 3_600_001):
