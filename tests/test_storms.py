@@ -89,8 +89,8 @@ async def test_traffic_returns_soon_after_the_window(running: Running, client: h
         answers = await _storm(client, 2.0)
         first = next(at for at, status in answers if status == 200)
         assert 0.5 < first < 3.0  # twice the window, and a busy machine
-        refused = [at for at, status in answers if status != 200]
-        assert max(refused) < first + 1.0
+        # On a slow machine all who came in time are among those who may wait, and nobody is refused.
+        assert all(at < first + 1.0 for at, status in answers if status != 200)
         assert len(upstream.requests) - before == sum(status == 200 for _, status in answers)
 
 
