@@ -57,7 +57,7 @@ class Shape:
 class HubError(Exception):
     """Base of all errors that a door may show. ``data`` is safe, structured detail for the caller.
 
-    ``replayed`` marks the error of an earlier request that this one repeats.
+    ``replayed`` marks the error of an earlier request that this one repeats; ``request_id`` is set by a door that names it.
     ``wire`` replaces the management API's error body where the seed's has a shape of its own.
     """
 
@@ -80,6 +80,7 @@ class HubError(Exception):
         self.retry_after = retry_after
         self.data: dict[str, Any] = dict(data or {})
         self.replayed = False
+        self.request_id = ""
         self.wire = wire
 
     @property
@@ -294,21 +295,23 @@ def openai_body(error: HubError) -> dict[str, Any]:
 
 
 def rest_body(error: HubError) -> dict[str, Any]:
-    """The management API's error body.
+    """The management API's error body, in the seed's three forms (openapi.yaml, AuthzError, ValidationError, ErrorString).
 
-    Errors of a field have the seed's shape ``{"error": {"message", "details": [{"field", "message"}]}}``;
-    all others ``{"error": {"message", "code"}}`` with what to do in the message.
+    Who may not: ``{"error": {"code", "message", "correlation_id"}}``. A bad request that names a field: ``{"error": {"message", "code",
+    "details": [{"field", "message"}]}}``. All others: ``{"error": message, "code"}``, with ``details`` where there are any.
     """
     if error.wire is not None:
         return dict(error.wire)
-    body: dict[str, Any] = {"message": error.message, "code": error.code}
+    if isinstance(error, (Unauthenticated, Forbidden)):
+        body: dict[str, Any] = {"code": "AUTH_001", "message": error.message, "correlation_id": error.request_id}
+        return {"error": {**body, "details": {"code": error.code, **error.data}} if error.data else body}
     if isinstance(error, InvalidInput):
-        body["details"] = error.details
-    elif error.field:
-        body["details"] = [{"field": error.field, "message": error.message}]
-    elif error.data:
-        body["details"] = error.data
-    return {"error": body}
+        return {"error": {"message": error.message, "code": error.code, "details": error.details}}
+    details = [{"field": error.field, "message": error.message}] if error.field else error.data
+    if error.field and isinstance(error, BadRequest):
+        return {"error": {"message": error.message, "code": error.code, "details": details}}
+    plain: dict[str, Any] = {"error": error.message, "code": error.code}
+    return {**plain, "details": details} if details else plain
 
 
 def rpc_body(error: HubError) -> dict[str, Any]:

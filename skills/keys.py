@@ -295,4 +295,5 @@ async def delete(ctx: Context, ask: KeyId) -> Done:
 async def reveal(ctx: Context, ask: KeyId) -> KeyView:
     """Refuse to show a key again: the hub keeps only a digest of it."""
     key = ctx.hub.store.keys.get(ask.id)
-    raise Forbidden(f"key {key.name!r} cannot be shown again, only its digest is stored; create a new one and revoke this")
+    words = f"key {key.name!r} cannot be shown again, only its digest is stored; create a new one and revoke this"
+    raise Forbidden(words, wire={"error": words})

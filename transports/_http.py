@@ -222,6 +222,7 @@ class Exchange:
             headers.append((b"accept-encoding", b"identity"))
         if error.replayed:
             headers.append((b"x-omniroute-idempotent", b"true"))
+        error.request_id = self.request_id
         await self.answer_json(self.route.door.error(error), status=error.status, headers=headers)
 
     def cancel_when_gone(self) -> None:

@@ -94,9 +94,9 @@ async def _body(exchange: Exchange) -> dict[str, Any]:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not valid JSON: {error}") from None
+        raise BadRequest(f"the body is not valid JSON: {error}", field="body") from None
     if not isinstance(body, dict):
-        raise BadRequest("the body must be a JSON object")
+        raise BadRequest("the body must be a JSON object", field="body")
     return body  # pyright: ignore[reportUnknownVariableType] - JSON edge
 
 

@@ -61,7 +61,7 @@ async def test_a_denied_call_names_its_rule_and_leaves_a_row(hub: Hub) -> None:
         "policy_denied",
         {"policy": {"id": identity, "name": "no health"}},
     )
-    assert rest_body(caught.value)["error"]["details"] == {"policy": {"id": identity, "name": "no health"}}
+    assert rest_body(caught.value)["error"]["details"] == {"code": "policy_denied", "policy": {"id": identity, "name": "no health"}}
     rows, _ = await hub.store.audit.page(outcome="denied")
     assert [(row.skill, row.error_code, row.target, row.key_id) for row in rows] == [("health", "policy_denied", identity, "key_reader")]
     await hub.policies.documents.delete(identity)

@@ -136,12 +136,14 @@ async def test_errors_have_the_shape_of_their_door(running: Running, client: htt
     openai = (await client.post("/v1/chat/completions")).json()["error"]
     assert openai["type"] == "authentication_error"
     assert openai["code"] == "invalid_api_key"
-    rest = (await client.get("/api/keys")).json()["error"]
-    assert rest["code"] == "invalid_api_key"
+    refused = await client.get("/api/keys")
+    rest = refused.json()["error"]
+    assert (rest["code"], rest["correlation_id"]) == ("AUTH_001", refused.headers["x-request-id"])
     good = await running.headers()
     missing = await client.get("/api/nowhere/at/all", headers=good)
     assert missing.status_code == 404
-    assert missing.json()["error"]["code"] == "not_found"
+    assert missing.json()["code"] == "not_found"
+    assert isinstance(missing.json()["error"], str)
     wrong = await client.request("PATCH", "/v1/chat/completions", headers=good)
     assert wrong.status_code == 405
     assert "POST" in wrong.json()["error"]["message"]
