@@ -47,6 +47,7 @@ from hub.targets import Targets
 from hub.tasks import LiveTasks
 from hub.telemetry import Telemetry
 from hub.throttle import Throttle
+from hub.upstream.servers import Upstreams
 from hub.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Parts:
         self.tasks = LiveTasks(self.store, self.clock)
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.targets = Targets(self.catalog)
+        self.upstreams = Upstreams(self.store, self.outbound, self.events, self.clock, settings, self.skills)
         self._written()
         self._learned()
         self._routing()
@@ -236,7 +238,7 @@ class Parts:
         self.changed()
         await self.sameness.open()
         self.retention.start()
-        self.on_close += [self.limits.close, self.tasks.close, self.sameness.close]
+        self.on_close += [self.upstreams.close, self.limits.close, self.tasks.close, self.sameness.close]
 
     def stop(self) -> None:
         """The server stops: doors end their standing streams, calls that run go on."""
@@ -276,6 +278,7 @@ class Parts:
         self.resolver.spelling = self._preferred().model_alias_compat_enabled
         self.quotas.keep_only({*self.directory.builtin, *(connection.id for connection in connections)})
         self.planner.forget()
+        self.upstreams.refresh()
         self.policies.refresh()
         self.limits.refresh(self.store.keys.all())
         if self.pricebook.refresh():

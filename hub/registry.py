@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from hub.skill import Skill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import ModuleType
 
 Item = TypeVar("Item")
@@ -45,13 +45,16 @@ def load(package: str, kind: type[Item], name: Callable[[Item], str]) -> Mapping
 
 
 class Skills:
-    """Every skill, found by name, tool name, A2A id and REST address. Frozen after construction."""
+    """Every skill, found by name, tool name, A2A id and REST address.
+
+    The hub's own are fixed after construction; those imported from other servers are replaced as a whole by
+    :meth:`adopt`. ``version`` counts that, for what is made of the registry and kept.
+    """
 
     def __init__(self, skills: Mapping[str, Skill]) -> None:
-        self.by_name: Mapping[str, Skill] = MappingProxyType(dict(skills))
-        self.by_tool = _unique((made.mcp.tool, made) for made in skills.values() if made.mcp)
-        self.by_a2a = _unique((made.a2a.id, made) for made in skills.values() if made.a2a)
-        self.by_rest = _unique(((address.method, address.path), made) for made in skills.values() for address in made.rest)
+        self._own = dict(skills)
+        self.version = 0
+        self._index(self._own)
         for made in skills.values():
             for other in (made.twin, made.a2a.stream if made.a2a else None):
                 if other and other not in skills:
@@ -61,6 +64,23 @@ class Skills:
     def load(cls, package: str = "skills") -> Skills:
         """Load every skill of a package. Raises ValueError on a duplicate name, tool, A2A id or address."""
         return cls(load(package, Skill, lambda made: made.name))
+
+    def adopt(self, imported: Iterable[Skill]) -> None:
+        """Take these as all the imported skills. Raises ValueError for one that claims what another has; nothing changes then."""
+        found = dict(self._own)
+        for made in imported:
+            if made.name in found:
+                raise ValueError(f"the name {made.name} is taken")
+            found[made.name] = made
+        self._index(found)
+        self.version += 1
+
+    def _index(self, skills: Mapping[str, Skill]) -> None:
+        by_tool = _unique((made.mcp.tool, made) for made in skills.values() if made.mcp)
+        by_a2a = _unique((made.a2a.id, made) for made in skills.values() if made.a2a)
+        by_rest = _unique(((address.method, address.path), made) for made in skills.values() for address in made.rest)
+        self.by_name: Mapping[str, Skill] = MappingProxyType(dict(skills))
+        self.by_tool, self.by_a2a, self.by_rest = by_tool, by_a2a, by_rest
 
     def __iter__(self) -> Iterator[Skill]:
         return iter(self.by_name.values())

@@ -1,6 +1,6 @@
 """The scopes a key may hold, what each covers, and the bundles that name useful sets of them.
 
-The first 21 are the seed's (mcp-tools.yaml); ``chat``, ``mcp:connect`` and ``manage`` are ours.
+The first 21 are the seed's (mcp-tools.yaml); ``execute:tools``, ``chat``, ``mcp:connect`` and ``manage`` are ours.
 Scopes come from the key alone, never from a request.
 """
 
@@ -33,6 +33,7 @@ SCOPES: dict[str, str] = {
     "read:skills": "user skill lists",
     "write:skills": "enable user skills",
     "execute:skills": "run user skills",
+    "execute:tools": "call tools imported from other MCP servers",
     "chat": "the model API: /v1 and the other client dialects",
     "mcp:connect": "reach the MCP and A2A doors",
     "manage": "everything, including keys, provider accounts and settings",

@@ -80,6 +80,9 @@ class Settings(BaseSettings):
         default="",
         description="JSON document of model prices that `POST /api/pricing/sync` may fetch (our form or LiteLLM's); empty: none.",
     )
+    programs: Literal["auto", "on", "off"] = Field(
+        default="auto", description="Whether owners may have this hub start programs (stdio MCP servers). `auto`: on loopback only."
+    )
     test_profile: Literal["", "conformance"] = Field(default="", description="Fixtures for conformance suites; refused beyond loopback.")
 
     @classmethod
@@ -109,6 +112,11 @@ class Settings(BaseSettings):
         if not self.loopback and self.test_profile:
             raise ValueError(f"test_profile is allowed on loopback only, not on {self.host}")
         return self
+
+    @property
+    def programs_allowed(self) -> bool:
+        """Whether child processes may be started at an owner's word (SEC-30)."""
+        return self.programs == "on" or (self.programs == "auto" and self.loopback)
 
     @property
     def loopback(self) -> bool:

@@ -143,18 +143,26 @@ class Skill:
     idempotent: bool = False
     audit: Audit = Audit.BASIC
     twin: str = ""
+    #: Of a skill imported from another server: that server's namespace, and the schemas it states.
+    source: str = ""
+    schema: Mapping[str, Any] | None = None
+    result: Mapping[str, Any] | None = None
 
     @property
     def typed(self) -> bool:
-        """Whether input and output are pydantic models, so that doors can show schemas."""
-        return issubclass(self.input, BaseModel)
+        """Whether input and output have schemas that doors can show."""
+        return self.schema is not None or issubclass(self.input, BaseModel)
 
     def input_schema(self) -> dict[str, Any]:
         """JSON Schema of the input as callers write it."""
+        if self.schema is not None:
+            return dict(self.schema)
         return self.input.model_json_schema(by_alias=True) if issubclass(self.input, BaseModel) else {"type": "object"}
 
     def output_schema(self) -> dict[str, Any] | None:
         """JSON Schema of the output (of one item for a stream), None where the output is not JSON."""
+        if self.result is not None:
+            return dict(self.result)
         if isinstance(self.output, type) and issubclass(self.output, BaseModel):  # a raw stream's items may be a union
             return self.output.model_json_schema(by_alias=True, mode="serialization")
         return None

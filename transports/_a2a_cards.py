@@ -38,7 +38,9 @@ class Cards:
 
     async def _answer(self, exchange: Exchange, form: Form) -> None:
         if form.__name__ not in self._made:
-            data = orjson.dumps(form(_base(exchange), self._hub.skills.by_a2a.values()))
+            # What other servers brought is for those with a key: the extended card shows it.
+            own = [made for made in self._hub.skills.by_a2a.values() if not made.source]
+            data = orjson.dumps(form(_base(exchange), own))
             self._made[form.__name__] = data, f'"{hashlib.sha256(data).hexdigest()[:32]}"'
         data, tag = self._made[form.__name__]
         stamp = format_datetime(self._modified, usegmt=True).encode()

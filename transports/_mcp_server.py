@@ -54,7 +54,7 @@ def build(hub: Hub) -> Server[Any]:
         title="HubRoute",
         instructions=INSTRUCTIONS,
         cache_hints={"tools/list": _LIST, "server/discover": _LIST},
-        get_tool_input_schema=doors.tools.mirrored().get,
+        get_tool_input_schema=lambda name: doors.tools.mirrored().get(name),
     )
     # Added one by one, handlers may return plain dictionaries: one pass over the result less than with models.
     server.add_request_handler("tools/list", types.PaginatedRequestParams, doors.list_tools)
@@ -96,8 +96,16 @@ class _Handlers:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.tools = Tools(hub.skills)
+        self._tools = Tools(hub.skills, version=hub.skills.version)
         self._lists: dict[tuple[frozenset[str], str], HandlerResult] = {}
+
+    @property
+    def tools(self) -> Tools:
+        """The tools as the registry has them now; imported ones come and go."""
+        if self._tools.version != self.hub.skills.version:
+            self._tools = Tools(self.hub.skills, version=self.hub.skills.version)
+            self._lists.clear()
+        return self._tools
 
     async def list_tools(self, ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams) -> dict[str, Any]:
         """``tools/list``: one page of what the caller may use."""
@@ -133,7 +141,7 @@ class _Handlers:
         if ctx.method != "tools/list" or not _plain_list(ctx):
             return await call_next(ctx)
         key = (visitor_of(ctx).caller.scopes, ctx.protocol_version)
-        found = self._lists.get(key)
+        found = self._lists.get(key) if self.tools.version == self.hub.skills.version else None
         if found is None:
             found = await call_next(ctx)
             if len(self._lists) >= _LISTS_KEPT:

@@ -13,6 +13,7 @@ import orjson
 from pydantic import BaseModel
 
 from hub.skill import CostClass
+from hub.upstream.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -66,6 +67,8 @@ class Tool:
             output: Any = await _collect(hub, self.skill, arguments, ctx)
         else:
             output = await hub.call(self.skill, arguments, ctx)
+        if isinstance(output, Outcome):
+            return output.wire()
         address = self.skill.mcp
         return _result(address.view(output) if address and address.view else output, self.field)
 
@@ -73,9 +76,13 @@ class Tool:
 class Tools:
     """The tools of a hub: all of them by name, and those that a caller may see."""
 
-    def __init__(self, skills: Iterable[Skill]) -> None:
+    def __init__(self, skills: Iterable[Skill], *, version: int = 0) -> None:
+        #: Which state of the registry these are of.
+        self.version = version
         made = (Tool.of(skill, skill.mcp.tool) for skill in skills if skill.mcp and skill.typed)
         self.by_name = {tool.name: tool for tool in sorted(made, key=lambda tool: tool.name)}
+        schemas = {tool.name: tool.shown["inputSchema"] for tool in self.by_name.values()}
+        self._mirrored = {name: schema for name, schema in schemas.items() if '"x-mcp-header"' in _text(schema)}
 
     def shown(self, scopes: frozenset[str], *, profile: str = "core") -> list[dict[str, Any]]:
         """The tools of a profile whose scopes a caller holds, by name. Tools outside the profile stay callable (D9)."""
@@ -85,11 +92,9 @@ class Tools:
             if tool.skill.scopes <= scopes and tool.skill.mcp and profile in tool.skill.mcp.profiles
         ]
 
-    def mirrored(self) -> dict[str, dict[str, Any]]:
+    def mirrored(self) -> Mapping[str, dict[str, Any]]:
         """Input schemas that ask clients to repeat a parameter as an HTTP header (``x-mcp-header``), by tool name."""
-        return {
-            tool.name: tool.shown["inputSchema"] for tool in self.by_name.values() if '"x-mcp-header"' in _text(tool.shown["inputSchema"])
-        }
+        return self._mirrored
 
 
 def failure(error: HubError, request_id: str) -> dict[str, Any]:

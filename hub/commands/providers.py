@@ -60,7 +60,7 @@ def add(
         "proxy": proxy,
         "priority": priority,
         "models": model or [],
-        "providerSpecificData": dict(_fact(item) for item in data or []),
+        "providerSpecificData": dict(fact(item) for item in data or []),
     }
     show(run(ctx, lambda hub: hub.call("connections-create", ask)), as_json=as_json)
 
@@ -142,8 +142,9 @@ def _secret(given: str | None, provider: str) -> str:
     return typer.prompt(f"API key for {provider} (empty for none)", default="", hide_input=True, show_default=False)
 
 
-def _fact(item: str) -> tuple[str, str]:
+def fact(item: str, option: str = "--data") -> tuple[str, str]:
+    """Name and value of ``name=value``. Raises WrongUse naming the option, and nothing of a value that may be secret."""
     name, equals, value = item.partition("=")
     if not equals or not name:
-        raise WrongUse(f"--data {item}: write name=value")
+        raise WrongUse(f"{option} {item if option == '--data' else '…'}: write name=value")
     return name, value

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from hub import vault as vaults
-from hub.errors import BadRequest, HubError, NotConfigured
+from hub.errors import BadRequest, HubError, NotConfigured, Unavailable
 from hub.log import logger
 from hub.store import schema
 from hub.store.audit import AuditLog
@@ -91,6 +91,18 @@ class Store:
         made = Documents(self._changes, self._clock, kind=kind, what=what, prefix=prefix, body=body)
         self._collections.append(made)
         return made
+
+    def seal(self, plain: str, place: str) -> str:
+        """Encrypt a secret for ``place``, a name of the table, row and field that holds it. Raises Unavailable before the store is open."""
+        if self._vault is None:
+            raise Unavailable("the store is not open")
+        return self._vault.seal(plain, place)
+
+    def unseal(self, sealed: str, place: str) -> str:
+        """Read back what :meth:`seal` made for the same place. Raises NotConfigured with what to do when the key is another one."""
+        if self._vault is None:
+            raise Unavailable("the store is not open")
+        return self._vault.open(sealed, place)
 
     @property
     def unlocked(self) -> bool:

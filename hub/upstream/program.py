@@ -1,0 +1,165 @@
+"""A program that speaks MCP on its stdin and stdout: which may be started, and its life as a child process (SEC-30, REL-18)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import signal
+from collections import deque
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import mcp_types as types
+from mcp.shared.message import SessionMessage
+
+from hub.errors import BadRequest, Conflict, Unavailable
+from hub.log import logger, masked
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+log = logger("hub.upstream")
+
+#: One message on stdout; a longer line ends the program.
+MOST_LINE = 8 * 1024 * 1024
+_STDERR_LINES = 20
+_GRACE_SECONDS = 2.0
+
+#: What a child inherits of our environment.
+_INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish", "ksh", "csh", "tcsh", "busybox", "env", "sudo", "su", "xargs", "nohup"})
+_CODE_FLAGS = re.compile(r"^(?:-[A-Za-z]*[ceEp]|--(?:eval|exec|command|print|require|import|loader)(?:=.*)?)$")
+_INTERPRETERS = re.compile(r"^(?:python|pypy|node|bun|deno|ruby|perl|php|lua)[\d.]*$")
+_ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")
+_ENV_STOPPED = re.compile(r"^(?:LD_.*|DYLD_.*|PATH|IFS|SHELL|BASH_ENV|ENV|PYTHON.*|NODE_OPTIONS|NODE_PATH|RUBY(?:OPT|LIB)|PERL5.*|GIT_.*)$")
+
+
+def checked(command: str, args: Sequence[str], env: Mapping[str, str]) -> Path:
+    """The program's absolute path. Raises BadRequest naming the field for whatever could run more than that program."""
+    found = shutil.which(command) if command and "\x00" not in command else None
+    if found is None:
+        raise BadRequest(f"there is no program {command[:200]!r}; give its absolute path or install it first", field="command")
+    path = Path(os.path.abspath(found))
+    if path.name in _SHELLS:
+        raise BadRequest(f"{path.name} starts other programs; name the server's own program", field="command")
+    for arg in args:
+        _check_argument(arg, interpreted=_INTERPRETERS.match(path.name) is not None)
+    for name, value in env.items():
+        if not _ENV_NAME.match(name) or _ENV_STOPPED.match(name):
+            raise BadRequest(f"the variable {name[:60]!r} would change which code runs, or is no name", field="env")
+        if "\x00" in value:
+            raise BadRequest("a value holds a NUL byte", field="env")
+    return path
+
+
+def _check_argument(arg: str, *, interpreted: bool) -> None:
+    if any(letter in arg for letter in "\x00\n\r"):
+        raise BadRequest("an argument holds a line break", field="args")
+    if interpreted and _CODE_FLAGS.match(arg):
+        raise BadRequest(f"{arg} makes an interpreter run code from its arguments; name a file or a module", field="args")
+    if "$(" in arg or "`" in arg:
+        raise BadRequest("arguments are passed as they are, nothing substitutes in them; leave $( and backticks out", field="args")
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a program's file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Program:
+    """One start of a program. ``closed`` is set when it ended; ``errors`` holds the last lines of its stderr."""
+
+    def __init__(self, path: Path, args: Sequence[str], env: Mapping[str, str], digest: str) -> None:
+        self._path = path
+        self._args = args
+        self._env = env
+        self._digest = digest
+        self.closed = asyncio.Event()
+        self.errors: deque[str] = deque(maxlen=_STDERR_LINES)
+
+    @asynccontextmanager
+    async def streams(self) -> AsyncGenerator[Any]:
+        """Run it; gives the message streams that the MCP client wants. Its whole process group is ended afterwards."""
+        if await asyncio.to_thread(digest_of, self._path) != self._digest:
+            raise Conflict(f"{self._path.name} is not the file it was when it was allowed; add the server again if that is right")
+        env = {name: os.environ[name] for name in _INHERITED if name in os.environ} | dict(self._env)
+        pipe = asyncio.subprocess.PIPE
+        try:
+            child = await asyncio.create_subprocess_exec(
+                str(self._path), *self._args, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True, limit=MOST_LINE
+            )
+        except OSError as error:
+            raise Unavailable(f"{self._path.name} cannot be started: {error.strerror}") from error
+        received, incoming = anyio.create_memory_object_stream[Any](64)
+        outgoing, sent = anyio.create_memory_object_stream[Any](64)
+        tasks = [asyncio.create_task(work) for work in (self._read(child, received), self._write(child, sent), self._listen(child))]
+        try:
+            yield incoming, outgoing
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _end(child)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            for stream in (received, incoming, outgoing, sent):
+                stream.close()
+            self.closed.set()
+
+    async def _read(self, child: asyncio.subprocess.Process, received: Any) -> None:
+        """Lines of stdout as messages; garbage is counted and passed over, an endless line ends it."""
+        if child.stdout is None:
+            raise RuntimeError("started without pipes")
+        strange = 0
+        async with received:
+            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, ValueError):
+                # ValueError: a line over the limit.
+                while line := await child.stdout.readline():
+                    try:
+                        message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+                    except ValueError:
+                        strange += 1
+                        if strange == 1:
+                            log.warning("not a message on stdout", program=self._path.name)
+                        continue
+                    await received.send(SessionMessage(message))
+        self.closed.set()
+
+    async def _write(self, child: asyncio.subprocess.Process, sent: Any) -> None:
+        if child.stdin is None:
+            raise RuntimeError("started without pipes")
+        with contextlib.suppress(OSError):
+            async for message in sent:
+                child.stdin.write(message.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+                await child.stdin.drain()
+        self.closed.set()
+
+    async def _listen(self, child: asyncio.subprocess.Process) -> None:
+        if child.stderr is None:
+            raise RuntimeError("started without pipes")
+        with contextlib.suppress(ValueError):
+            while line := await child.stderr.readline():
+                self.errors.append(masked(line.decode(errors="replace").rstrip()[:500]))
+        while await child.stderr.read(65536):  # after an endless line: read on, so that the program is not held up
+            pass
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """Close stdin, then end the whole group: politely, then not. The child is reaped (REL-18: no zombies)."""
+    if child.stdin is not None:
+        child.stdin.close()
+    for number in (None, signal.SIGTERM, signal.SIGKILL):
+        if number is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(child.wait(), _GRACE_SECONDS)
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)  # what it left behind in its group

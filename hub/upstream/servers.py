@@ -1,0 +1,307 @@
+"""The MCP servers behind this hub: stored, connected when first needed, kept apart from one another (REL-18).
+
+A server's tools are off until somebody allows them, pinned as they were then, and hidden when the server states
+them otherwise (SEC-60, SEC-61).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hub.chat import Usage
+from hub.errors import HubError, NotConfigured, NotFound, Unavailable, UpstreamFailed
+from hub.log import logger
+from hub.records import UsageRow
+from hub.upstream import pinning
+from hub.upstream.model import Server, Standing
+from hub.upstream.outcome import Outcome
+from hub.upstream.skills import imported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from hub.clock import Clock
+    from hub.context import Context
+    from hub.events import Events
+    from hub.outbound.client import Outbound
+    from hub.registry import Skills
+    from hub.settings import Settings
+    from hub.store.documents import Document
+    from hub.store.store import Store
+    from hub.upstream.link import Link
+
+log = logger("hub.upstream")
+
+#: Sessions of one server, and how long an unused one is kept.
+_MOST_LINKS = 32
+_IDLE_SECONDS = 300.0
+_SWEEP_SECONDS = 30.0
+#: Seconds until a server that failed so many times in a row is tried again.
+_BACK_OFF = (0.0, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
+#: A server that announces changes all the time is asked once in so many seconds.
+_RESYNC_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _State:
+    """What is known of a server while the hub runs."""
+
+    links: dict[str, Link] = field(default_factory=dict[str, "Link"])
+    failures: int = 0
+    again_at: float = 0.0
+    last_error: str = ""
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    resync: asyncio.Task[None] | None = None
+
+
+class Upstreams:
+    """Use :meth:`call` for a tool, :meth:`sync` to read a server's list anew. Documents are changed by the skills of the owner."""
+
+    def __init__(self, store: Store, outbound: Outbound, events: Events, clock: Clock, settings: Settings, skills: Skills) -> None:
+        self.documents = store.collection("mcp-server", what="MCP server", prefix="mcp_", body=Server)
+        self._store = store
+        self._outbound = outbound
+        self._events = events
+        self._clock = clock
+        self._settings = settings
+        self._skills = skills
+        self._states: dict[str, _State] = {}
+        self._version = -1
+        self._sweeper: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Future[None]] = set()
+        #: Told when the tools that this hub offers changed.
+        self.listeners: list[Callable[[], None]] = []
+
+    def refresh(self) -> None:
+        """Servers may have changed, here or in another process: renew the registry, end sessions of what changed."""
+        if self.documents.version == self._version:
+            return
+        self._version = self.documents.version
+        documents = self.documents.all()
+        self._skills.adopt(self._fitting(documents))
+        known = {one.id: one.body for one in documents}
+        for identity, state in list(self._states.items()):
+            for link in list(state.links.values()):
+                kept = known.get(identity)
+                if kept is None or not kept.enabled or _reach(kept) != _reach(link.server):
+                    self._drop(state, link)
+            if identity not in known:
+                del self._states[identity]
+        for listener in self.listeners:
+            listener()
+
+    def _fitting(self, documents: Iterable[Document[Server]]) -> list[Any]:
+        """Imported skills whose names nobody of ours has: an upstream tool never shadows one of the hub (SEC-61)."""
+        taken = {made.mcp.tool for made in self._skills if made.mcp and not made.source}
+        found: dict[str, Any] = {}
+        for made in imported(documents):
+            if made.name in taken or made.name in found:
+                log.warning("an imported tool is left out: its name is taken", tool=made.name)
+            else:
+                found[made.name] = made
+        return list(found.values())
+
+    def status(self, identity: str) -> dict[str, Any]:
+        """Sessions and failures of a server: ``{"state", "sessions", "last_error", "retry_in"}``."""
+        state = self._states.get(identity) or _State()
+        alive = sum(not link.dead for link in state.links.values())
+        wait = max(0.0, state.again_at - self._now())
+        word = "connected" if alive else "failing" if state.failures else "idle"
+        return {"state": word, "sessions": alive, "last_error": state.last_error, "retry_in": round(wait, 1)}
+
+    async def sync(self, identity: str) -> Document[Server]:
+        """Read a server's tools anew and judge each against its pin. Raises Unavailable, UpstreamFailed, UpstreamTimeout, NotFound."""
+        document = self.documents.get(identity)
+        link = await self._link(document, "hub")
+        tools, more = await link.tools()
+        if more:
+            log.warning("a server states more tools than are taken", server=document.name, taken=len(tools))
+        title, protocol = link.facts()
+        document = self.documents.get(identity)
+        kept = document.body.tools
+        pins = {str(tool.get("name", ""))[:200]: tool for tool in tools}
+        judged = {name: pinning.judged(tool, kept.get(name)) for name, tool in pins.items() if name}
+        for name, pin in kept.items():
+            if name not in judged and pin.approved is not None:
+                # Never silently: what was allowed and is missing stays in the list, and says so.
+                judged[name] = pin.model_copy(update={"standing": Standing.GONE, "seen": {}})
+        self._tell(document, judged)
+        body = document.body.model_copy(update={"tools": judged, "title": title, "protocol": protocol, "synced_at": self._clock.now_ms()})
+        return await self.documents.update(identity, body)
+
+    async def call(self, identity: str, tool: str, arguments: dict[str, Any], ctx: Context) -> Outcome:
+        """Call an allowed tool for a principal; its cost is held against the key's budgets and settled.
+
+        Raises NotFound for a tool that is not allowed, and what a session raises.
+        """
+        document = self.documents.get(identity)
+        pin = document.body.tools.get(tool)
+        if not document.body.enabled or pin is None or pin.standing is not Standing.APPROVED:
+            raise NotFound(f"{document.name} has no allowed tool {tool!r}; `hubroute mcp-servers list` shows where it stands")
+        cost = document.body.cost_per_call
+        budgets = ctx.hub.budgets
+        hold = await budgets.hold(ctx.caller.key_id, cost, group=f"mcp/{document.name}", least=cost) if cost else None
+        began = ctx.hub.clock.monotonic()
+        error: BaseException | None = None
+        try:
+            link = await self._link(document, ctx.caller.key_id or "anonymous")
+            link.used_at = self._now()
+            return _outcome(document.name, await link.call(tool, arguments, ctx))
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            if hold is not None:
+                budgets.settle(hold, cost) if error is None else budgets.release(hold)
+            if cost is not None:
+                ctx.hub.store.usage.add(_row(document.name, tool, ctx, began, cost, error))
+
+    async def close(self) -> None:
+        """End every session and every program."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        links = [link for state in self._states.values() for link in state.links.values()]
+        resyncs = [state.resync for state in self._states.values() if state.resync is not None]
+        for task in resyncs:
+            task.cancel()
+        await asyncio.gather(*(link.close() for link in links), *self._closing, return_exceptions=True)
+
+    async def _link(self, document: Document[Server], principal: str) -> Link:
+        """The live session of a principal with a server; opened when there is none (SEC-56)."""
+        if not document.body.enabled:
+            raise NotConfigured(f"the MCP server {document.name} is switched off")
+        state = self._states.setdefault(document.id, _State())
+        link = state.links.get(principal)
+        if link is not None and not link.dead:
+            return link
+        async with state.opening:
+            link = state.links.get(principal)
+            if link is not None and not link.dead:
+                return link
+            wait = state.again_at - self._now()
+            if wait > 0:
+                raise Unavailable(f"the MCP server {document.name} failed: {state.last_error}", retry_after=max(wait, 1.0))
+            if sum(not one.dead for one in state.links.values()) >= _MOST_LINKS:
+                raise Unavailable(f"the MCP server {document.name} has {_MOST_LINKS} sessions, which is the most", retry_after=5)
+            state.links[principal] = link = await self._opened(document, state)
+            return link
+
+    async def _opened(self, document: Document[Server], state: _State) -> Link:
+        server = document.body
+        module = await asyncio.to_thread(importlib.import_module, "hub.upstream.link")
+        link: Link = module.Link(document.name, server, self._outbound, changed=lambda: self._announced(document.id))
+        headers = {name: self._store.unseal(value, place(document.id, "headers", name)) for name, value in server.headers.items()}
+        env = {name: self._store.unseal(value, place(document.id, "env", name)) for name, value in server.env.items()}
+        try:
+            path: Path | None = None
+            if server.transport == "stdio":
+                self.may_start()
+                path = importlib.import_module("hub.upstream.program").checked(server.command, server.args, env)
+            await link.open(headers=headers, env=env, path=path)
+        except HubError as error:
+            state.failures += 1
+            state.last_error = error.message
+            state.again_at = self._now() + _BACK_OFF[min(state.failures, len(_BACK_OFF) - 1)]
+            self._events.emit("mcp.server.failed", server=document.name, reason=error.message)
+            raise
+        state.failures, state.again_at, state.last_error = 0, 0.0, ""
+        link.used_at = self._now()
+        if self._sweeper is None or self._sweeper.done():
+            self._sweeper = asyncio.create_task(self._sweep())
+        return link
+
+    def may_start(self) -> None:
+        """Raise NotConfigured where programs must not be started: a hub that others reach, without the owner's word (SEC-30)."""
+        if not self._settings.programs_allowed:
+            raise NotConfigured("this hub is reachable by others and starts no programs; set HUBROUTE_PROGRAMS=on to allow it")
+
+    def _announced(self, identity: str) -> None:
+        """A server says that its list changed: read it, at most once in a while."""
+        state = self._states.get(identity)
+        if state is None or (state.resync is not None and not state.resync.done()):
+            return
+        state.resync = asyncio.create_task(self._resync(identity))
+
+    async def _resync(self, identity: str) -> None:
+        await asyncio.sleep(_RESYNC_SECONDS)
+        try:
+            await self.sync(identity)
+        except HubError as error:
+            log.warning("a server's list could not be read", server=identity, reason=error.message)
+
+    async def _sweep(self) -> None:
+        """End sessions that nobody used for a while."""
+        while any(state.links for state in self._states.values()):
+            await asyncio.sleep(_SWEEP_SECONDS)
+            for state in self._states.values():
+                for link in list(state.links.values()):
+                    if link.dead or (not link.busy and self._now() - link.used_at > _IDLE_SECONDS):
+                        self._drop(state, link)
+
+    def _drop(self, state: _State, link: Link) -> None:
+        for principal, one in list(state.links.items()):
+            if one is link:
+                del state.links[principal]
+        task = asyncio.ensure_future(link.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _tell(self, document: Document[Server], pins: dict[str, Any]) -> None:
+        for name, pin in pins.items():
+            before = document.body.tools.get(name)
+            if pin.standing in (Standing.CHANGED, Standing.GONE) and (before is None or before.standing is not pin.standing):
+                self._events.emit(f"mcp.tool.{pin.standing.value}", server=document.name, tool=name)
+                log.warning("a tool of an upstream server is not what was allowed", server=document.name, tool=name, standing=pin.standing)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def place(identity: str, part: str, name: str) -> str:
+    """Where a sealed value of a server's document stands (SEC-23)."""
+    return f"documents/{identity}/{part}/{name}"
+
+
+def _reach(server: Server) -> tuple[Any, ...]:
+    """What a session depends on: a change of any of it ends the session."""
+    return (server.transport, server.url, server.command, server.args, server.digest, server.headers, server.env, server.allow_private)
+
+
+def _outcome(name: str, raw: dict[str, Any]) -> Outcome:
+    """A raw result as an outcome. Raises UpstreamFailed for what is none."""
+    content = raw.get("content")
+    if raw.get("resultType", "complete") != "complete":
+        raise UpstreamFailed(f"the MCP server {name} asks for more input, which this hub does not pass on for it")
+    if not isinstance(content, list):
+        raise UpstreamFailed(f"the MCP server {name} sent a result without content")
+    blocks: list[dict[str, Any]] = [block for block in content if isinstance(block, dict)]  # pyright: ignore[reportUnknownVariableType]
+    return Outcome(name, blocks, raw.get("structuredContent"), raw.get("isError") is True)
+
+
+def _row(server: str, tool: str, ctx: Context, began: float, cost: float, error: BaseException | None) -> UsageRow:
+    """A priced call in the usage log, under the provider ``mcp`` and the server's name as its connection."""
+    failed = error is not None
+    status = 200 if error is None else error.status if isinstance(error, HubError) else 499
+    return UsageRow(
+        request_id=ctx.request_id,
+        at=ctx.hub.clock.now_ms(),
+        door=ctx.door,
+        skill=ctx.skill,
+        key_id=ctx.caller.key_id,
+        key_name=ctx.caller.name,
+        provider="mcp",
+        model=f"{server}/{tool}",
+        requested_model=f"{server}/{tool}",
+        connection_id="",
+        usage=Usage(),
+        cost=0.0 if failed else cost,
+        price_source="server",
+        status=status,
+        outcome="ok" if not failed else "error" if isinstance(error, HubError) else "cancelled",
+        latency_ms=round((ctx.hub.clock.monotonic() - began) * 1000),
+        error_code=error.code if isinstance(error, HubError) else "",
+    )

@@ -1,0 +1,378 @@
+"""Upstream MCP servers: add one, see its tools and what changed in them, allow them, take it away."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from typing import Any, Literal
+
+from pydantic import Field
+
+from hub.context import Context
+from hub.errors import BadRequest, HubError, NotFound
+from hub.skill import Audit, CostClass, Rest, skill
+from hub.store.documents import Document
+from hub.upstream import pinning
+from hub.upstream.model import Pin, Server, Standing, namespace_fault
+from hub.upstream.servers import place
+from hub.upstream.skills import tool_name
+from hub.wire import Body, Done, Nothing, Wire, iso
+
+#: More servers than a hub should hold sessions with.
+_MOST = 200
+_MOST_PAIRS = 64
+
+
+class ToolView(Wire):
+    """One tool of a server. ``tool`` is its name at this hub's doors; it is offered while ``standing`` is approved."""
+
+    name: str
+    tool: str
+    standing: Standing
+    description: str
+    findings: list[str]
+    reason: str
+
+
+class ServerView(Wire):
+    """A server. Values of headers and variables are never shown, only their names."""
+
+    id: str
+    name: str
+    transport: str
+    url: str
+    command: str
+    args: list[str]
+    headers: list[str]
+    env: list[str]
+    enabled: bool
+    allow_private: bool
+    timeout_seconds: float
+    cost_per_call: float | None
+    title: str
+    protocol: str
+    state: str
+    sessions: int
+    last_error: str
+    retry_in: float
+    synced_at: str | None
+    created_at: str | None
+    tools: list[ToolView]
+
+
+class ServerList(Wire):
+    """All servers."""
+
+    servers: list[ServerView]
+    total: int
+
+
+class ServerNew(Body):
+    """A new server: ``url`` for one on HTTP, ``command`` and ``args`` for a program on this machine."""
+
+    name: str = Field(description="Namespace of its tools: 1 to 24 lower-case letters, digits and hyphens.")
+    transport: Literal["stdio", "http", "sse"] | None = Field(default=None, description="Found from url or command when left out.")
+    url: str = Field(default="", max_length=2000, description="Address of an HTTP server.")
+    command: str = Field(default="", max_length=1000, description="Program that speaks MCP on stdio.")
+    args: list[str] = Field(default_factory=list[str], max_length=64, description="Its arguments, passed as they are.")
+    headers: dict[str, str] = Field(default_factory=dict[str, str], max_length=_MOST_PAIRS, description="Request headers; kept encrypted.")
+    env: dict[str, str] = Field(
+        default_factory=dict[str, str], max_length=_MOST_PAIRS, description="Environment of the program; encrypted."
+    )
+    allow_private: bool = Field(default=False, description="Whether it may be on a private or loopback address.")
+    timeout_seconds: float = Field(default=60.0, gt=0, le=3600, description="How long one call may take.")
+    cost_per_call: float | None = Field(default=None, ge=0, le=1000, description="US dollars that one call costs, held against budgets.")
+    approve: bool = Field(default=False, description="Allow at once every tool that the scan finds nothing in.")
+
+
+class ServerId(Body):
+    """A server by id or name."""
+
+    id: str = Field(description="Id or name of the server.")
+
+
+class ServerChange(Body):
+    """What to change; fields left out stay."""
+
+    id: str = Field(description="Id or name of the server.")
+    enabled: bool | None = Field(default=None, description="False hides its tools and ends its sessions.")
+    allow_private: bool | None = Field(default=None, description="Whether it may be on a private or loopback address.")
+    timeout_seconds: float | None = Field(default=None, gt=0, le=3600, description="How long one call may take.")
+    cost_per_call: float | None = Field(default=None, ge=0, le=1000, description="US dollars that one call costs.")
+    headers: dict[str, str] | None = Field(default=None, max_length=_MOST_PAIRS, description="Replaces all request headers.")
+    env: dict[str, str] | None = Field(default=None, max_length=_MOST_PAIRS, description="Replaces all variables.")
+
+
+class Choice(Body):
+    """Tools of a server."""
+
+    id: str = Field(description="Id or name of the server.")
+    tools: list[str] = Field(default_factory=list[str], max_length=1000, description="Names of tools; empty for all.")
+
+
+class Difference(Wire):
+    """One place where a tool is not what was allowed; null stands for absent."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+class ToolChange(Wire):
+    """What changed in one tool since it was allowed."""
+
+    name: str
+    standing: Standing
+    findings: list[str]
+    differences: list[Difference]
+
+
+class Changes(Wire):
+    """Tools that wait for the owner's word."""
+
+    server: str
+    tools: list[ToolChange]
+
+
+class CallAsk(Body):
+    """One call of an allowed tool."""
+
+    server: str = Field(description="Id or name of the server.")
+    tool: str = Field(description="The tool's own name.")
+    arguments: dict[str, Any] = Field(default_factory=dict[str, Any], description="Its arguments.")
+
+
+class CallAnswer(Wire):
+    """A tool's result, as MCP has it. Written by a stranger."""
+
+    content: list[dict[str, Any]]
+    structured_content: Any = None
+    is_error: bool = False
+
+
+def _found(ctx: Context, name: str) -> Document[Server]:
+    documents = ctx.hub.upstreams.documents
+    found = documents.find(name) or documents.peek(name)
+    if found is None:
+        raise NotFound(f"there is no MCP server {name[:100]!r}; `hubroute mcp-servers list` lists them", field="id")
+    return found
+
+
+def _view(ctx: Context, document: Document[Server]) -> ServerView:
+    body = document.body
+    tools = [
+        ToolView(
+            name=name,
+            tool=tool_name(document.name, name),
+            standing=pin.standing,
+            description=str(((pin.seen or pin.approved) or {}).get("description") or "")[:500],
+            findings=list(pin.findings),
+            reason=pin.reason,
+        )
+        for name, pin in sorted(body.tools.items())
+    ]
+    return ServerView(
+        id=document.id,
+        name=document.name,
+        transport=body.transport,
+        url=body.url,
+        command=body.command,
+        args=list(body.args),
+        headers=sorted(body.headers),
+        env=sorted(body.env),
+        enabled=body.enabled,
+        allow_private=body.allow_private,
+        timeout_seconds=body.timeout_seconds,
+        cost_per_call=body.cost_per_call,
+        title=body.title,
+        protocol=body.protocol,
+        synced_at=iso(body.synced_at),
+        created_at=iso(document.created_at),
+        tools=tools,
+        **ctx.hub.upstreams.status(document.id),
+    )
+
+
+@skill("mcp-servers-list", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/mcp/servers")], read_only=True)
+async def listed(ctx: Context, ask: Nothing) -> ServerList:
+    """List the upstream MCP servers, their state and where each of their tools stands."""
+    views = [_view(ctx, document) for document in ctx.hub.upstreams.documents.all()]
+    return ServerList(servers=views, total=len(views))
+
+
+@skill("mcp-servers-get", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/mcp/servers/{id}")], read_only=True)
+async def shown(ctx: Context, ask: ServerId) -> ServerView:
+    """Show one upstream MCP server."""
+    return _view(ctx, _found(ctx, ask.id))
+
+
+@skill("mcp-servers-add", scopes=["manage"], cost=CostClass.NETWORK, rest=[Rest("POST", "/api/mcp/servers", status=201)], audit=Audit.FULL)
+async def added(ctx: Context, ask: ServerNew) -> ServerView:
+    """Add an upstream MCP server and read its tools. They are offered to nobody until they are approved."""
+    upstreams = ctx.hub.upstreams
+    transport = _transport(ask)
+    if len(upstreams.documents.all()) >= _MOST:
+        raise BadRequest(f"a hub holds {_MOST} MCP servers", field="name")
+    command, digest = await _program(ctx, ask) if ask.command else ("", "")
+    identity = ctx.hub.clock.new_id("mcp_")
+    body = Server(
+        transport=transport,
+        url=ask.url,
+        command=command,
+        args=tuple(ask.args),
+        digest=digest,
+        headers=_sealed(ctx, identity, "headers", ask.headers),
+        env=_sealed(ctx, identity, "env", ask.env),
+        allow_private=ask.allow_private,
+        timeout_seconds=ask.timeout_seconds,
+        cost_per_call=ask.cost_per_call,
+    )
+    document = await upstreams.documents.create(ask.name, body, document_id=identity)
+    try:
+        document = await upstreams.sync(identity)
+    except HubError as error:
+        # A server that cannot be used is not kept: nothing is stored by halves.
+        await upstreams.documents.delete(identity)
+        raise type(error)(f"{error.message}; the server was not added", data=error.data) from None
+    if ask.approve:
+        document = await _approve(ctx, document, [name for name, pin in document.body.tools.items() if not pin.findings])
+    return _view(ctx, document)
+
+
+def _transport(ask: ServerNew) -> Literal["stdio", "http", "sse"]:
+    """How the server is reached. Raises BadRequest for a bad name, or an address that does not go with the transport."""
+    if fault := namespace_fault(ask.name):
+        raise BadRequest(f"name {fault}", field="name")
+    if bool(ask.url) == bool(ask.command):
+        raise BadRequest("give either the url of a server or the command of a program", field="url")
+    transport = ask.transport or ("http" if ask.url else "stdio")
+    if (transport == "stdio") != bool(ask.command):
+        raise BadRequest(f"transport {transport} does not go with {'a command' if ask.command else 'a url'}", field="transport")
+    return transport
+
+
+async def _program(ctx: Context, ask: ServerNew) -> tuple[str, str]:
+    """Absolute path and digest of the program to start (SEC-30)."""
+    ctx.hub.upstreams.may_start()
+    module = await asyncio.to_thread(importlib.import_module, "hub.upstream.program")
+    path = module.checked(ask.command, ask.args, ask.env)
+    return str(path), await asyncio.to_thread(module.digest_of, path)
+
+
+def _sealed(ctx: Context, identity: str, part: str, given: dict[str, str]) -> dict[str, str]:
+    for name, value in given.items():
+        if part == "headers" and (not name.replace("-", "").isalnum() or any(letter in value for letter in "\r\n\x00")):
+            raise BadRequest(f"{name[:60]!r} is no header, or its value has a line break", field="headers")
+    return {name: ctx.hub.store.seal(value, place(identity, part, name)) for name, value in given.items()}
+
+
+@skill("mcp-servers-change", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("PATCH", "/api/mcp/servers/{id}")], audit=Audit.FULL)
+async def changed(ctx: Context, ask: ServerChange) -> ServerView:
+    """Change an upstream MCP server: switch it off or on, its limits, its credentials."""
+    document = _found(ctx, ask.id)
+    given = ask.model_dump(exclude_unset=True, exclude={"id"})
+    for part in ("headers", "env"):
+        if given.get(part) is not None:
+            given[part] = _sealed(ctx, document.id, part, given[part])
+    if given.get("env") and document.body.command:
+        module = await asyncio.to_thread(importlib.import_module, "hub.upstream.program")
+        module.checked(document.body.command, document.body.args, ask.env or {})
+    kept = {name: value for name, value in given.items() if value is not None or name == "cost_per_call"}
+    return _view(ctx, await ctx.hub.upstreams.documents.update(document.id, document.body.model_copy(update=kept)))
+
+
+@skill("mcp-servers-sync", scopes=["manage"], cost=CostClass.NETWORK, rest=[Rest("POST", "/api/mcp/servers/{id}/sync")])
+async def synced(ctx: Context, ask: ServerId) -> ServerView:
+    """Read a server's tools anew; what is not as it was allowed is hidden until it is approved again."""
+    return _view(ctx, await ctx.hub.upstreams.sync(_found(ctx, ask.id).id))
+
+
+@skill(
+    "mcp-servers-approve", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("POST", "/api/mcp/servers/{id}/approve")], audit=Audit.FULL
+)
+async def approved(ctx: Context, ask: Choice) -> ServerView:
+    """Allow tools of a server as they are stated now; the whole object is pinned."""
+    document = _found(ctx, ask.id)
+    return _view(ctx, await _approve(ctx, document, _named(document, ask.tools)))
+
+
+@skill("mcp-servers-revoke", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("POST", "/api/mcp/servers/{id}/revoke")], audit=Audit.FULL)
+async def revoked(ctx: Context, ask: Choice) -> ServerView:
+    """Take the approval of tools away again."""
+    document = _found(ctx, ask.id)
+    names = _named(document, ask.tools)
+    back = {"approved": None, "digest": "", "standing": Standing.PENDING}
+    pins = {
+        name: pin.model_copy(update=back) if name in names and pin.approved is not None else pin
+        for name, pin in document.body.tools.items()
+    }
+    # What is gone and not allowed any more is nothing to keep.
+    left = {name: pin for name, pin in pins.items() if pin.seen or pin.reason}
+    return _view(ctx, await ctx.hub.upstreams.documents.update(document.id, document.body.model_copy(update={"tools": left})))
+
+
+def _named(document: Document[Server], tools: list[str]) -> list[str]:
+    if missing := [name for name in tools if name not in document.body.tools]:
+        raise NotFound(f"{document.name} states no tool {missing[0][:100]!r}; sync it first", field="tools")
+    return tools or list(document.body.tools)
+
+
+async def _approve(ctx: Context, document: Document[Server], names: list[str]) -> Document[Server]:
+    chosen = set(names)
+
+    def judged(name: str, pin: Pin) -> Pin:
+        return pinning.allowed(pin) if name in chosen and pin.standing in (Standing.PENDING, Standing.CHANGED) else pin
+
+    tools = {name: judged(name, pin) for name, pin in document.body.tools.items()}
+    return await ctx.hub.upstreams.documents.update(document.id, document.body.model_copy(update={"tools": tools}))
+
+
+@skill("mcp-servers-diff", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/mcp/servers/{id}/diff")], read_only=True)
+async def compared(ctx: Context, ask: ServerId) -> Changes:
+    """Show what changed in a server's tools since they were allowed, and what is new."""
+    document = _found(ctx, ask.id)
+    tools = [
+        ToolChange(
+            name=name,
+            standing=pin.standing,
+            findings=list(pin.findings),
+            differences=[Difference(**one) for one in pinning.difference(pin.approved, pin.seen or None)],
+        )
+        for name, pin in sorted(document.body.tools.items())
+        if pin.standing is not Standing.APPROVED
+    ]
+    return Changes(server=document.name, tools=tools)
+
+
+@skill(
+    "mcp-servers-remove",
+    scopes=["manage"],
+    cost=CostClass.FREE,
+    rest=[Rest("DELETE", "/api/mcp/servers/{id}")],
+    destructive=True,
+    audit=Audit.FULL,
+)
+async def removed(ctx: Context, ask: ServerId) -> Done:
+    """Remove an upstream MCP server with its tools, credentials and sessions."""
+    document = _found(ctx, ask.id)
+    await ctx.hub.upstreams.documents.delete(document.id)
+    return Done(message=f"MCP server {document.name!r} is removed")
+
+
+@skill(
+    "mcp-servers-call",
+    scopes=["execute:tools"],
+    cost=CostClass.NETWORK,
+    rest=[Rest("POST", "/api/mcp/servers/{server}/tools/{tool}")],
+    audit=Audit.BASIC,
+)
+async def called(ctx: Context, ask: CallAsk) -> CallAnswer:
+    """Call an allowed tool of an upstream MCP server."""
+    document = _found(ctx, ask.server)
+    imported = ctx.hub.skills.by_name.get(tool_name(document.name, ask.tool))
+    if imported is None:
+        raise NotFound(
+            f"{document.name} has no allowed tool {ask.tool[:100]!r}; GET /api/mcp/servers/{document.name} shows them", field="tool"
+        )
+    outcome = await ctx.hub.call(imported, ask.arguments, ctx)
+    return CallAnswer(content=outcome.content, structured_content=outcome.structured, is_error=outcome.failed)
