@@ -147,6 +147,10 @@ class Preferences(Body):
     budget_wait_ms: int = Field(default=30_000, ge=0, le=600_000, description="Longest wait of a call for money that others hold.")
     resilience_settings: ResilienceSettings = ResilienceSettings()
     retention: Retention = Retention()
+    mcp_enabled: bool = Field(default=True, description="Whether the MCP door is open.")
+    mcp_transport: Literal["all", "stdio", "sse", "streamable-http"] = Field(default="all", description="Over which transports.")
+    mcp_profile: str = Field(default="core", max_length=2000, description="Tools that tools/list shows: core, all, or names with *.")
+    a2a_enabled: bool = Field(default=True, alias="a2aEnabled", description="Whether the A2A door is open.")
 
 
 class PreferenceStore:

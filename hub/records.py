@@ -36,6 +36,7 @@ class KeyLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a key may do besides its scopes; 0 and empty are no limit (routing.md 1.2, 6.6).
 
     ``hourly`` and ``daily`` are requests in a clock hour and a day of UTC, ``per_minute`` and ``per_day`` in a window that moves.
+    ``mcp_profile`` says which tools are listed (D9): empty for the hub's own choice.
     """
 
     hourly: int = 0
@@ -46,6 +47,7 @@ class KeyLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     connections: tuple[str, ...] = ()
     schedule: Schedule | None = None
     tags: tuple[str, ...] = ()
+    mcp_profile: str = ""
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -260,7 +262,10 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class AuditRow(msgspec.Struct, kw_only=True):
-    """One call in the audit log (SEC-80). ``digest`` is SHA-256 of the input; ``detail`` only at level full, masked."""
+    """One call in the audit log (SEC-80). ``digest`` is SHA-256 of the input; ``detail`` only at level full, masked.
+
+    ``seq`` is its place in the chain, given when it is stored.
+    """
 
     at: int
     request_id: str
@@ -274,6 +279,7 @@ class AuditRow(msgspec.Struct, kw_only=True):
     digest: str = ""
     detail: str = ""
     target: str = ""
+    seq: int = 0
 
 
 class TaskRow(msgspec.Struct, kw_only=True):

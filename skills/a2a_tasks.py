@@ -119,7 +119,11 @@ async def a2a_status(ctx: Context, ask: Nothing) -> AgentStatus:
     stored = await ctx.hub.store.tasks.counts()
     counts = {name: sum(stored.get(state, 0) for state in states) for name, states in STATES.items()}
     latest, _ = await ctx.hub.tasks.page(None, limit=1)
+    enabled = ctx.hub.preferences.current.a2a_enabled
     return AgentStatus(
+        status="ok" if enabled else "disabled",
+        online=enabled,
+        enabled=enabled,
         tasks=TaskCounts(
             counts=counts,
             total=sum(counts.values()),

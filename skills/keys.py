@@ -55,6 +55,9 @@ class Limited(Body):
     tags: tuple[Annotated[str, StringConstraints(min_length=1, max_length=64)], ...] = Field(
         default=(), max_length=32, description="Tags that policies and routing see on every request of the key."
     )
+    mcp_profile: str = Field(
+        default="", max_length=2000, description="Tools that MCP clients of the key list: core, all, or names with *; empty: the hub's."
+    )
     auto_resolve: bool = Field(default=False, description="Only false: an ambiguous model name is answered with its candidates.")
 
     @field_validator("auto_resolve")
@@ -88,6 +91,7 @@ class KeyView(Wire):
     hourly_budget: int | None
     daily_budget: int | None
     tags: list[str]
+    mcp_profile: str
     auto_resolve: bool = False
     machine_id: str = ""
     ip_allowlist: None = None
@@ -154,6 +158,7 @@ _LIMITS = {
     "hourly_budget": "hourly",
     "daily_budget": "daily",
     "tags": "tags",
+    "mcp_profile": "mcp_profile",
 }
 
 
@@ -190,6 +195,7 @@ def view(key: Key) -> KeyView:
         hourly_budget=limits.hourly or None,
         daily_budget=limits.daily or None,
         tags=list(limits.tags),
+        mcp_profile=limits.mcp_profile,
         id=key.id,
         name=key.name,
         key=f"{key.prefix}…",

@@ -8,7 +8,7 @@ import orjson
 
 from agents.conformance import Fixtures
 from agents.executor import Executor
-from hub.errors import BadRequest
+from hub.errors import BadRequest, Unavailable
 from hub.task import ENDED
 from hub.wire import iso
 from transports._a2a_errors import WrongBodyType
@@ -67,7 +67,9 @@ class Agent:
 
 
 def admit(exchange: Exchange) -> None:
-    """Raise Forbidden for a key that may not use the agent doors."""
+    """Raise Unavailable while the door is switched off, Forbidden for a key that may not use it."""
+    if not exchange.hub.preferences.current.a2a_enabled:
+        raise Unavailable("A2A is switched off on this hub; set a2aEnabled in the settings to open it", code="agent_disabled")
     exchange.hub.admit("mcp:connect", exchange.ctx)
 
 

@@ -34,13 +34,14 @@ _FAULTS: dict[str, Fault] = {
     "unsupported_operation": Fault(-32004, 400, "UNIMPLEMENTED", own=True),
     "content_type_not_supported": Fault(-32005, 415, "INVALID_ARGUMENT", own=True),
     "version_not_supported": Fault(-32009, 400, "UNIMPLEMENTED", own=True),
+    "agent_disabled": Fault(-32000, 503, "UNAVAILABLE"),
     "parse_error": Fault(-32700, 400, "INVALID_ARGUMENT"),
     "invalid_request": Fault(-32600, 400, "INVALID_ARGUMENT"),
     "method_not_found": Fault(-32601, 404, "UNIMPLEMENTED"),
 }
 _GRPC = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ABORTED", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
-#: What JSON-RPC leaves to HTTP: credentials, scope, method and size of the request, and its content type.
-_OVER_HTTP = frozenset({401, 403, 405, 413, 415})
+#: What JSON-RPC leaves to HTTP: credentials, scope, method and size of the request, its content type, and a door that is shut.
+_OVER_HTTP = frozenset({401, 403, 405, 413, 415, 503})
 
 
 def fault_of(error: HubError) -> Fault:

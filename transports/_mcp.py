@@ -140,8 +140,20 @@ def of(hub: Hub) -> Mcp:
     return made
 
 
-async def admitted(exchange: Exchange) -> bool:
-    """Whether the caller may use MCP at all; answers the request when not, naming the scope to ask for (SEC-54)."""
+async def admitted(exchange: Exchange, transport: str) -> bool:
+    """Whether the caller may use MCP over this transport; answers the request when not.
+
+    With the door switched off it says 503, with another transport chosen 400, both in the seed's plain form; without the
+    scope 403, naming it (SEC-54).
+    """
+    wanted = exchange.hub.preferences.current
+    if not wanted.mcp_enabled:
+        await exchange.answer_json({"error": "MCP is switched off on this hub; set mcpEnabled in the settings to open it"}, status=503)
+        return False
+    if wanted.mcp_transport not in ("all", transport):
+        words = f"this hub serves MCP over {wanted.mcp_transport}, not {transport}; set mcpTransport to {transport} or all to change that"
+        await exchange.answer_json({"error": words}, status=400)
+        return False
     try:
         exchange.hub.admit(SCOPE, exchange.ctx)
     except Forbidden as error:

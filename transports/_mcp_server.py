@@ -97,7 +97,7 @@ class _Handlers:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self._tools = Tools(hub.skills, version=hub.skills.version)
-        self._lists: dict[tuple[frozenset[str], str], HandlerResult] = {}
+        self._lists: dict[tuple[frozenset[str], str, str], HandlerResult] = {}
 
     @property
     def tools(self) -> Tools:
@@ -107,11 +107,15 @@ class _Handlers:
             self._lists.clear()
         return self._tools
 
+    def _profile(self, ctx: ServerRequestContext[Any, Any]) -> str:
+        """Which tools the caller's lists show: the key's own choice, else the hub's (D9)."""
+        return visitor_of(ctx).caller.limits.mcp_profile or self.hub.preferences.current.mcp_profile
+
     async def list_tools(self, ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams) -> dict[str, Any]:
         """``tools/list``: one page of what the caller may use."""
         if params.cursor is not None:
             raise MCPError(types.INVALID_PARAMS, "Invalid cursor: tools/list has one page")
-        return {"tools": self.tools.shown(visitor_of(ctx).caller.scopes), "resultType": "complete"}
+        return {"tools": self.tools.shown(visitor_of(ctx).caller.scopes, profile=self._profile(ctx)), "resultType": "complete"}
 
     async def call_tool(self, ctx: ServerRequestContext[Any, Any], params: types.CallToolRequestParams) -> HandlerResult:
         """``tools/call``: the hub's one path. A tool that the caller may not see does not exist for it (SEC-03, SEC-54)."""
@@ -140,7 +144,7 @@ class _Handlers:
         """Keep the wire form of ``tools/list`` per scope set and revision: the registry does not change while the hub runs."""
         if ctx.method != "tools/list" or not _plain_list(ctx):
             return await call_next(ctx)
-        key = (visitor_of(ctx).caller.scopes, ctx.protocol_version)
+        key = (visitor_of(ctx).caller.scopes, self._profile(ctx), ctx.protocol_version)
         found = self._lists.get(key) if self.tools.version == self.hub.skills.version else None
         if found is None:
             found = await call_next(ctx)

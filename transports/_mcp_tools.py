@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,13 +17,15 @@ from hub.skill import CostClass
 from hub.upstream.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from hub.call import Hub
     from hub.context import Context
     from hub.errors import HubError
     from hub.skill import Skill
 
+#: The tools through which all others can be found and called.
+_FINDERS = frozenset(("omniroute_tool_search", "omniroute_tool_call"))
 #: Where an error's structured detail stands in a result's ``_meta``.
 ERROR_META = "hubroute/error"
 
@@ -85,16 +88,24 @@ class Tools:
         self._mirrored = {name: schema for name, schema in schemas.items() if '"x-mcp-header"' in _text(schema)}
 
     def shown(self, scopes: frozenset[str], *, profile: str = "core") -> list[dict[str, Any]]:
-        """The tools of a profile whose scopes a caller holds, by name. Tools outside the profile stay callable (D9)."""
-        return [
-            tool.shown
-            for tool in self.by_name.values()
-            if tool.skill.scopes <= scopes and tool.skill.mcp and profile in tool.skill.mcp.profiles
-        ]
+        """The tools of a profile whose scopes a caller holds, by name. Tools outside the profile stay callable (D9).
+
+        A profile is ``core``, ``all``, or names with commas between them, in which ``*`` stands for anything; the tools
+        that find and call others are in each.
+        """
+        listed = _listed(profile)
+        return [tool.shown for tool in self.by_name.values() if tool.skill.scopes <= scopes and listed(tool)]
 
     def mirrored(self) -> Mapping[str, dict[str, Any]]:
         """Input schemas that ask clients to repeat a parameter as an HTTP header (``x-mcp-header``), by tool name."""
         return self._mirrored
+
+
+def _listed(profile: str) -> Callable[[Tool], bool]:
+    if profile in ("core", "all"):
+        return lambda tool: tool.skill.mcp is not None and profile in tool.skill.mcp.profiles
+    patterns = [part.strip() for part in profile.split(",")]
+    return lambda tool: tool.name in _FINDERS or any(fnmatchcase(tool.name, pattern) for pattern in patterns)
 
 
 def failure(error: HubError, request_id: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def routes(hub: Hub) -> list[Route]:
     mcp = _mcp.of(hub)
 
     async def handle(exchange: Exchange) -> None:
-        if not await _mcp.admitted(exchange):
+        if not await _mcp.admitted(exchange, "streamable-http"):
             return
         receive = await _body(exchange) if exchange.method == "POST" else exchange.receive
         if exchange.method == "GET":

@@ -51,7 +51,7 @@ class _Door:
 
     async def open(self, exchange: Exchange) -> None:
         """Serve one client until it leaves; leaving cancels what it asked for."""
-        if not await _mcp.admitted(exchange):
+        if not await _mcp.admitted(exchange, "sse"):
             return
         pipe = await self._mcp.pipe()
         session = secrets.token_urlsafe(24)
@@ -70,7 +70,7 @@ class _Door:
 
     async def deliver(self, exchange: Exchange) -> None:
         """Take one message. A session of another principal is answered like one that does not exist (SEC-55)."""
-        if not await _mcp.admitted(exchange):
+        if not await _mcp.admitted(exchange, "sse"):
             return
         session = exchange.query.get("session_id", "")
         if not session:

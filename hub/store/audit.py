@@ -48,17 +48,30 @@ class AuditLog:
         self._queue.add("audit_log", (self._clock.new_id("a"), row))
 
     async def page(
-        self, limit: int = 50, offset: int = 0, *, skill: str | None = None, outcome: str | None = None, key_id: str | None = None
+        self,
+        limit: int = 50,
+        offset: int = 0,
+        *,
+        skill: str | None = None,
+        outcome: str | None = None,
+        key_id: str | None = None,
+        door: str | None = None,
+        success: bool | None = None,
     ) -> tuple[list[AuditRow], int]:
-        """Rows, newest first, and how many there are."""
+        """Rows, newest first, and how many there are. ``success`` picks those that went well, or those that did not."""
         await self._queue.settle()
-        where = {"skill": skill, "outcome": outcome, "key_id": key_id}
-        return await self._database.query(lambda session: deferred.reports().audit_page(session, where=where, limit=limit, offset=offset))
+        where = {"skill": skill, "outcome": outcome, "key_id": key_id, "door": door}
+        return await self._database.query(
+            lambda session: deferred.reports().audit_page(session, where=where, success=success, limit=limit, offset=offset)
+        )
 
-    async def stats(self, since: int = 0) -> dict[str, Any]:
-        """Since then: calls, errors, denied, avg_duration_us (None without calls), and ``top``, the ten most called skills."""
+    async def stats(self, since: int = 0, *, door: str | None = None) -> dict[str, Any]:
+        """Since then, at one door or all: calls, errors, denied, avg_duration_us (None without calls), and ``top``.
+
+        ``top`` is the ten most called skills.
+        """
         await self._queue.settle()
-        return await self._database.query(lambda session: deferred.reports().audit_stats(session, since))
+        return await self._database.query(lambda session: deferred.reports().audit_stats(session, since, door))
 
     async def verify(self) -> int | None:
         """None when the chain is whole, else the first ``seq`` that is missing or was changed."""

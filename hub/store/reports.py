@@ -26,6 +26,7 @@ _AUDIT_FILTERS: dict[str, Column[Any]] = {
     "skill": _audit.c.skill,
     "outcome": _audit.c.outcome,
     "key_id": _audit.c.key_id,
+    "door": _audit.c.door,
 }
 _TASK_FILTERS: dict[str, Column[Any]] = {
     "owner": _tasks.c.owner,
@@ -34,24 +35,27 @@ _TASK_FILTERS: dict[str, Column[Any]] = {
 }
 
 
-def audit_page(session: Session, *, where: Where, limit: int, offset: int) -> tuple[list[AuditRow], int]:
+def audit_page(session: Session, *, where: Where, success: bool | None, limit: int, offset: int) -> tuple[list[AuditRow], int]:
     """See :meth:`hub.store.audit.AuditLog.page`."""
     conditions = _equal(_AUDIT_FILTERS, where)
+    if success is not None:
+        conditions.append((_audit.c.outcome == "ok") if success else (_audit.c.outcome != "ok"))
     return _page(session, _audit, conditions, columns.audit_of, order=(_audit.c.seq.desc(),), limit=limit, offset=offset)
 
 
-def audit_stats(session: Session, since: int) -> dict[str, Any]:
+def audit_stats(session: Session, since: int, door: str | None = None) -> dict[str, Any]:
     """See :meth:`hub.store.audit.AuditLog.stats`."""
     outcome = _audit.c.outcome
+    those = and_(_audit.c.at >= since, *_equal(_AUDIT_FILTERS, {"door": door}))
     query = select(
         func.count().label("calls"),
         _count(outcome == "error").label("errors"),
         _count(outcome == "denied").label("denied"),
         func.avg(_audit.c.duration_us).label("duration"),
-    ).where(_audit.c.at >= since)
+    ).where(those)
     row = session.connection().execute(query).mappings().one()
     skill, calls = _audit.c.skill, func.count().label("calls")
-    top = select(skill, calls).where(_audit.c.at >= since).group_by(skill).order_by(calls.desc(), skill).limit(10)
+    top = select(skill, calls).where(those).group_by(skill).order_by(calls.desc(), skill).limit(10)
     return {
         "calls": row["calls"],
         "errors": _whole(row["errors"]),

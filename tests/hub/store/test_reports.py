@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from hub.errors import BadRequest
@@ -104,7 +105,10 @@ async def test_audit_pages_and_sums(store: Store) -> None:
         store.audit.add(audit_row(number, skill=f"s{number % 2}", outcome=("ok", "error", "denied", "ok")[number]))
     rows, total = await store.audit.page(2, 0)
     assert ([row.request_id for row in rows], total) == (["req_3", "req_2"], 4)
-    assert await store.audit.page(skill="s1", outcome="error", key_id="key_a") == ([audit_row(1, skill="s1", outcome="error")], 1)
+    found = msgspec.structs.replace(audit_row(1, skill="s1", outcome="error"), seq=2)
+    assert await store.audit.page(skill="s1", outcome="error", key_id="key_a") == ([found], 1)
+    assert [row.seq for row in (await store.audit.page(success=False))[0]] == [3, 2]
+    assert (await store.audit.page(door="rest"))[1] == (await store.audit.stats(0, door="rest"))["calls"] == 0
     assert await store.audit.stats(0) == {
         "calls": 4, "errors": 1, "denied": 1, "avg_duration_us": 40.0, "top": [{"skill": "s0", "calls": 2}, {"skill": "s1", "calls": 2}],
     }  # fmt: skip
