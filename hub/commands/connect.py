@@ -24,6 +24,7 @@ from hub.store.lock import holder
 from hub.welcome import command
 
 if TYPE_CHECKING:
+    from hub.connect.catalog import Part
     from hub.settings import Settings
 
 _COLUMNS = ("client", "title", "installed", "connected", "transports", "models", "env", "file")
@@ -61,8 +62,8 @@ def connect(
     row = client(name)
     wanted = _wanted(settings, row, stdio=stdio, models=models, model=model, url=url, env=env)
     given = "" if no_key else _given(key)
-    if no_key and wanted.transport != "stdio":
-        raise WrongUse("--no-key goes with --stdio; over HTTP every client needs a key")
+    if no_key and (wanted.transport != "stdio" or models or env):
+        raise WrongUse("--no-key goes with --stdio alone; everything else needs a key")
     wanted = replace(wanted, key="" if no_key else given or NO_KEY)
     connector = _connector(settings)
     if print_only:
@@ -82,7 +83,7 @@ def disconnect(
     """Take this hub out of a client's files, put back what stood there, and revoke the client's key."""
     client(name)
     connector = _connector(settings_of(ctx))
-    changes = [change for change in connector.disconnect(name) if change.needed]
+    changes = _needed(connector.disconnect(name))
     receipt = connector.receipts.get(name)
     if not changes and receipt is None:
         _say(f"{name} is not connected; nothing to do")
@@ -119,6 +120,10 @@ class _Keys:
         working = [key["keyPrefix"] for key in keys if key["isActive"] and not key["revokedAt"]]
         return next((key for key in held if any(prefix and key.startswith(prefix.rstrip("…")) for prefix in working)), "")
 
+    def shown(self, present: str) -> str:
+        """What stands for the key until it is made."""
+        return "" if self.none else present or NO_KEY
+
     def make(self) -> str:
         """A new key, named after the client."""
         made = run(self.ctx, lambda hub: hub.call("keys-create", {"name": self.name, "scopes": self.scopes}))
@@ -134,28 +139,37 @@ class _Keys:
 def _connect(connector: Connector, name: str, row: Client, wanted: Wanted, keys: _Keys, *, dry_run: bool, yes: bool) -> None:
     try:
         present = "" if wanted.by_reference else keys.present(connector)
-        draft = connector.connect(name, replace(wanted, key="" if keys.none else present or NO_KEY))
+        wanted = replace(wanted, key=keys.shown(present))
+        draft = connector.connect(name, wanted)
     except Conflict as error:
         if error.code in (COMMENTED, BY_HAND):
             _print(connector, row, wanted)
         raise
-    if not any(change.needed for change in draft):
+    if not _needed(draft):
         _say(f"{name} is connected already; nothing to change")
         return
     _agree(connector, draft, dry_run=dry_run, yes=yes, question="Write this?")
-    if dry_run:
-        return
+    if not dry_run:
+        _write(connector, name, wanted, keys, made=keys.none or bool(present))
+        _say(row.next)
+
+
+def _write(connector: Connector, name: str, wanted: Wanted, keys: _Keys, *, made: bool) -> None:
+    """Write what was agreed to, with a new key unless there is one; the key goes again when that fails."""
     try:
-        wanted = replace(wanted, key="" if keys.none else present or (_for_environment(keys) if wanted.by_reference else keys.make()))
+        if not made:
+            wanted = replace(wanted, key=_for_environment(keys) if wanted.by_reference else keys.make())
         changes = connector.connect(name, wanted)
         connector.apply(name, changes, at=Clock().now_ms(), key_id=keys.made)
     except (HubError, OSError):
         keys.unmake()
         raise
-    for change in changes:
-        if change.needed:
-            _say(f"{change.found.path} points at {wanted.url if wanted.transport == 'http' else 'hubroute mcp'}")
-    _say(row.next)
+    for change in _needed(changes):
+        _say(f"{change.found.path} points at {wanted.url if wanted.transport == 'http' else 'hubroute mcp'}")
+
+
+def _needed(changes: list[Change]) -> list[Change]:
+    return [change for change in changes if change.needed]
 
 
 def _for_environment(keys: _Keys) -> str:
@@ -182,33 +196,38 @@ def _agree(connector: Connector, changes: list[Change], *, dry_run: bool, yes: b
     """Show the changes; go on only when they are wanted. Raises Forbidden, typer.Abort."""
     if not dry_run:
         connector.allowed()
-    for change in changes:
-        if change.needed:
-            print(change.diff(), end="", flush=True)
+    for change in _needed(changes):
+        print(change.diff(), end="", flush=True)
     if not dry_run and not yes and not typer.confirm(question, err=True):
         _say("nothing was changed")
         raise typer.Exit(FAILED)
 
 
 def _wanted(settings: Settings, row: Client, *, stdio: bool, models: bool, model: str, url: str, env: bool) -> Wanted:
-    base = _base(settings)
-    if url:
-        if not url.startswith(("http://", "https://")):
-            raise WrongUse(f"--url {url}: write http://host:port/path")
-        base = url.removesuffix("/").removesuffix("/api/mcp/stream")
-    if model and not models:
+    parts: frozenset[Part] = frozenset({"tools", "models"}) if models else frozenset({"tools"})
+    if "tools" not in row.parts:
+        parts = row.parts
+    if model and "models" not in parts:
         raise WrongUse("--model goes with --models")
     transport: Literal["http", "stdio"] = "stdio" if stdio or row.transports[:1] == ("stdio",) else "http"
+    base = _hub_of(url) if url else _base(settings)
     return Wanted(
         url=url or f"{base}/api/mcp/stream",
         base=base,
         command=(*command(), "mcp"),
         folder=str(settings.data_dir.absolute()),
         transport=transport,
-        parts=frozenset({"tools", "models"} if models else {"tools"}),
+        parts=parts,
         model=model,
         by_reference=env,
     )
+
+
+def _hub_of(url: str) -> str:
+    """The hub's own address in that of its MCP door."""
+    if not url.startswith(("http://", "https://")):
+        raise WrongUse(f"--url {url}: write http://host:port/path")
+    return url.removesuffix("/").removesuffix("/api/mcp/stream")
 
 
 def _base(settings: Settings) -> str:

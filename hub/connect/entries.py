@@ -62,8 +62,10 @@ def entries(row: Client, wanted: Wanted) -> list[Entry]:
         if edit.part not in wanted.parts:
             continue
         for path, template in _templates(row, edit, wanted).items():
-            if template != "{model}" or wanted.model:
+            if wanted.model or "{model}" not in json.dumps(template):
                 found.append(Entry(edit, tuple(path.split(".")), template, _filled(template, slots)))
+    if not found:
+        raise BadRequest(f"{row.title} must be told which model to ask for", field="model")
     return found
 
 
@@ -79,18 +81,20 @@ def known_templates(row: Client) -> list[tuple[Edit, tuple[str, ...], Any]]:
 
 def key_in(template: Any, value: Any) -> str | None:
     """The key that stands in a value where its template has ``{key}``; None where it has none."""
-    if isinstance(template, dict) and isinstance(value, dict):
+    if isinstance(value, dict):
         fields = cast("Mapping[str, Any]", value)
-        pairs = [(item, fields.get(name)) for name, item in cast("Mapping[str, Any]", template).items()]
-        return next((key for item, inner in pairs if (key := key_in(item, inner))), None)
-    if template in ("{env}", "{env_without_key}") and isinstance(value, dict):
-        held = cast("dict[str, Any]", value).get(VARIABLE)
-        return held if isinstance(held, str) else None
-    if isinstance(template, str) and "{key}" in template and isinstance(value, str):
-        before, _, after = template.partition("{key}")
-        if value.startswith(before) and value.endswith(after) and len(value) > len(before) + len(after):
-            return value[len(before) : len(value) - len(after)]
+        if isinstance(template, dict):
+            pairs = [(item, fields.get(name)) for name, item in cast("Mapping[str, Any]", template).items()]
+            return next((key for item, inner in pairs if (key := key_in(item, inner))), None)
+        return key_in("{key}", fields.get(VARIABLE)) if template == "{env}" else None
+    if isinstance(template, str) and isinstance(value, str) and "{key}" in template:
+        return _between(value, *template.split("{key}", 1))
     return None
+
+
+def _between(value: str, before: str, after: str) -> str | None:
+    fits = value.startswith(before) and value.endswith(after) and len(value) > len(before) + len(after)
+    return value[len(before) : len(value) - len(after)] if fits else None
 
 
 def snippets(row: Client, wanted: Wanted) -> list[tuple[Edit, str]]:

@@ -12,11 +12,11 @@ import msgspec
 from hub.connect import jsontext, tomltext
 from hub.connect.catalog import client
 from hub.connect.entries import VARIABLE, entries, key_in, known_templates
-from hub.connect.faults import by_hand
+from hub.connect.faults import BY_HAND, by_hand
 from hub.connect.files import Found, drop, find, replace
 from hub.connect.receipts import Receipt, Receipts, Written, digest, value_digest
 from hub.errors import Conflict, Forbidden
-from hub.log import masked
+from hub.log import masked, secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,7 +98,8 @@ class Connector:
         changes: dict[str, Change] = {}
         for edit, path, template in known_templates(row):
             if edit.format not in _TEXTS:
-                continue
+                where = self.home.locate(edit.file)[0]
+                raise Conflict(f"{where} is {edit.format.upper()}; take the lines of hubroute out by hand", code=BY_HAND)
             change = self._change(changes, edit)
             if change.text is None or ".".join(path) in change.paths:
                 continue
@@ -255,6 +256,20 @@ def _ours(template: Any, value: Any, base: str) -> bool:
     return template == "{base}" and bool(base) and value == base
 
 
+def without_secrets(value: Any) -> Any:
+    """What is in a file, with what looks like a secret masked; lines of text are masked one by one."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        return {name: "…" if secret_name(name) and isinstance(item, str) else without_secrets(item) for name, item in fields.items()}
+    if isinstance(value, list):
+        return [without_secrets(item) for item in cast("list[Any]", value)]
+    return _hidden(value) if isinstance(value, str) else value
+
+
+def _hidden(text: str) -> str:
+    return masked(_SECRET.sub(lambda found: f'{found[1]}"…"', text))
+
+
 def _shown(line: str) -> str:
-    hidden = masked(_SECRET.sub(lambda found: f'{found[1]}"…"', line))
+    hidden = _hidden(line)
     return hidden if hidden.endswith("\n") else f"{hidden}\n\\ no newline at the end\n"

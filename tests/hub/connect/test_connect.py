@@ -205,6 +205,7 @@ def test_yaml_is_printed(person: Person) -> None:
     done = person("connect", "goose", "--yes")
     _refused(done, "YAML")
     assert "extensions:\n  hubroute:\n" in done.stdout
+    _refused(person("disconnect", "goose"), "YAML", "by hand")
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -303,3 +304,4 @@ def test_wrong_use(person: Person) -> None:
     for args in (["claude", "--no-key"], ["claude", "--model", "x"], ["claude", "--url", "ftp://x"]):
         assert person("connect", *args).returncode == 2
     _refused(person("connect", "zed", "--models"), "Zed")
+    _refused(person("connect", "openclaw"), "which model")

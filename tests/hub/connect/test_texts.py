@@ -7,7 +7,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub.connect import jsontext, tomltext
@@ -16,6 +16,9 @@ from hub.errors import Conflict
 
 PATH = ("mcpServers", "hubroute")
 ENTRY: dict[str, Any] = {"type": "http", "url": "http://127.0.0.1:1/x", "headers": {"Authorization": "Bearer k"}, "args": ["a", "b"]}
+
+#: The first text that is drawn builds tables, which a busy machine takes seconds for.
+_calm = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 _values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -26,6 +29,7 @@ _documents = st.dictionaries(st.text(max_size=6).filter(lambda name: name != "mc
 _layouts = st.sampled_from([{"indent": 2}, {"indent": 4}, {"indent": "\t"}, {}, {"separators": (",", ":")}])
 
 
+@_calm
 @given(
     _documents, st.dictionaries(st.text(max_size=5).filter(lambda name: name != "hubroute"), _values, max_size=3), _layouts, st.booleans()
 )
@@ -38,6 +42,7 @@ def test_a_json_entry_goes_in_and_out_without_a_trace(document: Any, servers: An
     assert jsontext.remove(made, PATH, text) == text
 
 
+@_calm
 @given(_documents, _layouts)
 def test_a_json_holder_that_was_made_can_be_taken_out_again(document: Any, layout: Any) -> None:
     text = json.dumps(document, **layout)
@@ -183,6 +188,7 @@ def test_toml_that_is_wrong_is_refused(text: str, line: int) -> None:
     assert caught.value.line == line
 
 
+@_calm
 @given(st.text(), st.dictionaries(st.text(min_size=1), st.text() | st.booleans() | st.integers(), min_size=1, max_size=3))
 def test_any_value_survives_toml(name: str, table: Any) -> None:
     made = tomltext.put(TOML, ("servers", name), table)
