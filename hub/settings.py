@@ -83,6 +83,21 @@ class Settings(BaseSettings):
     programs: Literal["auto", "on", "off"] = Field(
         default="auto", description="Whether owners may have this hub start programs (stdio MCP servers). `auto`: on loopback only."
     )
+    cli_allow_config_writes: bool = Field(
+        default=True,
+        validation_alias=AliasChoices("HUBROUTE_CLI_ALLOW_CONFIG_WRITES", "cli_allow_config_writes"),
+        description="False: `hubroute connect` and `/api/cli-tools` show what they would write into clients' files, and write nothing.",
+    )
+    cli_config_home: str = Field(
+        default="",
+        validation_alias=AliasChoices("HUBROUTE_CLI_CONFIG_HOME", "cli_config_home"),
+        description="Home folder whose client programs are connected; empty: that of the user who runs the hub.",
+    )
+    cli_extra_paths: str = Field(
+        default="",
+        validation_alias=AliasChoices("HUBROUTE_CLI_EXTRA_PATHS", "cli_extra_paths"),
+        description="Further folders, separated as in PATH, in which client programs are looked for.",
+    )
     test_profile: Literal["", "conformance"] = Field(default="", description="Fixtures for conformance suites; refused beyond loopback.")
 
     @classmethod

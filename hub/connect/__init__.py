@@ -1,0 +1,1 @@
+"""Pointing client programs at this hub: their configuration files, edited in place, and the way back."""
