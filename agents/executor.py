@@ -64,8 +64,14 @@ class Executor:
             except NotFound:
                 return await self._start(task_id, said, ctx)
             if live.state is not State.CANCELED and live.row.task.get("error", {}).get("code") not in _LOST:
-                return live
+                return await self._again(live, said)
         return await self._start(str(uuid.uuid4()), said, ctx)
+
+    async def _again(self, live: LiveTask, said: Said) -> LiveTask:
+        """The task of a message that came before. Where its client wants to be told is taken over: it may not know that it was."""
+        if said.push is not None:
+            await self._hub.pushes.set(live, said.push)
+        return live
 
     async def _start(self, task_id: str, said: Said, ctx: Context) -> LiveTask:
         skill_id, work = self._turn(said, ctx)
@@ -76,7 +82,7 @@ class Executor:
         }
         context_id: str = said.message.get("contextId") or str(uuid.uuid4())
         live = self._hub.tasks.make(task_id, ctx.caller.key_id, skill_id, context_id=context_id, asked=asked)
-        await self._hub.tasks.begin(live, said.message, work)
+        await self._hub.tasks.begin(live, said.message, work, push=said.push)
         return live
 
     async def _continue(self, said: Said, ctx: Context) -> LiveTask:
@@ -85,10 +91,11 @@ class Executor:
         if said.message.get("contextId") not in (None, "", row.context_id):
             raise BadRequest("contextId is not that of the task; leave it out or send the task's own", field="message.contextId")
         if said.id in row.task["messageIds"]:
-            return live
-        if live.state not in PAUSED:
-            words = f"the task {'has ended' if live.state in ENDED else 'is still working'} ({live.state}) and takes no message now"
-            raise BadRequest(words, code="unsupported_operation", data={"taskId": row.id})
+            return await self._again(live, said)
+        _check_open(live)
+        if said.push is not None:
+            await self._hub.pushes.set(live, said.push)
+            _check_open(live)
         metadata = {**row.task["input"].get("metadata", {}), **said.metadata}
         _, work = self._turn(replace(said, metadata=metadata, skill=said.skill or row.skill), ctx)
         row.task["input"]["metadata"] = metadata
@@ -179,6 +186,13 @@ class Executor:
         last = [part for part in _parts(end, said.accepted) if "data" in part or not begun] or [{"text": ""}]
         live.add({**name, "parts": last}, append=begun, last=True)
         return end.metadata
+
+
+def _check_open(live: LiveTask) -> None:
+    """Raise BadRequest unless the task takes a message."""
+    if live.state not in PAUSED:
+        words = f"the task {'has ended' if live.state in ENDED else 'is still working'} ({live.state}) and takes no message now"
+        raise BadRequest(words, code="unsupported_operation", data={"taskId": live.row.id})
 
 
 def _address(made: Skill) -> A2a:

@@ -14,7 +14,7 @@ from hub.errors import BadRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hub.records import TaskRow
+    from hub.records import PushConfig, TaskRow
 
 #: What the hub's agent skills read and write, as the card declares it.
 INPUT_MODES = ("text/plain", "application/json")
@@ -27,7 +27,8 @@ class Said:
 
     ``message`` is A2A 1.0's, with a ``messageId``. ``metadata`` is that of request and message together,
     ``skill`` what the dialect names outside of it. ``turns`` is a conversation that the client sent along;
-    ``interactive`` says that it understands a task that asks back; ``accepted`` are the output types it takes.
+    ``interactive`` says that it understands a task that asks back; ``accepted`` are the output types it takes; ``push`` is where
+    it wants to be told of the task.
     """
 
     message: dict[str, Any]
@@ -37,6 +38,7 @@ class Said:
     stream: bool = False
     interactive: bool = True
     accepted: tuple[str, ...] = ()
+    push: PushConfig | None = None
 
     @property
     def id(self) -> str:

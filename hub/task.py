@@ -180,6 +180,22 @@ class LiveTask:
         self._log.append(event)
         self._wake()
 
+    @property
+    def told(self) -> int:
+        """How many events were told in this process."""
+        return len(self._log)
+
+    @property
+    def last(self) -> Event:
+        """The event that was told last; there is one."""
+        return self._log[-1]
+
+    async def event(self, number: int) -> Event | None:
+        """An event by its number, from 0; waits for one that is still to come, None after 15 s without it."""
+        if number == len(self._log):
+            await _happened(self._changed)
+        return self._log[number] if number < len(self._log) else None
+
     def end_streams(self) -> None:
         """Let every stream end after what it has been told."""
         self._over = True
