@@ -104,11 +104,15 @@ def _part_data(part: dict[str, Any]) -> Any:
 
 
 def spoken(row: TaskRow) -> list[dict[str, Any]]:
-    """The messages of a task as turns of a conversation, ``{"role", "content"}``."""
+    """What the caller said in a task, as turns of a conversation, ``{"role", "content"}``.
+
+    The agent's own messages are left out, they ask for input and are no answer of a model; so is what only answered them.
+    """
+    answers: dict[str, Any] = row.task.get("answers", {})
     return [
-        {"role": "user" if message["role"] == "ROLE_USER" else "assistant", "content": text}
+        {"role": "user", "content": text}
         for message in row.task["history"]
-        if (text := text_of(message))
+        if message["role"] == "ROLE_USER" and message["messageId"] not in answers and (text := text_of(message)).strip()
     ]
 
 

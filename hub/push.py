@@ -86,15 +86,7 @@ class Pushes:
 
     async def checked(self, config: PushConfig) -> PushConfig:
         """A config that a caller may set, with a secret if it names none. Raises BadRequest naming the field at fault (SEC-10 to 13)."""
-        if len(config.url) > _LONGEST_URL:
-            raise BadRequest(f"url may have {_LONGEST_URL} characters", field="url")
-        if config.id and not _ID.fullmatch(config.id):
-            raise BadRequest("id must be 1 to 200 printable ASCII characters without spaces", field="id")
-        for name, value in (("token", config.token.reveal()), ("authentication.credentials", config.credentials.reveal())):
-            if len(value) > _LONGEST_SECRET or not _HEADER.fullmatch(value):
-                raise BadRequest(f"{name} goes into a header: at most {_LONGEST_SECRET} printable ASCII characters", field=name)
-        if config.scheme and not _SCHEME.fullmatch(config.scheme):
-            raise BadRequest("authentication.scheme must be a name such as Bearer or Basic", field="authentication.scheme")
+        _check_words(config)
         if config.secret:
             signing.check_secret(config.secret.reveal(), "x-hubroute-signing-secret")
         await self.deliverer.check(config.url, "url")
@@ -293,6 +285,19 @@ class _Delivery:
 def _halts(event: Event) -> bool:
     """Whether a task pauses or ends with an event: then it is told whatever came before."""
     return isinstance(event, StatusEvent) and event.state not in RUNNING
+
+
+def _check_words(config: PushConfig) -> None:
+    """Raise BadRequest naming the field that cannot be kept or sent as it is."""
+    if len(config.url) > _LONGEST_URL:
+        raise BadRequest(f"url may have {_LONGEST_URL} characters", field="url")
+    if config.id and not _ID.fullmatch(config.id):
+        raise BadRequest("id must be 1 to 200 printable ASCII characters without spaces", field="id")
+    for name, value in (("token", config.token.reveal()), ("authentication.credentials", config.credentials.reveal())):
+        if len(value) > _LONGEST_SECRET or not _HEADER.fullmatch(value):
+            raise BadRequest(f"{name} goes into a header: at most {_LONGEST_SECRET} printable ASCII characters", field=name)
+    if config.scheme and not _SCHEME.fullmatch(config.scheme):
+        raise BadRequest("authentication.scheme must be a name such as Bearer or Basic", field="authentication.scheme")
 
 
 def _target(config: PushConfig) -> Target:

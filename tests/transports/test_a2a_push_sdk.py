@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
+from tests.fakes.a2a_clients import CARDS, Agents
 from tests.fakes.agent import agent_skills, new_gate
 from tests.fakes.hub import running_hub
 from tests.fakes.receiver import Receiver, signed_by
@@ -15,7 +15,6 @@ from tests.fakes.receiver import Receiver, signed_by
 with warnings.catch_warnings():
     # The SDK's imports are its own affair; our warnings stay errors.
     warnings.simplefilter("ignore")
-    from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
     from a2a.client.errors import A2AClientError
     from a2a.compat.v0_3 import types as old
     from a2a.helpers import new_text_part
@@ -40,38 +39,13 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore::DeprecationWarning:a2a.*")]
 
-CARDS = {"JSONRPC": "/.well-known/agent-card.json", "HTTP+JSON": "/.well-known/agent-card.json", "0.3": "/.well-known/agent.json"}
-
-
-class Agents:
-    """Makes clients, each with a key of its own."""
-
-    def __init__(self, running: Any, binding: str) -> None:
-        self.running, self.binding = running, binding
-        self.opened: list[httpx.AsyncClient] = []
-        self.secrets: list[str] = []
-
-    async def make(self, *, streaming: bool = False) -> Any:
-        async def note(answer: httpx.Response) -> None:
-            if "x-hubroute-signing-secret" in answer.headers:
-                self.secrets.append(answer.headers["x-hubroute-signing-secret"])
-
-        http = httpx.AsyncClient(headers=await self.running.headers(), timeout=10, event_hooks={"response": [note]})
-        self.opened.append(http)
-        card = await A2ACardResolver(http, self.running.url).get_agent_card(CARDS[self.binding])
-        assert card.capabilities.push_notifications
-        protocol = "JSONRPC" if self.binding == "0.3" else self.binding
-        config = ClientConfig(httpx_client=http, streaming=streaming, supported_protocol_bindings=[protocol])
-        return ClientFactory(config).create(card)
-
 
 @pytest.fixture(params=list(CARDS))
 async def agents(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Agents]:
     async with running_hub(tmp_path, skills=agent_skills(), push_allowed_hosts="127.0.0.1") as running:
         made = Agents(running, request.param)
         yield made
-        for http in made.opened:
-            await http.aclose()
+        await made.close()
 
 
 @pytest.fixture
@@ -109,7 +83,9 @@ async def test_a_message_with_a_config_is_told_to_its_end(agents: Agents, receiv
     """SEC-58: each event in the dialect's own shape, with token, credentials and signature."""
     auth = AuthenticationInfo(scheme="Bearer", credentials="let-me-in")
     push = TaskPushNotificationConfig(url=f"{receiver.hook}?a=b", token="tok-1", authentication=auth)
-    (answer,) = await sent(await agents.make(), ask(push=push))
+    client = await agents.make()
+    assert client._card.capabilities.push_notifications
+    (answer,) = await sent(client, ask(push=push))
     bodies = await receiver.told(3)
     assert kinds(agents, bodies) == ["status-update", "artifact-update", "status-update"]
     assert last_state(bodies[-1]) == "completed"
