@@ -70,7 +70,8 @@ class Deliverer:
     async def check(self, url: str, field: str) -> None:
         """Raise BadRequest naming ``field`` unless messages may be sent there (SEC-10 to 13).
 
-        A host that is not known and one that is private get the same words, which therefore tell nothing of the hub's network.
+        A listed host need not be known yet: the owner vouches for its name, and its address is judged with each delivery. Of all others,
+        one that is not known and one that is private get the same words, which therefore tell nothing of the hub's network.
         """
         origin, _ = parse_url(url, field=field)
         listed = self._listed(origin)
@@ -79,7 +80,9 @@ class Deliverer:
         try:
             async with asyncio.timeout(_LOOK_UP_SECONDS):
                 await self.outbound.guard.resolve(origin, private=listed)
-        except (OutboundError, TimeoutError):
+        except (OutboundError, TimeoutError) as error:
+            if listed and not (isinstance(error, OutboundError) and error.fault is Fault.ADDRESS_REFUSED):
+                return
             words = "its host has no public address; the owner of the hub can list a private one in push_allowed_hosts"
             raise BadRequest(f"{field} is not usable: {words}", field=field, code="address_refused") from None
 

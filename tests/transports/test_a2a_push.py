@@ -19,7 +19,7 @@ from tests.fakes.command import answer as command
 from tests.fakes.command import serving
 from tests.fakes.hub import Running, running_hub
 from tests.fakes.receiver import Receiver, signed_by
-from tests.fakes.upstream import Behaviour, json_answer, reset_before_head
+from tests.fakes.upstream import Behaviour, answer_bytes, json_answer, raw, reset_before_head
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -315,6 +315,32 @@ async def test_a_listed_port_opens_that_port_only(tmp_path: Path, receiver: Rece
         assert (await client.error("SendMessage", said(url="http://127.0.0.1:9/")))["code"] == -32602
         await client.send(url=receiver.hook)
         await receiver.received(3)
+
+
+async def test_a_listed_name_need_not_be_known_yet(tmp_path: Path) -> None:
+    """Its owner vouches for it; an address that is never allowed is refused all the same (SEC-10)."""
+
+    async def resolver(host: str, port: int) -> list[tuple[int, str]]:
+        if host == "later.corp":
+            raise OSError
+        return [(int(socket.AF_INET), "169.254.169.254")]
+
+    async with running_hub(tmp_path, skills=agent_skills(), push_allowed_hosts="later.corp,metadata.corp") as running:
+        running.hub.pushes.deliverer.outbound = Outbound(resolver=resolver)
+        client = await client_of(running)
+        task = await client.send()
+        config = {"taskId": task["id"], "url": "http://later.corp/"}
+        assert (await client.result("CreateTaskPushNotificationConfig", config))["url"] == "http://later.corp/"
+        assert (await client.error("CreateTaskPushNotificationConfig", {**config, "url": "https://metadata.corp/"}))["code"] == -32602
+
+
+async def test_an_old_receiver_will_do(running: Running, receiver: Receiver) -> None:
+    """HTTP/1.0 without a length, and an answer that is longer than anybody reads."""
+    receiver.answer(raw(b"HTTP/1.0 200 OK\r\n\r\n", then="close"), answer_bytes(b"x" * 200_000), OK)
+    await (await client_of(running)).send(url=receiver.hook)
+    await still(running)
+    assert [state(body) for body in await receiver.told(3)] == ["working", "artifactUpdate", "completed"]
+    assert len(receiver.requests) == 3
 
 
 async def test_a_revoked_key_is_told_nothing_more(running: Running, receiver: Receiver) -> None:
