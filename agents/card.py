@@ -1,6 +1,6 @@
 """The agent card, in the forms of A2A 1.0 and 0.3, made from the skills of the registry.
 
-A card says what is so (capability truthfulness): streaming yes, push notifications no, an extended card yes.
+A card says what is so (capability truthfulness): streaming, push notifications and an extended card are there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def card_v1(base: str, skills: Iterable[Skill]) -> dict[str, Any]:
         ],
         "provider": {"organization": AGENT_NAME, "url": base},
         "version": VERSION,
-        "capabilities": {"streaming": True, "pushNotifications": False, "extendedAgentCard": True},
+        "capabilities": {"streaming": True, "pushNotifications": True, "extendedAgentCard": True},
         "securitySchemes": {"bearer": {"httpAuthSecurityScheme": {"scheme": "Bearer", "description": _BEARER}}},
         "securityRequirements": [{"schemes": {"bearer": {"list": []}}}],
         "defaultInputModes": list(INPUT_MODES),
@@ -58,7 +58,7 @@ def card_v03(base: str, skills: Iterable[Skill]) -> dict[str, Any]:
         "additionalInterfaces": [{"url": f"{base}/a2a", "transport": "JSONRPC"}],
         "provider": {"organization": AGENT_NAME, "url": base},
         "version": VERSION,
-        "capabilities": {"streaming": True, "pushNotifications": False, "stateTransitionHistory": False},
+        "capabilities": {"streaming": True, "pushNotifications": True, "stateTransitionHistory": False},
         "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": _BEARER}},
         "security": [{"bearer": []}],
         "supportsAuthenticatedExtendedCard": True,

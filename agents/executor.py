@@ -8,7 +8,7 @@ import uuid
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import orjson
 
@@ -34,6 +34,8 @@ _WORDS_PER_KEYWORD = 8
 _REMEMBERED = 20
 #: How often one message may be tried anew after it was cancelled or lost.
 _TRIES = 20
+#: An amount in plain words: 5, 0.05, $2, 3 USD.
+_AMOUNT = re.compile(r"\$?\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(?:\$|usd|dollars?)?", re.IGNORECASE)
 _LOST = frozenset({"lost", "stopped", "not_stored"})
 
 
@@ -64,8 +66,14 @@ class Executor:
             except NotFound:
                 return await self._start(task_id, said, ctx)
             if live.state is not State.CANCELED and live.row.task.get("error", {}).get("code") not in _LOST:
-                return live
+                return await self._again(live, said)
         return await self._start(str(uuid.uuid4()), said, ctx)
+
+    async def _again(self, live: LiveTask, said: Said) -> LiveTask:
+        """The task of a message that came before. Where its client wants to be told is taken over: it may not know that it was."""
+        if said.push is not None:
+            await self._hub.pushes.set(live, said.push)
+        return live
 
     async def _start(self, task_id: str, said: Said, ctx: Context) -> LiveTask:
         skill_id, work = self._turn(said, ctx)
@@ -76,7 +84,7 @@ class Executor:
         }
         context_id: str = said.message.get("contextId") or str(uuid.uuid4())
         live = self._hub.tasks.make(task_id, ctx.caller.key_id, skill_id, context_id=context_id, asked=asked)
-        await self._hub.tasks.begin(live, said.message, work)
+        await self._hub.tasks.begin(live, said.message, work, push=said.push)
         return live
 
     async def _continue(self, said: Said, ctx: Context) -> LiveTask:
@@ -85,15 +93,32 @@ class Executor:
         if said.message.get("contextId") not in (None, "", row.context_id):
             raise BadRequest("contextId is not that of the task; leave it out or send the task's own", field="message.contextId")
         if said.id in row.task["messageIds"]:
-            return live
-        if live.state not in PAUSED:
-            words = f"the task {'has ended' if live.state in ENDED else 'is still working'} ({live.state}) and takes no message now"
-            raise BadRequest(words, code="unsupported_operation", data={"taskId": row.id})
-        metadata = {**row.task["input"].get("metadata", {}), **said.metadata}
+            return await self._again(live, said)
+        _check_open(live)
+        if said.push is not None:
+            await self._hub.pushes.set(live, said.push)
+            _check_open(live)
+        merged = {**row.task["input"].get("metadata", {}), **said.metadata}
+        # A field that is sent empty is taken back.
+        metadata = {name: value for name, value in merged.items() if value is not None}
         _, work = self._turn(replace(said, metadata=metadata, skill=said.skill or row.skill), ctx)
         row.task["input"]["metadata"] = metadata
+        row.task["answers"] = self._answers(live, said)
         await self._hub.tasks.begin(live, said.message, work)
         return live
+
+    def _answers(self, live: LiveTask, said: Said) -> dict[str, dict[str, Any]]:
+        """What was answered in plain words so far: a message that is only a number answers for the number that the task asked for."""
+        kept: dict[str, dict[str, Any]] = live.row.task.get("answers", {})
+        data = data_of([said.message])
+        # What is said later by its name is the last word.
+        named = {*said.metadata, *data}
+        answers = {key: {name: value for name, value in found.items() if name not in named} for key, found in kept.items()}
+        field: str = live.row.task.get("error", {}).get("field", "")
+        given, made = _AMOUNT.fullmatch(text_of(said.message).strip()), self._hub.skills.by_a2a.get(live.row.skill)
+        if given and made and _is_number(made, field) and field not in named:
+            answers[said.id] = {field: float(given[1])}
+        return answers
 
     def _turn(self, said: Said, ctx: Context) -> tuple[str, Work]:
         """The skill of a message and the work it asks for. Raises what keeps the work from starting."""
@@ -181,10 +206,23 @@ class Executor:
         return end.metadata
 
 
+def _check_open(live: LiveTask) -> None:
+    """Raise BadRequest unless the task takes a message."""
+    if live.state not in PAUSED:
+        words = f"the task {'has ended' if live.state in ENDED else 'is still working'} ({live.state}) and takes no message now"
+        raise BadRequest(words, code="unsupported_operation", data={"taskId": live.row.id})
+
+
 def _address(made: Skill) -> A2a:
     if made.a2a is None:
         raise UnknownSkill(f"{made.name} is no agent skill")
     return made.a2a
+
+
+def _is_number(made: Skill, field: str) -> bool:
+    """Whether a field of a skill's input is a number."""
+    found = made.input.model_fields.get(field) if made.typed else None
+    return found is not None and bool({int, float} & {found.annotation, *get_args(found.annotation)})
 
 
 def _pointer(keywords: tuple[str, ...]) -> re.Pattern[str]:
@@ -200,9 +238,12 @@ def _task_id(said: Said, owner: str, attempt: int) -> str:
 
 def _ask(live: LiveTask, said: Said, turns: list[dict[str, Any]]) -> A2aAsk:
     """What a skill is asked. Data parts of the task's earlier messages count as long as later ones do not replace them."""
-    data = data_of(message for message in live.row.task["history"] if message["role"] == "ROLE_USER")
+    task = live.row.task
+    data = data_of(message for message in task["history"] if message["role"] == "ROLE_USER")
+    for answer in task.get("answers", {}).values():
+        data.update(answer)
     unnamed = [{name: value for name, value in fields.items() if name != "skill"} for fields in (said.metadata, data)]
-    return A2aAsk(text_of(said.message), turns, *unnamed)
+    return A2aAsk(text_of(said.message), turns, *unnamed, interactive=said.interactive)
 
 
 def _parts(answer: A2aAnswer, accepted: tuple[str, ...]) -> list[dict[str, Any]]:

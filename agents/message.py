@@ -14,7 +14,7 @@ from hub.errors import BadRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hub.records import TaskRow
+    from hub.records import PushConfig, TaskRow
 
 #: What the hub's agent skills read and write, as the card declares it.
 INPUT_MODES = ("text/plain", "application/json")
@@ -27,7 +27,8 @@ class Said:
 
     ``message`` is A2A 1.0's, with a ``messageId``. ``metadata`` is that of request and message together,
     ``skill`` what the dialect names outside of it. ``turns`` is a conversation that the client sent along;
-    ``interactive`` says that it understands a task that asks back; ``accepted`` are the output types it takes.
+    ``interactive`` says that it understands a task that asks back; ``accepted`` are the output types it takes; ``push`` is where
+    it wants to be told of the task.
     """
 
     message: dict[str, Any]
@@ -37,6 +38,7 @@ class Said:
     stream: bool = False
     interactive: bool = True
     accepted: tuple[str, ...] = ()
+    push: PushConfig | None = None
 
     @property
     def id(self) -> str:
@@ -102,11 +104,15 @@ def _part_data(part: dict[str, Any]) -> Any:
 
 
 def spoken(row: TaskRow) -> list[dict[str, Any]]:
-    """The messages of a task as turns of a conversation, ``{"role", "content"}``."""
+    """What the caller said in a task, as turns of a conversation, ``{"role", "content"}``.
+
+    The agent's own messages are left out, they ask for input and are no answer of a model; so is what only answered them.
+    """
+    answers: dict[str, Any] = row.task.get("answers", {})
     return [
-        {"role": "user" if message["role"] == "ROLE_USER" else "assistant", "content": text}
+        {"role": "user", "content": text}
         for message in row.task["history"]
-        if (text := text_of(message))
+        if message["role"] == "ROLE_USER" and message["messageId"] not in answers and (text := text_of(message)).strip()
     ]
 
 

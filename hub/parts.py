@@ -12,6 +12,7 @@ from hub.budgets import Budgets
 from hub.chats import Chats
 from hub.clock import Clock
 from hub.comboboard import ComboBoard
+from hub.delivery import Deliverer
 from hub.directory import Directory
 from hub.embeddings import Embeddings
 from hub.engine import ChatEngine
@@ -29,6 +30,7 @@ from hub.pricebook import PriceBook
 from hub.prices import Prices
 from hub.providers.base import Adapter
 from hub.providers.catalog import Catalog
+from hub.push import Pushes
 from hub.query import Query
 from hub.quota import Quotas
 from hub.registry import Skills, load
@@ -75,7 +77,8 @@ class Parts:
         self.events = Events(self.clock)
         self.preferences = PreferenceStore(self.store.values)
         self.directory = Directory(self.store, self.catalog, demo=settings.demo)
-        self.tasks = LiveTasks(self.store, self.clock)
+        self.pushes = Pushes(self.store, self.clock, Deliverer(Outbound(), self.clock, allowed=settings.push_allowed_hosts))
+        self.tasks = LiveTasks(self.store, self.clock, self.pushes)
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.targets = Targets(self.catalog)
         self.upstreams = Upstreams(self.store, self.outbound, self.events, self.clock, settings, self.skills)
@@ -234,11 +237,12 @@ class Parts:
         await self.budgets.open()
         await self.telemetry.open()
         await self.tasks.open()
+        self.pushes.open()
         self.on_stop.append(self.tasks.end_streams)
         self.changed()
         await self.sameness.open()
         self.retention.start()
-        self.on_close += [self.upstreams.close, self.limits.close, self.tasks.close, self.sameness.close]
+        self.on_close += [self.upstreams.close, self.limits.close, self.pushes.close, self.tasks.close, self.sameness.close]
 
     def stop(self) -> None:
         """The server stops: doors end their standing streams, calls that run go on."""

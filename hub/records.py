@@ -13,7 +13,7 @@ import msgspec
 
 from hub.chat import Usage
 from hub.scopes import ALL, expand
-from hub.secret import Secret
+from hub.secret import NO_SECRET, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -293,6 +293,26 @@ class TaskRow(msgspec.Struct, kw_only=True):
     created_at: int
     updated_at: int
     task: dict[str, Any]
+
+
+class PushConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the events of an A2A task are sent: ``url``, in the words of ``dialect`` (1.0 or 0.3).
+
+    ``token`` goes into X-A2A-Notification-Token, ``scheme`` and ``credentials`` into Authorization, ``secret`` signs.
+    ``told_at`` is when the end of the task was delivered or given up, None while it is still owed.
+    """
+
+    dialect: str
+    url: str
+    id: str = ""
+    token: Secret = NO_SECRET
+    scheme: str = ""
+    credentials: Secret = NO_SECRET
+    secret: Secret = NO_SECRET
+    task_id: str = ""
+    owner: str = ""
+    created_at: int = 0
+    told_at: int | None = None
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,3 +37,7 @@ class Secret:
     def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
         """Pickled as its mask: a secret never leaves the process by serialisation."""
         return (Secret, (self.masked,))
+
+
+#: None at all.
+NO_SECRET = Secret("")

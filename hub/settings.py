@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         default="", description="Comma list of further Host names that doors accept, besides the bound address and loopback."
     )
+    push_allowed_hosts: str = Field(
+        default="",
+        description="Comma list of hosts (`name` or `name:port`) that push notifications may reach on private addresses or over http.",
+    )
     allowed_origins: str = Field(default="", description="Comma list of web origins that may call the doors from a browser.")
     demo: Literal["auto", "on", "off"] = Field(
         default="auto", description="The built-in demo provider: `auto` answers until a real connection exists."

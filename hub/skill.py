@@ -89,12 +89,16 @@ class A2aAnswer:
 
 @dataclass(frozen=True, slots=True)
 class A2aAsk:
-    """What an A2A client said: the last user text, all messages as ``{"role", "content"}``, metadata, data parts."""
+    """What an A2A client said: the last user text, all messages as ``{"role", "content"}``, metadata, data parts.
+
+    ``interactive`` clients can be asked back: an InvalidInput raised for what is missing pauses their task.
+    """
 
     text: str
     messages: list[dict[str, Any]]
     metadata: dict[str, Any]
     data: dict[str, Any]
+    interactive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 A row's ``task`` holds the protocol object in A2A 1.0's JSON (messages, parts and artifacts as they go
 over the wire) with ``status.state`` as a short word, and beside it what only the hub needs: ``events``,
-``input``, ``messageIds``, ``expiresAt``, ``error``. Doors translate; nothing here knows a dialect.
+``input``, ``messageIds``,
+``answers`` (message id -> fields that it answered in plain words), ``expiresAt``, ``error``. Doors translate; nothing here knows a dialect.
 """
 
 from __future__ import annotations
@@ -86,9 +87,10 @@ Work: TypeAlias = "Callable[[LiveTask], Awaitable[Outcome]]"
 
 
 def failure(error: HubError) -> Outcome:
-    """The outcome of work that raised. ``kind`` says whose fault it was: input or ours."""
+    """The outcome of work that raised. ``kind`` says whose fault it was: input or ours; ``field`` what part of the input, if one."""
     kind = "input" if isinstance(error, BadRequest) else "fault"
-    return Outcome(State.FAILED, error.message, error={**error.data, "code": error.code, "message": error.message, "kind": kind})
+    told = {**error.data, "code": error.code, "message": error.message, "kind": kind}
+    return Outcome(State.FAILED, error.message, error={**told, "field": error.field} if error.field else told)
 
 
 def new_row(task_id: str, owner: str, skill: str, *, context_id: str, asked: dict[str, Any], now: int) -> TaskRow:
@@ -179,6 +181,22 @@ class LiveTask:
         """Show an event to every stream."""
         self._log.append(event)
         self._wake()
+
+    @property
+    def told(self) -> int:
+        """How many events were told in this process."""
+        return len(self._log)
+
+    @property
+    def last(self) -> Event:
+        """The event that was told last; there is one."""
+        return self._log[-1]
+
+    async def event(self, number: int) -> Event | None:
+        """An event by its number, from 0; waits for one that is still to come, None after 15 s without it."""
+        if number == len(self._log):
+            await _happened(self._changed)
+        return self._log[number] if number < len(self._log) else None
 
     def end_streams(self) -> None:
         """Let every stream end after what it has been told."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from hub.clock import Clock
-    from hub.records import TaskRow
+    from hub.push import Pushes
+    from hub.records import PushConfig, TaskRow
     from hub.store import Store
     from hub.task import Item, Work
 
@@ -34,8 +35,9 @@ _FIRST_SWEEP_SECONDS = 60.0
 class LiveTasks:
     """Made by the hub, opened and closed with it. Used on the event loop only."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, pushes: Pushes | None = None) -> None:
         self._store = store
+        self._pushes = pushes
         self._clock = clock
         # Weak: a task stays in memory while it works, is watched, or a request holds it; then the store has it.
         self._live: WeakValueDictionary[str, LiveTask] = WeakValueDictionary()
@@ -75,8 +77,12 @@ class LiveTasks:
         live = self._live[task_id] = LiveTask(row, self._clock)
         return live
 
-    async def begin(self, live: LiveTask, message: dict[str, Any], work: Work) -> None:
-        """Take a message into a task and start the work on it; stored when this returns."""
+    async def begin(self, live: LiveTask, message: dict[str, Any], work: Work, *, push: PushConfig | None = None) -> None:
+        """Take a message into a task and start the work on it; stored when this returns.
+
+        ``push`` is a checked config that is told of all that happens from here on.
+        """
+        again = bool(live.row.task["messageIds"])
         live.take(message)
         event = live.move(State.WORKING)
         stored = asyncio.Event()
@@ -85,6 +91,10 @@ class LiveTasks:
         live.work.add_done_callback(self._working.discard)
         try:
             await self._store.tasks.save(live.snapshot())
+            if self._pushes and again:
+                await self._pushes.attend(live)
+            if self._pushes and push:
+                await self._pushes.set(live, push)
         except BaseException:
             live.stop(Outcome(State.FAILED, "the task could not be stored", error={"code": "not_stored", "kind": "fault"}))
             raise
@@ -114,6 +124,8 @@ class LiveTasks:
         event = live.move(outcome.state, outcome.text, metadata=outcome.metadata)
         try:
             await self._store.tasks.save(live.snapshot())
+            if self._pushes and not live.busy:
+                await self._pushes.attend(live)
         except HubError as error:
             log.error("task could not be stored", task=live.row.id, reason=error.message)
         finally:
@@ -213,6 +225,8 @@ class LiveTasks:
             if row.id not in self._live:
                 await self._fail(LiveTask(row, self._clock), "Task expired")
         await self._store.tasks.delete_finished(now - KEEP_MS)
+        if self._pushes:
+            await self._pushes.prune()
 
     async def _fail(self, live: LiveTask, why: str) -> None:
         await self._settle(live, Outcome(State.FAILED, why, error={"code": "lost", "message": why, "kind": "fault"}))

@@ -11,7 +11,7 @@ from pydantic import Field
 from hub.ask import ChatAsk, Hints, StreamHead, StreamTail
 from hub.chat import ChatEvent, ChatRequest, Failed, Message, Role, Text, TextDelta
 from hub.context import Context
-from hub.errors import NotFound, UpstreamFailed
+from hub.errors import InvalidInput, NotFound, UpstreamFailed
 from hub.records import Attempt, Candidate, Decision, UsageRow
 from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Rest, skill
 from hub.wire import Wire
@@ -121,10 +121,21 @@ def _model(ctx: Context, ask: RouteAsk) -> str:
 
 def _message_ask(ask: A2aAsk) -> dict[str, Any]:
     """A completion from an A2A message: its texts are the conversation, its metadata chooses model and budget."""
+    if ask.interactive:
+        _check_complete(ask)
     known = {"user": "user", "assistant": "assistant", "agent": "assistant", "system": "system", "developer": "developer"}
     messages = [{"role": known.get(str(one.get("role")), "user"), "content": one.get("content", "")} for one in ask.messages]
     chosen = {name: ask.metadata[name] for name in ("model", "budget", "role") if ask.metadata.get(name) is not None}
     return {"messages": messages or [{"role": "user", "content": ask.text}], **chosen, **ask.data}
+
+
+def _check_complete(ask: A2aAsk) -> None:
+    """Raise InvalidInput for what a client that can be asked back has left open: the text, or the budget that it names."""
+    if "messages" not in ask.data and (not ask.messages or ask.messages[-1].get("role") != "user"):
+        raise InvalidInput([{"field": "message.parts", "message": "there is nothing to answer; send the text that a model shall answer"}])
+    if "budget" in ask.metadata and ask.metadata["budget"] in (None, "") and "budget" not in ask.data:
+        words = "a budget is named without an amount; send the most US dollars that this call may cost, as 0.05"
+        raise InvalidInput([{"field": "budget", "message": words}])
 
 
 def _message_answer(report: RouteReport) -> A2aAnswer:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from transports._a2a_dialect import Send
     from transports._http import Exchange
 
-SSE_HEADERS = [
+Headers = list[tuple[bytes, bytes]]
+SSE_HEADERS: Headers = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
@@ -54,12 +55,14 @@ class Agent:
         live.detached = True
         return live
 
-    async def follow(self, exchange: Exchange, live: LiveTask, write: Callable[[Item], bytes], *, patient: bool) -> None:
+    async def follow(
+        self, exchange: Exchange, live: LiveTask, write: Callable[[Item], bytes], *, patient: bool, headers: Headers = SSE_HEADERS
+    ) -> None:
         """Send a task's events as they come; a comment when there has been none for a while."""
         async with self.hub.tasks.following(live, patient=patient) as items:
             async for item in items:
                 if not exchange.started:
-                    await exchange.start(200, SSE_HEADERS)
+                    await exchange.start(200, headers)
                 data = write(item) if item is not None else f": heartbeat {iso(exchange.hub.clock.now_ms())}\n\n".encode()
                 if data:
                     await exchange.chunk(data)

@@ -26,7 +26,10 @@ class Operation(StrEnum):
     CANCEL = "cancel"
     SUBSCRIBE = "subscribe"
     CARD = "card"
-    PUSH = "push"
+    PUSH_SET = "push-set"
+    PUSH_GET = "push-get"
+    PUSH_LIST = "push-list"
+    PUSH_DELETE = "push-delete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Dialect(Protocol):
     """Stateless; one for each dialect. Decoders raise BadRequest naming the field at fault."""
 
     methods: ClassVar[Mapping[str, Operation]]
+    #: The version it speaks; empty for the seed's.
+    version: str
     #: Whether work that was started as a stream ends when its client leaves: there is no way to come back to it.
     tied: bool
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from agents.card import card_v1
 from hub.errors import BadRequest, HubError, NotFound
-from transports import _a2a_errors
+from transports import _a2a_errors, _a2a_push
 from transports._a2a_agent import SSE_HEADERS, Agent, admit, read, sse, version_of
 from transports._a2a_cards import own_card
 from transports._a2a_params import Params
-from transports._a2a_v1 import V1, no_push
+from transports._a2a_v1 import V1, push_of
 from transports._http import Door, Exchange, Route
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DOOR = Door("a2a", error=_a2a_errors.rest, route_class=b"CLIENT_API")
 _V1 = V1()
+_SHAPES = _a2a_push.V1Shapes()
 
 
 def routes(agent: Agent) -> list[Route]:
@@ -31,8 +32,8 @@ def routes(agent: Agent) -> list[Route]:
         ("/message:stream", rest.stream, ("POST",)),
         ("/tasks", rest.list, ("GET",)),
         ("/tasks/{id}", rest.task, ("GET", "POST")),
-        (configs, rest.push, ("GET", "POST")),
-        (f"{configs}/{{config}}", rest.push, ("GET", "DELETE")),
+        (configs, rest.configs, ("GET", "POST")),
+        (f"{configs}/{{config}}", rest.config, ("GET", "DELETE")),
         ("/extendedAgentCard", rest.card, ("GET",)),
     ]
     return [Route(f"/a2a/rest{path}", _guarded(handler), DOOR, methods=methods) for path, handler, methods in table]
@@ -60,28 +61,30 @@ class Rest:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self._configs = _a2a_push.Configs(agent.hub)
 
     async def send(self, exchange: Exchange) -> None:
         """``POST /message:send``."""
-        send = _V1.send(Params(await read(exchange), "body"), stream=False)
+        send = await _a2a_push.prepared(exchange, _V1.send(Params(await read(exchange), "body"), stream=False))
         live = await self._agent.start(exchange, send)
         if isinstance(live, dict):
             await exchange.answer_json(_V1.answered(live))
             return
         live.detached |= not send.wait
         row = await self._agent.hub.tasks.settled(live) if send.wait else live.snapshot()
-        await exchange.answer_json(_V1.sent(row, send.history))
+        await exchange.answer_json(_V1.sent(row, send.history), headers=_a2a_push.secret_header(send.said.push))
 
     async def stream(self, exchange: Exchange) -> None:
         """``POST /message:stream``."""
-        send = _V1.send(Params(await read(exchange), "body"), stream=True)
+        send = await _a2a_push.prepared(exchange, _V1.send(Params(await read(exchange), "body"), stream=True))
         live = await self._agent.start(exchange, send)
         if isinstance(live, dict):
             await exchange.start(200, SSE_HEADERS)
             await exchange.finish(sse(_V1.answered(live)))
             return
         live.detached = True
-        await self._follow(exchange, live, send.history, patient=False)
+        headers = [*SSE_HEADERS, *_a2a_push.secret_header(send.said.push)]
+        await self._follow(exchange, live, send.history, patient=False, headers=headers)
 
     async def list(self, exchange: Exchange) -> None:
         """``GET /tasks``."""
@@ -111,16 +114,33 @@ class Rest:
         else:
             raise NotFound("nothing is served here; POST to /tasks/{id}:cancel or /tasks/{id}:subscribe")
 
-    async def _follow(self, exchange: Exchange, live: LiveTask, history: int | None, *, patient: bool) -> None:
+    async def _follow(
+        self, exchange: Exchange, live: LiveTask, history: int | None, *, patient: bool, headers: _a2a_push.Headers = SSE_HEADERS
+    ) -> None:
         def write(item: Item) -> bytes:
             return sse(_V1.event(live.row, item, history))
 
-        await self._agent.follow(exchange, live, write, patient=patient)
+        await self._agent.follow(exchange, live, write, patient=patient, headers=headers)
 
     async def card(self, exchange: Exchange) -> None:
         """``GET /extendedAgentCard``."""
         await exchange.answer_json(own_card(exchange, card_v1))
 
-    async def push(self, exchange: Exchange) -> None:
-        """Push notification configurations, which the card does not declare."""
-        raise no_push()
+    async def configs(self, exchange: Exchange) -> None:
+        """``GET`` and ``POST /tasks/{id}/pushNotificationConfigs``."""
+        task_id = exchange.params["id"]
+        if exchange.method == "POST":
+            body = Params(await read(exchange), "body")
+            made = await self._configs.set(exchange, task_id, push_of(body))
+            await exchange.answer_json(_SHAPES.one(made), headers=_a2a_push.secret_header(made))
+        else:
+            await exchange.answer_json(_SHAPES.all(await self._configs.list(exchange, task_id)))
+
+    async def config(self, exchange: Exchange) -> None:
+        """``GET`` and ``DELETE /tasks/{id}/pushNotificationConfigs/{config}``."""
+        task_id, config_id = exchange.params["id"], exchange.params["config"]
+        if exchange.method == "DELETE":
+            await self._configs.delete(exchange, task_id, config_id)
+            await exchange.answer_json({})
+        else:
+            await exchange.answer_json(_SHAPES.one(await self._configs.get(exchange, task_id, config_id)))

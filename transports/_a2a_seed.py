@@ -30,6 +30,7 @@ class Seed:
         "tasks/get": Operation.GET,
         "tasks/cancel": Operation.CANCEL,
     }
+    version = ""
     tied = True
 
     def send(self, params: Params, *, stream: bool) -> Send:

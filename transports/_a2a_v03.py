@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from agents.message import Said
 from hub.errors import HubError
-from hub.records import TaskRow
+from hub.records import PushConfig, TaskRow
+from hub.secret import Secret
 from hub.task import RUNNING, ArtifactEvent, Item, StatusEvent
 from transports import _a2a_errors
 from transports._a2a_dialect import Operation, Ref, Send
-from transports._a2a_v1 import no_push
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,25 +31,25 @@ class V03:
         "tasks/cancel": Operation.CANCEL,
         "tasks/resubscribe": Operation.SUBSCRIBE,
         "agent/getAuthenticatedExtendedCard": Operation.CARD,
-        "tasks/pushNotificationConfig/set": Operation.PUSH,
-        "tasks/pushNotificationConfig/get": Operation.PUSH,
-        "tasks/pushNotificationConfig/list": Operation.PUSH,
-        "tasks/pushNotificationConfig/delete": Operation.PUSH,
+        "tasks/pushNotificationConfig/set": Operation.PUSH_SET,
+        "tasks/pushNotificationConfig/get": Operation.PUSH_GET,
+        "tasks/pushNotificationConfig/list": Operation.PUSH_LIST,
+        "tasks/pushNotificationConfig/delete": Operation.PUSH_DELETE,
     }
+    version = "0.3"
     tied = False
 
     def send(self, params: Params, *, stream: bool) -> Send:
         """Read MessageSendParams."""
         message = _message_in(params.inner("message", required=True))
         options = params.inner("configuration")
-        if options.object("pushNotificationConfig"):
-            raise no_push()
         return Send(
             Said(
                 message=message,
                 metadata={**params.object("metadata"), **message.get("metadata", {})},
                 stream=stream,
                 accepted=options.words("acceptedOutputModes"),
+                push=push_of(options.inner("pushNotificationConfig")) if options.object("pushNotificationConfig") else None,
             ),
             wait=options.flag("blocking", default=True),
             history=options.number("historyLength", 0),
@@ -77,7 +77,7 @@ class V03:
 
     def frames(self, rpc_id: Any, row: TaskRow, item: Item, history: int | None) -> list[Any]:
         """Write a response of a stream."""
-        return [{"jsonrpc": "2.0", "id": rpc_id, "result": _event(row, item, history)}]
+        return [{"jsonrpc": "2.0", "id": rpc_id, "result": event(row, item, history)}]
 
     def frame(self, rpc_id: Any, message: dict[str, Any]) -> Any:
         """Write the only response of a stream that is a message."""
@@ -147,7 +147,23 @@ def task(row: TaskRow, history: int | None) -> dict[str, Any]:
     }
 
 
-def _event(row: TaskRow, item: Item, history: int | None) -> dict[str, Any]:
+def push_of(params: Params) -> PushConfig:
+    """Read a PushNotificationConfig. Of several schemes Bearer is used, else the first."""
+    auth = params.inner("authentication")
+    schemes = auth.words("schemes")
+    bearer = next((one for one in schemes if one.lower() == "bearer"), None)
+    return PushConfig(
+        dialect="0.3",
+        url=params.text("url", required=True),
+        id=params.text("id"),
+        token=Secret(params.text("token")),
+        scheme=bearer or next(iter(schemes), ""),
+        credentials=Secret(auth.text("credentials")),
+    )
+
+
+def event(row: TaskRow, item: Item, history: int | None) -> dict[str, Any]:
+    """An item of a stream: a Task or an event with its kind."""
     here = {"taskId": row.id, "contextId": row.context_id}
     if isinstance(item, StatusEvent):
         metadata = {"metadata": item.metadata} if item.metadata else {}

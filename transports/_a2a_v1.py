@@ -11,7 +11,8 @@ import orjson
 
 from agents.message import Said
 from hub.errors import BadRequest, HubError
-from hub.records import TaskRow
+from hub.records import PushConfig, TaskRow
+from hub.secret import Secret
 from hub.task import ArtifactEvent, Item, State, StatusEvent
 from transports import _a2a_errors
 from transports._a2a_dialect import Operation, Ref, Send
@@ -50,25 +51,25 @@ class V1:
         "CancelTask": Operation.CANCEL,
         "SubscribeToTask": Operation.SUBSCRIBE,
         "GetExtendedAgentCard": Operation.CARD,
-        "CreateTaskPushNotificationConfig": Operation.PUSH,
-        "GetTaskPushNotificationConfig": Operation.PUSH,
-        "ListTaskPushNotificationConfigs": Operation.PUSH,
-        "DeleteTaskPushNotificationConfig": Operation.PUSH,
+        "CreateTaskPushNotificationConfig": Operation.PUSH_SET,
+        "GetTaskPushNotificationConfig": Operation.PUSH_GET,
+        "ListTaskPushNotificationConfigs": Operation.PUSH_LIST,
+        "DeleteTaskPushNotificationConfig": Operation.PUSH_DELETE,
     }
+    version = "1.0"
     tied = False
 
     def send(self, params: Params, *, stream: bool) -> Send:
         """Read a SendMessageRequest."""
         said = message_of(params.inner("message", required=True))
         options = params.inner("configuration")
-        if options.object("taskPushNotificationConfig"):
-            raise no_push()
         return Send(
             Said(
                 message=said,
                 metadata={**params.object("metadata"), **said.get("metadata", {})},
                 stream=stream,
                 accepted=options.words("acceptedOutputModes"),
+                push=push_of(options.inner("taskPushNotificationConfig")) if options.object("taskPushNotificationConfig") else None,
             ),
             wait=not options.flag("returnImmediately"),
             history=options.number("historyLength", 0),
@@ -140,10 +141,17 @@ class V1:
         return _a2a_errors.status_of(error), _a2a_errors.rpc_v1(error)
 
 
-def no_push() -> BadRequest:
-    """The answer to everything about push notifications: the card does not declare them."""
-    words = "push notifications are not supported by this agent; subscribe to the task instead"
-    return BadRequest(words, code="push_notification_not_supported")
+def push_of(params: Params) -> PushConfig:
+    """Read a TaskPushNotificationConfig."""
+    auth = params.inner("authentication")
+    return PushConfig(
+        dialect="1.0",
+        url=params.text("url", required=True),
+        id=params.text("id"),
+        token=Secret(params.text("token")),
+        scheme=auth.text("scheme"),
+        credentials=Secret(auth.text("credentials")),
+    )
 
 
 def message_of(params: Params) -> dict[str, Any]:

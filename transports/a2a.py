@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from agents.card import card_v03, card_v1
 from hub.errors import BadRequest, HubError, Internal
 from hub.log import logger
-from transports import _a2a_errors, _a2a_rest
+from transports import _a2a_errors, _a2a_push, _a2a_rest
 from transports._a2a_agent import SSE_HEADERS, Agent, admit, read, sse, version_of
 from transports._a2a_cards import Cards, own_card
 from transports._a2a_dialect import Dialect, Operation
 from transports._a2a_params import Params
 from transports._a2a_seed import Seed, speaks
 from transports._a2a_v03 import V03
-from transports._a2a_v1 import V1, no_push
+from transports._a2a_v1 import V1
 from transports._http import Door, Exchange, Route
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _V1, _V03, _SEED = V1(), V03(), Seed()
 def routes(hub: Hub) -> list[Route]:
     """The door's routes."""
     agent, cards = Agent(hub), Cards(hub)
+    _a2a_push.speak(hub)
     return [
         Route("/a2a", Rpc(agent).handle, DOOR, methods=("POST",)),
         Route("/a2a/v1/card", extended_card, DOOR),
@@ -61,9 +62,14 @@ class Call:
     id: Any
     params: Params
 
-    async def answer(self, result: Any) -> None:
+    async def answer(self, result: Any, *, headers: _a2a_push.Headers | None = None) -> None:
         """Send a result."""
-        await self.exchange.answer_json({"jsonrpc": "2.0", "id": self.id, "result": result})
+        await self.exchange.answer_json({"jsonrpc": "2.0", "id": self.id, "result": result}, headers=headers or ())
+
+    @property
+    def shapes(self) -> _a2a_push.V1Shapes | _a2a_push.V03Shapes:
+        """How the dialect writes push notification configs."""
+        return _a2a_push.SHAPES[self.dialect.version]
 
     def frames(self, live: LiveTask, history: int | None, item: Item) -> bytes:
         """An item of a stream as events."""
@@ -75,6 +81,7 @@ class Rpc:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self._configs = _a2a_push.Configs(agent.hub)
         self._run = {
             Operation.SEND: self._send,
             Operation.STREAM: self._stream,
@@ -83,7 +90,10 @@ class Rpc:
             Operation.CANCEL: self._cancel,
             Operation.SUBSCRIBE: self._subscribe,
             Operation.CARD: self._card,
-            Operation.PUSH: self._push,
+            Operation.PUSH_SET: self._push_set,
+            Operation.PUSH_GET: self._push_get,
+            Operation.PUSH_LIST: self._push_list,
+            Operation.PUSH_DELETE: self._push_delete,
         }
 
     async def handle(self, exchange: Exchange) -> None:
@@ -105,24 +115,25 @@ class Rpc:
             await _fail(call, Internal(f"the hub failed; the log has the cause under {exchange.request_id}"))
 
     async def _send(self, call: Call) -> None:
-        send = call.dialect.send(call.params, stream=False)
+        send = await _a2a_push.prepared(call.exchange, call.dialect.send(call.params, stream=False))
         live = await self._agent.start(call.exchange, send)
         if isinstance(live, dict):
             await call.answer(call.dialect.answered(live))
             return
         live.detached |= not send.wait
         row = await self._agent.hub.tasks.settled(live) if send.wait else live.snapshot()
-        await call.answer(call.dialect.sent(row, send.history))
+        await call.answer(call.dialect.sent(row, send.history), headers=_a2a_push.secret_header(send.said.push))
 
     async def _stream(self, call: Call) -> None:
-        send = call.dialect.send(call.params, stream=True)
+        send = await _a2a_push.prepared(call.exchange, call.dialect.send(call.params, stream=True))
         live = await self._agent.start(call.exchange, send)
         if isinstance(live, dict):
             await call.exchange.start(200, SSE_HEADERS)
             await call.exchange.finish(sse(call.dialect.frame(call.id, live)))
             return
         live.detached |= not call.dialect.tied
-        await self._agent.follow(call.exchange, live, partial(call.frames, live, send.history), patient=False)
+        headers = [*SSE_HEADERS, *_a2a_push.secret_header(send.said.push)]
+        await self._agent.follow(call.exchange, live, partial(call.frames, live, send.history), patient=False, headers=headers)
 
     async def _get(self, call: Call) -> None:
         ref = call.dialect.ref(call.params)
@@ -147,8 +158,22 @@ class Rpc:
     async def _card(self, call: Call) -> None:
         await call.answer(own_card(call.exchange, card_v1 if call.dialect is _V1 else card_v03))
 
-    async def _push(self, call: Call) -> None:
-        raise no_push()
+    async def _push_set(self, call: Call) -> None:
+        task_id, config = call.shapes.set(call.params)
+        made = await self._configs.set(call.exchange, task_id, config)
+        await call.answer(call.shapes.one(made), headers=_a2a_push.secret_header(made))
+
+    async def _push_get(self, call: Call) -> None:
+        task_id, config_id = call.shapes.ref(call.params, required=call.dialect is _V1)
+        await call.answer(call.shapes.one(await self._configs.get(call.exchange, task_id, config_id)))
+
+    async def _push_list(self, call: Call) -> None:
+        await call.answer(call.shapes.all(await self._configs.list(call.exchange, call.shapes.task(call.params))))
+
+    async def _push_delete(self, call: Call) -> None:
+        task_id, config_id = call.shapes.ref(call.params)
+        await self._configs.delete(call.exchange, task_id, config_id)
+        await call.answer(None)
 
 
 async def _fail(call: Call, error: HubError) -> None:

@@ -24,6 +24,7 @@ from hub.store.keys import Keys
 from hub.store.latency import LatencyHours
 from hub.store.lock import FolderLock
 from hub.store.pruning import Pruning, shrinks
+from hub.store.pushes import PushConfigs
 from hub.store.queue import WriteBehind
 from hub.store.replays import Replays
 from hub.store.responses import Responses
@@ -73,6 +74,7 @@ class Store:
         self.decisions = Decisions(self._database, self.queue)
         self.audit = AuditLog(self._database, self.queue, clock)
         self.tasks = Tasks(self._database)
+        self.pushes = PushConfigs(self._database)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
         self._money = Database(_driver(settings), readers=1)
@@ -261,6 +263,7 @@ class Store:
             self.values.load(rows["values"])
             self.keys.load(rows["api_keys"], pepper=pepper)
             self.connections.load(rows["connections"], vault=self._vault)
+            self.pushes.unlock(self._vault)
             for documents in self._collections:
                 documents.load(rows["documents"])
         except (KeyError, ValueError) as error:

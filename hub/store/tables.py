@@ -171,6 +171,22 @@ class Tasks(Base, table=True):
     task: str = Field(sa_type=Text)
 
 
+class PushConfigs(Base, table=True):
+    """Where events of an A2A task are sent; ``sealed`` holds its secrets. ``due_at`` is when another process may see to what is owed."""
+
+    # Only what is still owed is ever looked for without its task.
+    __table_args__ = (Index(None, "due_at", sqlite_where=text("told_at IS NULL"), postgresql_where=text("told_at IS NULL")),)
+    task_id: str = Field(primary_key=True, sa_type=Text)
+    id: str = Field(primary_key=True, sa_type=Text)
+    owner: str = Field(sa_type=Text)
+    dialect: str = Field(sa_type=Text)
+    url: str = Field(sa_type=Text)
+    sealed: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+    due_at: int = Field(sa_type=BigInteger)
+    told_at: int | None = Field(sa_type=BigInteger)
+
+
 class Values(Base, table=True):
     """One named JSON value: settings, and the vault's wrapped keys."""
 

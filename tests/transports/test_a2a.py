@@ -344,13 +344,6 @@ async def test_media_types(client: Client) -> None:
     assert [next(iter(part)) for part in (await client.result("SendMessage", asked))["task"]["artifacts"][0]["parts"]] == ["text"]
 
 
-async def test_push_is_refused(client: Client) -> None:
-    for method in ("CreateTaskPushNotificationConfig", "GetTaskPushNotificationConfig", "ListTaskPushNotificationConfigs"):
-        assert (await client.error(method, {"taskId": "t"}))["code"] == -32003
-    config = {"configuration": {"taskPushNotificationConfig": {"url": "https://example.com"}}}
-    assert (await client.error("SendMessage", {**said(), **config}))["code"] == -32003
-
-
 async def test_list(client: Client) -> None:
     ids = [(await client.result("SendMessage", said(message_id=f"m{n}")))["task"]["id"] for n in range(5)]
     await client.result("SendMessage", said(message_id="m9", metadata={"skill": "broken"}))
@@ -380,8 +373,10 @@ async def test_cards(client: Client) -> None:
     assert card.json()["supportedInterfaces"][0] == {"url": f"{url}/a2a", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}
     assert [one["id"] for one in card.json()["skills"]] == ["broken", "priced", "slow", "smart-routing"]
     assert "url" not in card.json()
+    assert card.json()["capabilities"] == {"streaming": True, "pushNotifications": True, "extendedAgentCard": True}
     old = (await http.get(f"{url}/.well-known/agent.json")).json()
     assert (old["url"], old["protocolVersion"]) == (f"{url}/a2a", "0.3.0")
+    assert old["capabilities"]["pushNotifications"] is True
     assert old["authentication"] == {"schemes": ["bearer"], "apiKeyHeader": "Authorization"}
     asked = await http.get(f"{url}/.well-known/agent-card.json", headers={"a2a-version": "0.3.0"})
     assert (asked.json(), asked.headers["vary"]) == (old, "A2A-Version")

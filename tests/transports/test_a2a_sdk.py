@@ -186,8 +186,9 @@ async def _rest_errors(running: Running, http: httpx.AsyncClient, headers: dict[
         ("GET", "/tasks/nope", 404, "TASK_NOT_FOUND"),
         ("POST", "/tasks/nope:cancel", 404, "TASK_NOT_FOUND"),
         ("POST", "/tasks/nope:subscribe", 404, "TASK_NOT_FOUND"),
-        ("POST", "/tasks/nope/pushNotificationConfigs", 400, "PUSH_NOTIFICATION_NOT_SUPPORTED"),
-        ("DELETE", "/tasks/nope/pushNotificationConfigs/x", 400, "PUSH_NOTIFICATION_NOT_SUPPORTED"),
+        ("GET", "/tasks/nope/pushNotificationConfigs", 404, "TASK_NOT_FOUND"),
+        ("GET", "/tasks/nope/pushNotificationConfigs/x", 404, "TASK_NOT_FOUND"),
+        ("DELETE", "/tasks/nope/pushNotificationConfigs/x", 404, "TASK_NOT_FOUND"),
         ("GET", "/tasks?pageSize=0", 400, "BAD_REQUEST"),
     ):
         answer = await http.request(method, base + path, headers=headers)
