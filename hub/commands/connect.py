@@ -50,7 +50,7 @@ def connect(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Point a client program at this hub: Claude Code, Cursor, Codex and others.
+    """Point a client program at this hub.
 
     Shows the change as a diff and asks; a copy of the file is kept in the data folder. A key is made for the client unless
     one is given or its present one still works.
@@ -61,9 +61,7 @@ def connect(
         return
     row = client(name)
     wanted = _wanted(settings, row, stdio=stdio, models=models, model=model, url=url, env=env)
-    given = "" if no_key else _given(key)
-    if no_key and (wanted.transport != "stdio" or models or env):
-        raise WrongUse("--no-key goes with --stdio alone; everything else needs a key")
+    given = _none(wanted) if no_key else _given(key)
     wanted = replace(wanted, key="" if no_key else given or NO_KEY)
     connector = _connector(settings)
     if print_only:
@@ -80,7 +78,10 @@ def disconnect(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Take this hub out of a client's files, put back what stood there, and revoke the client's key."""
+    """Take this hub out of a client's files.
+
+    What stood there before comes back, and the key that was made for the client is revoked.
+    """
     client(name)
     connector = _connector(settings_of(ctx))
     changes = _needed(connector.disconnect(name))
@@ -236,6 +237,12 @@ def _base(settings: Settings) -> str:
     serves = str(facts.get("url", "")).startswith("http") and facts.get("pid") in (holder(settings.data_dir / "hub.lock"), os.getpid())
     base = facts["url"] if serves and not settings.public_url else settings.base_url
     return base.rstrip("/").replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def _none(wanted: Wanted) -> str:
+    if wanted.transport != "stdio" or wanted.by_reference or "models" in wanted.parts:
+        raise WrongUse("--no-key goes with --stdio alone; everything else needs a key")
+    return ""
 
 
 def _given(key: str) -> str:
