@@ -28,9 +28,10 @@ _IN_NAME, _IN_SUMMARY, _IN_TEXT, _IN_FIELDS = 4.0, 2.0, 1.0, 0.5
 _ENDINGS = ("ies", "ing", "es", "ed", "s")
 _LONGEST_LINE = 200
 #: Words that say nothing about a tool.
-_EMPTY = frozenset(
-    ["a", "an", "and", "are", "at", "be", "by", "can", "did", "do", "does", "for", "from", "get", "how", "i", "if", "in", "is", "it", "me", "my", "of", "on", "or", "so", "that", "the", "this", "to", "was", "what", "when", "which", "who", "why", "will", "with", "you"]
-)
+_EMPTY = frozenset((
+    "a", "an", "and", "are", "at", "be", "by", "can", "did", "do", "does", "for", "from", "get", "how", "i", "if", "in", "is", "it", "me",
+    "my", "of", "on", "or", "so", "that", "the", "this", "to", "was", "what", "when", "which", "who", "why", "will", "with", "you",
+))  # fmt: skip
 
 
 class SearchAsk(Body):
