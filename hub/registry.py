@@ -45,17 +45,16 @@ def load(package: str, kind: type[Item], name: Callable[[Item], str]) -> Mapping
 
 
 class Skills:
-    """Every skill, found by name, tool name, A2A id and REST address. Frozen after construction."""
+    """Every skill, found by name, tool name, A2A id, REST address, resource and kind of names. Frozen after construction."""
 
     def __init__(self, skills: Mapping[str, Skill]) -> None:
         self.by_name: Mapping[str, Skill] = MappingProxyType(dict(skills))
         self.by_tool = _unique((made.mcp.tool, made) for made in skills.values() if made.mcp)
         self.by_a2a = _unique((made.a2a.id, made) for made in skills.values() if made.a2a)
         self.by_rest = _unique(((address.method, address.path), made) for made in skills.values() for address in made.rest)
-        for made in skills.values():
-            for other in (made.twin, made.a2a.stream if made.a2a else None):
-                if other and other not in skills:
-                    raise ValueError(f"skill {made.name}: its twin {other!r} does not exist")
+        self.by_resource = _unique((shown.uri, made) for made in skills.values() for shown in made.resources)
+        self.by_kind = _unique((made.names.kind, made) for made in skills.values() if made.names)
+        _check_twins(skills)
 
     @classmethod
     def load(cls, package: str = "skills") -> Skills:
@@ -67,6 +66,13 @@ class Skills:
 
     def __len__(self) -> int:
         return len(self.by_name)
+
+
+def _check_twins(skills: Mapping[str, Skill]) -> None:
+    for made in skills.values():
+        for other in (made.twin, made.a2a.stream if made.a2a else None):
+            if other and other not in skills:
+                raise ValueError(f"skill {made.name}: its twin {other!r} does not exist")
 
 
 def _unique(pairs: Iterator[tuple[Item, Skill]]) -> Mapping[Item, Skill]:

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from hub.errors import HubError
     from hub.skill import Skill
 
+#: The argument by which a client that cannot ask its user says that a destructive call is meant.
+CONFIRM = "confirm"
+_CONFIRM_SCHEMA = {
+    "type": "boolean",
+    "default": False,
+    "description": "Set it to true once the user has agreed: this cannot be undone. Clients that can ask the user are asked instead.",
+}
+
 #: Where an error's structured detail stands in a result's ``_meta``.
 ERROR_META = "hubroute/error"
 
@@ -47,7 +55,7 @@ class Tool:
             "name": name,
             "title": skill.name.replace("-", " ").capitalize(),
             "description": skill.description,
-            "inputSchema": _object(skill.input_schema()),
+            "inputSchema": _confirmed(skill, _object(skill.input_schema())),
             "annotations": {
                 "title": skill.name.replace("-", " ").capitalize(),
                 "readOnlyHint": skill.read_only,
@@ -60,12 +68,18 @@ class Tool:
             shown["outputSchema"] = schema
         return cls(name, skill, shown, field)
 
+    def plain(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments that are the skill's own."""
+        if self.skill.destructive and CONFIRM in arguments:
+            return {name: value for name, value in arguments.items() if name != CONFIRM}
+        return arguments
+
     async def call(self, hub: Hub, arguments: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
         """Call the skill and give its output as a tool result. Raises what ``hub.call`` raises."""
         if self.skill.streams:
-            output: Any = await _collect(hub, self.skill, arguments, ctx)
+            output: Any = await _collect(hub, self.skill, self.plain(arguments), ctx)
         else:
-            output = await hub.call(self.skill, arguments, ctx)
+            output = await hub.call(self.skill, self.plain(arguments), ctx)
         address = self.skill.mcp
         return _result(address.view(output) if address and address.view else output, self.field)
 
@@ -88,7 +102,7 @@ class Tools:
     def mirrored(self) -> dict[str, dict[str, Any]]:
         """Input schemas that ask clients to repeat a parameter as an HTTP header (``x-mcp-header``), by tool name."""
         return {
-            tool.name: tool.shown["inputSchema"] for tool in self.by_name.values() if '"x-mcp-header"' in _text(tool.shown["inputSchema"])
+            tool.name: tool.shown["inputSchema"] for tool in self.by_name.values() if '"x-mcp-header"' in as_text(tool.shown["inputSchema"])
         }
 
 
@@ -120,13 +134,13 @@ async def _collect(hub: Hub, skill: Skill, arguments: Mapping[str, Any], ctx: Co
 
 def _result(output: Any, field: str) -> dict[str, Any]:
     """An output as a tool result: the JSON as text, and the same as structure."""
-    text = _text({field: output} if field else output)
+    text = as_text({field: output} if field else output)
     # Read back from the text, so that both are equal: what JSON cannot say (NaN) is null in both.
     content = [{"type": "text", "text": text}]
     return {"content": content, "structuredContent": orjson.loads(text), "isError": False, "resultType": "complete"}
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     return orjson.dumps(value, default=_plain).decode()
 
 
@@ -162,6 +176,19 @@ def _wrapped(inner: dict[str, Any], source: dict[str, Any] | None, field: str) -
     if source and "$defs" in source:
         whole["$defs"] = source.pop("$defs")
     return whole
+
+
+def _confirmed(skill: Skill, schema: dict[str, Any]) -> dict[str, Any]:
+    """An input schema with the argument that confirms, for what destroys something.
+
+    Raises ValueError where the skill has a field of that name.
+    """
+    if not skill.destructive:
+        return schema
+    fields = schema.get("properties", {})
+    if CONFIRM in fields:
+        raise ValueError(f"skill {skill.name}: the input field {CONFIRM!r} is the door's own for destructive tools; name it otherwise")
+    return {**schema, "properties": {**fields, CONFIRM: _CONFIRM_SCHEMA}}
 
 
 def _object(schema: dict[str, Any]) -> dict[str, Any]:
