@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,6 +17,7 @@ from pydantic import BaseModel, Field
 
 from hub.context import Context
 from hub.skill import CostClass, Mcp, skill
+from tests.fakes.database import postgres_database
 from tests.fakes.mcp import META, STREAM, client, mcp_hub, modern, sse
 from transports._mcp_tools import Tool
 
@@ -181,6 +183,22 @@ async def test_two_answers_at_once_run_it_once(here: tuple[Running, Watch], http
     found = await asyncio.gather(*(mine.call(requestState=state, inputResponses=YES) for _ in range(8)))
     assert sum("result" in one for one in found) == 1
     assert watch.calls == ["wipe"]
+
+
+async def test_two_processes_of_one_database(tmp_path: Path) -> None:
+    """A state of one process counts in the other, and once in both."""
+    with postgres_database() as url:
+        async with mcp_hub(tmp_path / "a", database_url=url) as (one, seen), AsyncExitStack() as stack:
+            master = {"master_key": (tmp_path / "a" / "data" / "master.key").read_text().strip()}
+            other, elsewhere = await stack.enter_async_context(mcp_hub(tmp_path / "b", database_url=url, **master))
+            headers = await one.headers("*")
+            await asyncio.sleep(1.2)  # the other process has heard of the key
+            first = Rounds(await stack.enter_async_context(httpx.AsyncClient(base_url=one.url, timeout=20)), headers)
+            second = Rounds(await stack.enter_async_context(httpx.AsyncClient(base_url=other.url, timeout=20)), headers)
+            state = (await first.call())["result"]["requestState"]
+            found = await asyncio.gather(*(door.call(requestState=state, inputResponses=YES) for door in (first, second, first, second)))
+            assert sum("result" in answer for answer in found) == 1, found
+            assert seen.calls + elsewhere.calls == ["wipe"]
 
 
 async def test_odd_answers_are_no(here: tuple[Running, Watch], http: httpx.AsyncClient) -> None:
