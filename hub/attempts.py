@@ -15,7 +15,7 @@ from hub.affinity import COMBO
 from hub.chat import Usage
 from hub.errors import HubError, UpstreamFailed
 from hub.fallback import rule_for
-from hub.log import logger
+from hub.log import logger, masked
 from hub.outbound.base import LOCAL_FAULTS, OutboundError
 from hub.providers.base import Failure, FailureKind, Watcher
 from hub.records import Attempt, Decision, UsageRow
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hub.budgets import Budgets, Hold
     from hub.clock import Clock
     from hub.comboboard import ComboBoard
-    from hub.context import Context
+    from hub.context import Context, Note
     from hub.fallback import Rule
     from hub.inflight import InFlight
     from hub.outbound.base import Incoming
@@ -143,7 +143,8 @@ class Run:
 
     __slots__ = (
         "_ask", "_began", "_bytes", "_calling", "_counted", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_name",
-        "_option", "_pin", "_priced", "_probing", "_prompt", "_row", "_slots", "_started", "_track", "_watcher", "allowed", "hold", "usage",
+        "_note", "_option", "_pin", "_priced", "_probing", "_prompt", "_row", "_slots", "_started", "_track", "_watcher", "allowed",
+        "hold", "usage",
     )  # fmt: skip
 
     def __init__(self, ledger: Ledger, ask: ChatAsk, ctx: Context) -> None:
@@ -154,6 +155,7 @@ class Run:
         self._first: float | None = None
         self._bytes = 0
         self._ask = ask
+        self._note = ctx.note
         self._name = ""
         #: Providers whose breaker has counted this request already.
         self._counted: set[str] = set()
@@ -199,6 +201,9 @@ class Run:
         self._track = plan.config is None or plan.config.track_metrics is not False
         keeps = plan.combo is not None and plan.combo.context_cache_protection
         self._pin = COMBO + plan.name if keeps else ""
+        if self._note is not None:
+            facts = {"request": self._row.request_id, "strategy": plan.strategy, "targets": len(plan.options), "why": plan.resolution.why}
+            self._note("debug", f"{self._ask.model!r} leads to {len(plan.options)} targets, tried by {plan.strategy}", facts)
 
     @property
     def combo(self) -> str:
@@ -233,6 +238,8 @@ class Run:
         self._started = clock.monotonic()
         self._bytes = 0
         self.usage = self._watcher = None
+        if self._note is not None:
+            self._tell(option, self._note)
         self._option = option
         self._current = Attempt(provider=option.provider, model=option.model, connection_id=option.connection.id, started_at=clock.now_ms())
         self._decision.attempts.append(self._current)
@@ -244,6 +251,17 @@ class Run:
         if row.combo:
             row.step = option.key
         return self._current
+
+    def _tell(self, option: Option, note: Note) -> None:
+        """Who is called, and instead of whom."""
+        now, before = f"{option.provider}/{option.model}", self._current
+        facts: dict[str, object] = {"request": self._row.request_id, "to": now}
+        if before is None:
+            note("info", f"sent to {now}", facts)
+            return
+        was, reason = f"{before.provider}/{before.model}", masked(f"{before.kind}: {before.message}" if before.message else before.kind)
+        words = f"another try of {now}" if was == now else f"fallback from {was} to {now}"
+        note("warning", f"{words}: {reason}", {**facts, "from": was, "reason": reason})
 
     def holding(self, slot: Ticket) -> None:
         """A place in a queue or at a gate is held; it is given back when the attempt or the request is over."""

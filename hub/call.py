@@ -65,6 +65,15 @@ class Hub(Parts):
             return Caller.anonymous(("chat",))
         raise Unauthenticated("a valid API key is needed: send it as `Authorization: Bearer …`; `hubroute keys create NAME` makes one")
 
+    def still(self, caller: Caller) -> Caller | None:
+        """A caller as it is now, None when its key was revoked, expired or deleted: for what outlasts a request."""
+        if caller.key_id == Caller.owner().key_id:
+            return caller
+        if not caller.key_id:
+            return None if self.settings.require_api_key else caller
+        key = self.store.keys.valid(caller.key_id)
+        return None if key is None else Caller.of(key)
+
     def context(self, caller: Caller, door: str, *, session: str = "") -> Context:
         """A fresh context for one call through a door."""
         return Context(self, caller, self.clock.new_id("req_"), door, session=session)
@@ -96,6 +105,10 @@ class Hub(Parts):
             raise shown from error
         self._audit(skill, data, ctx, began, None)
         return result
+
+    def declined(self, skill: Skill, data: object, ctx: Context, error: HubError) -> None:
+        """Record a call that was not made because nobody confirmed it."""
+        self._audit(skill, data, ctx, self.clock.monotonic(), error)
 
     async def stream(self, skill: Skill, data: object, ctx: Context) -> AsyncGenerator[Any]:
         """Run a streaming skill; the same path as :meth:`call`, one item at a time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hub.call import Hub
     from hub.records import Caller
 
+    Note = Callable[[Literal["debug", "info", "notice", "warning", "error"], str, dict[str, Any]], None]
     Progress = Callable[[float, float | None, str], Awaitable[None]]
 
 
@@ -21,6 +22,7 @@ class Context:
     ``request_id`` is echoed to the client and names the call in usage, decision and audit rows.
     ``deadline`` is on ``hub.clock.monotonic()``; ``session`` is the client's session id, where it sent
     one. ``report`` shows progress to clients that asked for it: ``await ctx.report(done, total, words)``.
+    ``note`` takes messages about how the call was routed, for clients that want them: ``ctx.note(level, words, facts)``.
     """
 
     hub: Hub
@@ -30,6 +32,7 @@ class Context:
     deadline: float | None = None
     session: str = ""
     report: Progress | None = None
+    note: Note | None = None
     skill: str = ""
 
     async def progress(self, done: float, total: float | None = None, words: str = "") -> None:

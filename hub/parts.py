@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     from hub.ask import ChatAsk
     from hub.preferences import Preferences
-    from hub.records import Caller
+    from hub.records import Caller, UsageRow
     from hub.routing.strategy import Option
     from hub.settings import Settings
 
@@ -91,6 +91,9 @@ class Parts:
         self.kept: dict[str, Any] = {}
         self.on_stop: list[Callable[[], None]] = []
         self.on_close: list[Callable[[], Awaitable[None]]] = []
+        #: Called on the event loop after what owners write down changed, and after each routed call with its row.
+        self.on_changed: list[Callable[[], None]] = []
+        self.on_call: list[Callable[[UsageRow], None]] = []
 
     def _written(self) -> None:
         """What owners write down: combos and mappings, prices, budgets, policies."""
@@ -147,7 +150,7 @@ class Parts:
             inflight=self.inflight,
             prefixes=self.warm_prefixes,
             budgets=self.budgets,
-            add_usage=self.store.usage.add,
+            add_usage=self._used,
             add_decision=self.store.decisions.add,
         )
         self.senses = Senses(
@@ -195,7 +198,7 @@ class Parts:
             outbound=self.outbound,
             prices=self.prices,
             clock=self.clock,
-            add_usage=self.store.usage.add,
+            add_usage=self._used,
         )
         self.sameness = Sameness(
             store=self.store,
@@ -288,6 +291,14 @@ class Parts:
         if self.pricebook.refresh():
             self.prices.clear()
         self.resilience.load(connections)
+        for listener in list(self.on_changed):
+            listener()
+
+    def _used(self, row: UsageRow) -> None:
+        """A routed call ended."""
+        self.store.usage.add(row)
+        for listener in list(self.on_call) if self.on_call else ():
+            listener(row)
 
     def _preferred(self) -> Preferences:
         return self.preferences.current

@@ -45,7 +45,7 @@ def load(package: str, kind: type[Item], name: Callable[[Item], str]) -> Mapping
 
 
 class Skills:
-    """Every skill, found by name, tool name, A2A id and REST address.
+    """Every skill, found by name, tool name, A2A id, REST address, resource and kind of names.
 
     The hub's own are fixed after construction; those imported from other servers are replaced as a whole by
     :meth:`adopt`. ``version`` counts that, for what is made of the registry and kept.
@@ -55,10 +55,9 @@ class Skills:
         self._own = dict(skills)
         self.version = 0
         self._index(self._own)
-        for made in skills.values():
-            for other in (made.twin, made.a2a.stream if made.a2a else None):
-                if other and other not in skills:
-                    raise ValueError(f"skill {made.name}: its twin {other!r} does not exist")
+        self.by_resource = _unique((shown.uri, made) for made in skills.values() for shown in made.resources)
+        self.by_kind = _unique((made.names.kind, made) for made in skills.values() if made.names)
+        _check_twins(skills)
 
     @classmethod
     def load(cls, package: str = "skills") -> Skills:
@@ -87,6 +86,13 @@ class Skills:
 
     def __len__(self) -> int:
         return len(self.by_name)
+
+
+def _check_twins(skills: Mapping[str, Skill]) -> None:
+    for made in skills.values():
+        for other in (made.twin, made.a2a.stream if made.a2a else None):
+            if other and other not in skills:
+                raise ValueError(f"skill {made.name}: its twin {other!r} does not exist")
 
 
 def _unique(pairs: Iterator[tuple[Item, Skill]]) -> Mapping[Item, Skill]:

@@ -79,6 +79,42 @@ class Mcp:
 
 
 @dataclass(frozen=True, slots=True)
+class Resource:
+    """An MCP resource: what a read-only skill says, at an address that clients can read and watch.
+
+    ``uri`` may hold ``{names}``. They are input fields, or ``ask`` makes the input from them; ``kinds`` says of
+    what kind each is (see :class:`Names`), so that values can be offered. ``view`` turns the output into what is shown.
+    ``changes`` lists what makes it new: ``setup`` (what owners write down), ``calls`` (a routed call ended), and the first word
+    of event kinds such as ``breaker``. ``state`` gives something to compare for what it shows of the set-up; without
+    it any change to that counts. ``own`` says that calls of other callers do not concern it.
+    ``listed`` puts every instance of an address with a name into the list of resources.
+    """
+
+    uri: str
+    words: str
+    ask: Callable[[dict[str, str]], dict[str, Any]] | None = None
+    view: Callable[[Any], Any] | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict[str, str])
+    changes: tuple[str, ...] = ("setup",)
+    state: Callable[[Any], object] | None = None
+    own: bool = False
+    listed: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """The names in braces of the address, none for a plain resource."""
+        return path_fields(self.uri)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A skill whose output lists the names of a kind, such as ``model`` or ``combo``; doors complete what people type with them."""
+
+    kind: str
+    of: Callable[[Any], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class A2aAnswer:
     """What an A2A client gets: a text for people, ``data`` for programs, ``metadata`` for the seed's clients."""
 
@@ -124,6 +160,7 @@ SkillFunction = typing.Callable[..., Any]
 
 _NAME = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 _TOOL = re.compile(r"^[A-Za-z0-9_./-]{1,64}$")
+_URI = re.compile(r"^hub://[a-z]+(/([a-z-]+|\{[a-zA-Z]+\}))*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +179,8 @@ class Skill:
     rest: tuple[Rest, ...] = ()
     mcp: Mcp | None = None
     a2a: A2a | None = None
+    resources: tuple[Resource, ...] = ()
+    names: Names | None = None
     read_only: bool = False
     destructive: bool = False
     idempotent: bool = False
@@ -202,6 +241,8 @@ def skill(
     rest: Sequence[Rest] = (),
     mcp: Mcp | None = None,
     a2a: A2a | None = None,
+    resources: Sequence[Resource] = (),
+    names: Names | None = None,
     read_only: bool = False,
     destructive: bool = False,
     idempotent: bool = False,
@@ -237,6 +278,8 @@ def skill(
             rest=tuple(rest),
             mcp=mcp,
             a2a=a2a,
+            resources=tuple(resources),
+            names=names,
             read_only=read_only,
             destructive=destructive,
             idempotent=idempotent or read_only,
@@ -265,6 +308,7 @@ def _check(made: Skill) -> None:
         "has no address and an input that no door can fill": not _reachable(made),
         "its tool name is outside [A-Za-z0-9_./-]{1,64}": made.mcp is not None and not _TOOL.match(made.mcp.tool),
         "cannot be read-only and destructive": made.read_only and made.destructive,
+        "shows resources or names and is not a typed read-only skill": bool(made.resources or made.names) and not _readable(made),
     }
     if found := [words for words, wrong in faults.items() if wrong]:
         raise ValueError(f"skill {made.name}: {'; '.join(found)}")
@@ -273,6 +317,10 @@ def _check(made: Skill) -> None:
 
 def _reachable(made: Skill) -> bool:
     return made.typed or bool(made.rest or made.mcp or made.a2a or made.twin)
+
+
+def _readable(made: Skill) -> bool:
+    return made.read_only and made.typed and not made.streams
 
 
 def _check_fields(made: Skill) -> None:
@@ -286,6 +334,14 @@ def _check_fields(made: Skill) -> None:
         missing = [] if address.ask else [part for part in path_fields(address.path) if part not in names]
         if missing or not address.path.startswith("/"):
             raise ValueError(f"skill {made.name}: REST path {address.path} does not fit the input {missing}")
+    _check_resources(made, names)
+
+
+def _check_resources(made: Skill, names: set[str]) -> None:
+    for shown in made.resources:
+        missing = [] if shown.ask else [part for part in shown.names if part not in names]
+        if missing or not _URI.match(shown.uri):
+            raise ValueError(f"skill {made.name}: resource {shown.uri} does not fit the input {missing}")
 
 
 def path_fields(path: str) -> list[str]:

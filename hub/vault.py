@@ -80,6 +80,10 @@ class Vault:
         box = _seal(_cipher(master), base64.b64encode(self._data_key).decode(), f"data-key:{key_id}", self._id)
         return WrappedKey(key_id=key_id, master_id=fingerprint(master), box=box)
 
+    def derive(self, purpose: str) -> bytes:
+        """A key of 32 bytes for one purpose: the same in every process on this store, and telling nothing of the data key."""
+        return hashlib.blake2b(purpose.encode(), digest_size=_KEY_BYTES, key=self._data_key, person=b"hubroute-derive").digest()
+
     def seal(self, text: str, place: str) -> str:
         """Encrypt a text for its place; base64, different every time."""
         return _seal(self._cipher, text, place, self._id)

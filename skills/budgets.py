@@ -10,7 +10,7 @@ from hub.budgets import HUB, Budget
 from hub.context import Context
 from hub.errors import InvalidInput
 from hub.periods import CALENDAR, NEVER, Kind, period
-from hub.skill import Audit, CostClass, Mcp, Rest, details_of, skill
+from hub.skill import Audit, CostClass, Mcp, Resource, Rest, details_of, skill
 from hub.spending import Account, Window, dollars
 from hub.wire import Body, Wire
 
@@ -328,6 +328,7 @@ async def guard_of(ctx: Context) -> Guard | None:
     scopes=["manage"],
     cost=CostClass.FREE,
     rest=[Rest("GET", "/api/usage/budget", view=_one_or_all)],
+    resources=[Resource("hub://budgets", "Budgets with what is spent, held and left.", changes=("setup", "calls", "budget"))],
     read_only=True,
     audit=Audit.NONE,
 )

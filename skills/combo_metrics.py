@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from hub.context import Context
-from hub.skill import Audit, CostClass, Mcp, Rest, skill
+from hub.skill import Audit, CostClass, Mcp, Names, Resource, Rest, skill
 from hub.wire import Body, Wire, iso
 from skills._shelf import found, in_order, leaves, provider_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from hub.call import Hub
     from hub.comboboard import Tally, TargetTally
     from hub.routing.combo import Combo, Step
     from hub.store.documents import Document
@@ -44,6 +45,7 @@ class OverviewAsk(Body):
     """What to tell of each combo."""
 
     include_metrics: bool = Field(default=False, description="Also requests, success rate, latency and cost.")
+    id: str | None = Field(default=None, min_length=1, max_length=200, description="Only this combo, by its id or name.")
 
 
 class Member(Wire):
@@ -202,11 +204,44 @@ def _percent(part: int, whole: int) -> int:
     return round(100 * part / whole) if whole else 0
 
 
-@skill("combos-overview", scopes=["read:combos"], cost=CostClass.FREE, mcp=Mcp("omniroute_list_combos"), read_only=True)
+def _names(shown: Overviews) -> list[str]:
+    return [combo.name for combo in shown.combos]
+
+
+def _one(shown: Overviews) -> Overview:
+    return shown.combos[0]
+
+
+def _written(hub: Hub) -> object:
+    return hub.combos.version
+
+
+@skill(
+    "combos-overview",
+    scopes=["read:combos"],
+    cost=CostClass.FREE,
+    mcp=Mcp("omniroute_list_combos"),
+    resources=[
+        Resource("hub://combos", "Combos with their models, in order.", state=_written),
+        Resource(
+            "hub://combos/{id}",
+            "One combo and how it did.",
+            ask=lambda found: {**found, "includeMetrics": True},
+            view=_one,
+            kinds={"id": "combo"},
+            state=_written,
+            changes=("setup", "calls"),
+            listed=True,
+        ),
+    ],
+    names=Names("combo", _names),
+    read_only=True,
+)
 async def overview(ctx: Context, ask: OverviewAsk) -> Overviews:
     """List every routing combo with its models in order, its strategy, and whether it is on; figures on request."""
     costs = await combo_costs(ctx) if ask.include_metrics else {}
-    return Overviews(combos=[_overview(ctx, one, costs if ask.include_metrics else None) for one in in_order(ctx)])
+    shown = [found(ctx, ask.id)] if ask.id else in_order(ctx)
+    return Overviews(combos=[_overview(ctx, one, costs if ask.include_metrics else None) for one in shown])
 
 
 def _overview(ctx: Context, document: Document[Combo], costs: dict[str, float | None] | None) -> Overview:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hub.context import Context
-from hub.skill import A2a, A2aAnswer, A2aAsk, CostClass, Mcp, Rest, skill
+from hub.periods import period as period_of
+from hub.skill import A2a, A2aAnswer, A2aAsk, CostClass, Mcp, Resource, Rest, skill
 from hub.wire import Wire
 from skills.budgets import guard_of
 
@@ -17,14 +18,16 @@ _DAYS = {"day": 1, "week": 7, "month": 30, "quarter": 90, "year": 365}
 _RANGES = {"1d": "day", "7d": "week", "30d": "month", "90d": "quarter", "ytd": "year", "session": "session"}
 _WORDS = {"today": "day", "day": "day", "week": "week", "month": "month", "quarter": "quarter", "year": "year", "session": "session"}
 
-Period = Literal["session", "day", "week", "month", "quarter", "year"]
+Period = Literal["session", "today", "day", "week", "month", "quarter", "year"]
 
 
 class CostAsk(Wire):
     """Which period to report."""
 
     period: Period = Field(
-        default="session", description="session is since this hub started; day, week (7 days), month (30), quarter (90), year (365)."
+        default="session",
+        description="session is since this hub started, today since midnight where budgets count; "
+        "day, week (7 days), month (30), quarter (90), year (365).",
     )
 
 
@@ -121,6 +124,8 @@ def since_of(ctx: Context, period: str) -> int:
     """Start of a period in epoch milliseconds."""
     if period == "session":
         return ctx.hub.started_ms
+    if period == "today":
+        return period_of("daily", ctx.hub.preferences.current.budget_zone, "00:00", ctx.hub.clock.now_ms())[0]
     return ctx.hub.clock.now_ms() - _DAYS[period] * _DAY_MS
 
 
@@ -138,6 +143,9 @@ def since_of(ctx: Context, period: str) -> int:
         view=_answer,
         keywords=("cost", "spend", "spent", "price", "bill", "expensive", "usd", "dollar"),
     ),
+    resources=[
+        Resource("hub://usage/today", "Spend, requests and tokens since midnight.", ask=lambda _: {"period": "today"}, changes=("calls",))
+    ],
     read_only=True,
 )
 async def cost_report(ctx: Context, ask: CostAsk) -> CostReport:

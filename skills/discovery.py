@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from hub.context import Context
 from hub.health import standings
 from hub.providers.catalog import ProviderRow
-from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Rest, skill
+from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Names, Resource, Rest, skill
 from hub.wire import Nothing, Wire
+
+if TYPE_CHECKING:
+    from hub.call import Hub
 
 Capability = Literal["chat", "image", "video", "audio", "embed", "rerank", "search", "local"]
 
@@ -154,11 +157,22 @@ class KnownProviders(Wire):
     providers: list[KnownProvider]
 
 
+def _ids(known: KnownProviders) -> list[str]:
+    """Connected ones first: people mean those."""
+    return [row.id for row in sorted(known.providers, key=lambda row: (not row.connections, row.id))]
+
+
+def _connections(hub: Hub) -> object:
+    return [(one.id, one.provider) for one in hub.store.connections.all()]
+
+
 @skill(
     "providers-list",
     scopes=["read:models"],
     cost=CostClass.FREE,
     rest=[Rest("GET", "/api/providers/catalog")],
+    resources=[Resource("hub://providers", "Providers the hub knows, and how many connections each has.", state=_connections)],
+    names=Names("provider", _ids),
     read_only=True,
     audit=Audit.NONE,
 )

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from hub.context import Context
 from hub.health import standings
-from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Rest, skill
+from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Resource, Rest, skill
 from hub.version import VERSION
 from hub.wire import Nothing, Wire, iso
 from skills._monitor import Memory, QuotaMonitor, SessionCounts, memory, quota_monitor, session_counts
@@ -192,6 +192,7 @@ def _answer(report: HealthReport) -> A2aAnswer:
         view=_answer,
         keywords=("health", "status", "down", "working", "degraded", "uptime", "outage"),
     ),
+    resources=[Resource("hub://health", "Providers, breakers and limits now.", changes=("calls", "breaker", "connection"))],
     read_only=True,
 )
 async def health(ctx: Context, ask: Nothing) -> HealthReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from pydantic import Field
@@ -13,10 +13,13 @@ from hub.errors import NotFound
 from hub.health import State, standing
 from hub.providers.catalog import ModelRow, ProviderRow
 from hub.routing.combo import Combo, Step
-from hub.skill import Audit, CostClass, Mcp, Rest, skill
+from hub.skill import Audit, CostClass, Mcp, Names, Resource, Rest, skill
 from hub.store.documents import Document
 from hub.wire import Nothing, Wire
 from skills._shelf import in_order, leaves, may_use, provider_of
+
+if TYPE_CHECKING:
+    from hub.call import Hub
 
 #: The catalogue's kinds of models under the seed's names of capabilities.
 _CAPABILITY = {"stt": "audio", "tts": "audio", "music": "audio", "embeddings": "embedding", "images": "image"}
@@ -68,6 +71,16 @@ class ModelList(Wire):
     warning: str | None = None
 
 
+def _ids(found: ModelList) -> list[str]:
+    return [model.id for model in found.models]
+
+
+def _connections(hub: Hub) -> object:
+    """What of the connections decides which models can be called."""
+    connections = [(one.id, one.provider, one.active, one.rules.excluded_models) for one in hub.store.connections.all()]
+    return connections, hub.directory.discovered()
+
+
 def _status(ctx: Context, provider: str) -> Status:
     """Whether a call would find a connection: all well, some in trouble, or none."""
     if provider not in ctx.hub.directory.connected():
@@ -110,6 +123,17 @@ def callable_models(ctx: Context) -> list[tuple[ProviderRow, ModelRow]]:
     scopes=["read:models"],
     cost=CostClass.FREE,
     mcp=Mcp("omniroute_list_models_catalog"),
+    resources=[
+        Resource("hub://models", "Models that can be called now.", state=_connections, changes=("setup", "breaker", "connection")),
+        Resource(
+            "hub://models/{provider}",
+            "Models of one provider.",
+            kinds={"provider": "provider"},
+            state=_connections,
+            changes=("setup", "breaker", "connection"),
+        ),
+    ],
+    names=Names("model", _ids),
     read_only=True,
     audit=Audit.NONE,
 )

@@ -12,7 +12,7 @@ from hub.errors import BadRequest, Conflict, NotFound
 from hub.policy import Applied, Check, Cost, Facts, Policy, Rule, Verdict, explain
 from hub.policy_overlap import warnings
 from hub.records import Caller, Key
-from hub.skill import Audit, CostClass, Rest, skill
+from hub.skill import Audit, CostClass, Resource, Rest, skill
 from hub.store.documents import Document
 from hub.wire import Body, Nothing, Wire, iso
 
@@ -174,7 +174,14 @@ def _shown(answer: PolicyAnswer) -> dict[str, Any]:
     return shown.model_dump(mode="json", by_alias=True) if shown else {}
 
 
-@skill("policies-list", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/policies")], read_only=True)
+@skill(
+    "policies-list",
+    scopes=["manage"],
+    cost=CostClass.FREE,
+    rest=[Rest("GET", "/api/policies")],
+    resources=[Resource("hub://policies", "Policies in their order, and keys that a limit refuses now.")],
+    read_only=True,
+)
 async def list_policies(ctx: Context, ask: Nothing) -> PolicyList:
     """List the policies in their order, and the keys that a limit, their hours or their end refuse now."""
     locks = ctx.hub.limits.locked(ctx.hub.store.keys.all())

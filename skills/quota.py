@@ -9,7 +9,7 @@ from pydantic import Field
 from hub.context import Context
 from hub.quota import Window
 from hub.records import Connection, TestStatus
-from hub.skill import A2a, A2aAnswer, A2aAsk, CostClass, Mcp, Rest, skill
+from hub.skill import A2a, A2aAnswer, A2aAsk, CostClass, Mcp, Resource, Rest, skill
 from hub.wire import Wire, iso
 
 _DAY_MS = 86_400_000
@@ -153,6 +153,7 @@ def _answer(report: QuotaReport) -> A2aAnswer:
         view=_answer,
         keywords=("quota", "rate limit", "limit left", "remaining", "exhausted", "ranking"),
     ),
+    resources=[Resource("hub://quota", "What is left of each account's limits.", changes=("setup", "calls", "quota"))],
     read_only=True,
 )
 async def check_quota(ctx: Context, ask: QuotaAsk) -> QuotaReport:

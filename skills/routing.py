@@ -13,7 +13,7 @@ from hub.chat import ChatEvent, ChatRequest, Failed, Message, Role, Text, TextDe
 from hub.context import Context
 from hub.errors import InvalidInput, NotFound, UpstreamFailed
 from hub.records import Attempt, Candidate, Decision, UsageRow
-from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Rest, skill
+from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Resource, Rest, skill
 from hub.wire import Wire
 
 #: What a model must be able to do for a kind of work, where it is chosen by 'auto'.
@@ -328,6 +328,16 @@ def _fallback(attempt: Attempt) -> Fallback:
     cost=CostClass.FREE,
     rest=[Rest("GET", "/api/routing/decisions/{requestId}")],
     mcp=Mcp("omniroute_explain_route"),
+    resources=[
+        Resource(
+            "hub://decisions/{id}",
+            "Why a request went where it did.",
+            ask=lambda found: {"requestId": found["id"]},
+            kinds={"id": "decision"},
+            changes=("calls",),
+            own=True,
+        )
+    ],
     read_only=True,
     audit=Audit.BASIC,
 )

@@ -64,6 +64,7 @@ class CallAsk(Body):
 
     name: str = Field(min_length=1, max_length=64, description="The tool's name, as tool search gives it.")
     arguments: dict[str, Any] = Field(default_factory=dict[str, Any], description="Its arguments, as its signature names them.")
+    confirm: bool = Field(default=False, description="True once the user has agreed to a tool that cannot be undone.")
 
 
 class Called(Wire):
@@ -96,11 +97,7 @@ async def call(ctx: Context, ask: CallAsk) -> Called:
 
     The call is checked, limited and recorded as if it were made directly.
     """
-    made = ctx.hub.skills.by_tool.get(ask.name)
-    if made is None or not made.scopes <= ctx.caller.scopes:
-        raise UnknownSkill(f"no tool {ask.name!r}; {_NAME} finds those there are", field="name")
-    if ask.name == _CALL:
-        raise BadRequest(f"{_CALL} does not call itself", field="name")
+    made = _callable(ctx, ask)
     # Counted as the tool's own call: what spends money meets the key's limits there.
     ctx.skill = ""
     if made.streams:
@@ -112,6 +109,18 @@ async def call(ctx: Context, ask: CallAsk) -> Called:
         return Called(name=ask.name, result=result, is_error=output.failed, untrusted=True)
     view = made.mcp.view if made.mcp else None
     return Called(name=ask.name, result=view(output) if view else output)
+
+
+def _callable(ctx: Context, ask: CallAsk) -> Skill:
+    """The tool to call. Raises UnknownSkill for one that is not there for this key, BadRequest for one that must not run like this."""
+    made = ctx.hub.skills.by_tool.get(ask.name)
+    if made is None or not made.scopes <= ctx.caller.scopes:
+        raise UnknownSkill(f"no tool {ask.name!r}; {_NAME} finds those there are", field="name")
+    if ask.name == _CALL:
+        raise BadRequest(f"{_CALL} does not call itself", field="name")
+    if made.destructive and not ask.confirm:
+        raise BadRequest(f"{ask.name} cannot be undone; ask the user, then send confirm: true", code="unconfirmed", field="confirm")
+    return made
 
 
 def _ranked(query: str, tools: Mapping[str, Skill]) -> list[tuple[str, Skill]]:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from mcp.server import Server
+    from mcp.server.connection import Connection
+    from mcp.server.context import ServerRequestContext
 
     from hub.call import Hub
+    from hub.context import Context
     from hub.records import Caller
     from transports._http import Exchange
     from transports._mcp_pipe import Pipe
@@ -35,6 +38,24 @@ class Visitor:
 
     caller: Caller
     session: str = ""
+
+
+def visitor_of(ctx: ServerRequestContext[Any, Any]) -> Visitor:
+    """Who sent the message that is being handled."""
+    request: Any = ctx.request
+    return request if isinstance(request, Visitor) else request.scope["hubroute.visitor"]
+
+
+def connection_of(ctx: ServerRequestContext[Any, Any]) -> Connection:
+    """The connection that a message came by: what a session keeps, and its own channel to the client."""
+    # The SDK has no public way from a request to its connection, and no other place that ends with a session.
+    return ctx.session._connection  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+
+
+def context_of(hub: Hub, ctx: ServerRequestContext[Any, Any]) -> Context:
+    """A context for what the hub does to answer a message."""
+    visitor = visitor_of(ctx)
+    return hub.context(visitor.caller, "mcp", session=visitor.session)
 
 
 def error_body(error: HubError) -> dict[str, Any]:

@@ -6,29 +6,27 @@ loopback. The names and texts are the suite's.
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
-from mcp.server import CacheHint
-from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from mcp.shared.exceptions import MCPError
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from transports import _mcp_conformance_inputs as inputs
 from transports import _mcp_conformance_tools as simple
-from transports._mcp_server import visitor_of
+from transports._mcp_resources import not_found
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mcp.server import Server
     from mcp.server.context import HandlerResult, ServerRequestContext
 
     from transports._mcp_conformance_tools import Fixture
+    from transports._mcp_watch import Watch
 
     Ctx = ServerRequestContext[Any, Any]
 
-_PRIVATE = CacheHint(ttl_ms=5_000, scope="private")
+_SCHEME = "test://"
 _TEMPLATE = "test://template/{id}/data"
 _RESOURCES: dict[str, dict[str, Any]] = {
     "test://static-binary": {"mimeType": "image/png", "blob": simple.IMAGE},
@@ -45,23 +43,53 @@ _PROMPTS: dict[str, tuple[str, ...]] = {
 _WORDS = ("paris", "park", "party", "test", "value1", "value2")
 
 
-def add(server: Server[Any]) -> None:
+def add(server: Server[Any], bus: Watch) -> None:
     """Give a server the suite's fixtures, beside what it has."""
-    bus = InMemorySubscriptionBus()
     _add_tools(server, {**simple.fixtures(bus), **inputs.fixtures()})
-    server.add_request_handler("resources/list", types.PaginatedRequestParams, _list_resources)
-    server.add_request_handler("resources/templates/list", types.PaginatedRequestParams, _list_templates)
-    server.add_request_handler("resources/read", types.ReadResourceRequestParams, _read_resource)
-    server.add_request_handler("resources/subscribe", types.SubscribeRequestParams, _subscribed)
-    server.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, _subscribed)
-    server.add_request_handler("prompts/list", types.PaginatedRequestParams, _list_prompts)
-    server.add_request_handler("prompts/get", types.GetPromptRequestParams, _get_prompt)
-    server.add_request_handler("completion/complete", types.CompleteRequestParams, _complete)
-    server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, ListenHandler(bus))
-    for method in ("resources/list", "resources/templates/list", "resources/read", "prompts/list"):
-        server.cache_hints[method] = _PRIVATE
-    security = RequestStateSecurity(keys=[secrets.token_bytes(32)], bind_principal=lambda ctx: visitor_of(ctx).caller.key_id)
-    server.middleware.append(RequestStateBoundary(security, default_audience=server.name))
+    _add_lists(server)
+    _before(server, "resources/read", _read_resource, mine=lambda params: str(params.uri).startswith(_SCHEME))
+    _before(server, "resources/subscribe", _subscribed, mine=lambda params: str(params.uri).startswith(_SCHEME))
+    _before(server, "resources/unsubscribe", _subscribed, mine=lambda params: str(params.uri).startswith(_SCHEME))
+    _before(server, "prompts/get", _get_prompt, mine=lambda params: params.name.startswith("test_"))
+    _before(server, "completion/complete", _complete, mine=_asks_for_a_fixture)
+
+
+def _before(server: Server[Any], method: str, handler: Any, *, mine: Callable[[Any], bool]) -> None:
+    """Let a fixture answer what is its own; all else goes to the hub."""
+    found = server.get_request_handler(method)
+    if found is None:
+        raise ValueError(f"the fixtures need a server that answers {method}")
+
+    async def handle(ctx: Ctx, params: Any) -> HandlerResult:
+        return await (handler if mine(params) else found.handler)(ctx, params)
+
+    server.add_request_handler(method, found.params_type, handle)
+
+
+def _add_lists(server: Server[Any]) -> None:
+    """Put fixtures into the first page of the hub's lists."""
+    for method, field, fixtures in (
+        ("resources/list", "resources", _resources),
+        ("resources/templates/list", "resourceTemplates", _templates),
+        ("prompts/list", "prompts", _prompts),
+    ):
+        found = server.get_request_handler(method)
+        if found is None:
+            raise ValueError(f"the fixtures need a server that answers {method}")
+        server.add_request_handler(method, types.PaginatedRequestParams, _longer(found.handler, field, fixtures))
+
+
+def _longer(listed: Any, field: str, fixtures: Callable[[], list[dict[str, Any]]]) -> Any:
+    async def handle(ctx: Ctx, params: types.PaginatedRequestParams) -> HandlerResult:
+        result = await listed(ctx, params)
+        return result if params.cursor else {**result, field: [*fixtures(), *result[field]]}
+
+    return handle
+
+
+def _asks_for_a_fixture(params: types.CompleteRequestParams) -> bool:
+    ref = params.ref
+    return ref.name.startswith("test_") if isinstance(ref, types.PromptReference) else str(ref.uri).startswith(_SCHEME)
 
 
 def _add_tools(server: Server[Any], fixtures: dict[str, Fixture]) -> None:
@@ -87,14 +115,12 @@ def _add_tools(server: Server[Any], fixtures: dict[str, Fixture]) -> None:
     server.get_tool_input_schema = schemas.get
 
 
-async def _list_resources(ctx: Ctx, params: types.PaginatedRequestParams) -> HandlerResult:
-    shown = [{"uri": uri, "name": uri.removeprefix("test://"), "mimeType": made["mimeType"]} for uri, made in _RESOURCES.items()]
-    return {"resources": shown, "resultType": "complete"}
+def _resources() -> list[dict[str, Any]]:
+    return [{"uri": uri, "name": uri.removeprefix(_SCHEME), "mimeType": made["mimeType"]} for uri, made in _RESOURCES.items()]
 
 
-async def _list_templates(ctx: Ctx, params: types.PaginatedRequestParams) -> HandlerResult:
-    shown = {"uriTemplate": _TEMPLATE, "name": "template", "mimeType": "application/json"}
-    return {"resourceTemplates": [shown], "resultType": "complete"}
+def _templates() -> list[dict[str, Any]]:
+    return [{"uriTemplate": _TEMPLATE, "name": "template", "mimeType": "application/json"}]
 
 
 async def _read_resource(ctx: Ctx, params: types.ReadResourceRequestParams) -> HandlerResult:
@@ -105,9 +131,7 @@ async def _read_resource(ctx: Ctx, params: types.ReadResourceRequestParams) -> H
         name = uri[len(before) : -len(after)]
         found = {"mimeType": "application/json", "text": f'{{"id":"{name}","templateTest":true,"data":"Data for ID: {name}"}}'}
     if found is None:
-        # The code was one of MCP's own until 2025-11-25.
-        code = types.INVALID_PARAMS if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS else -32002
-        raise MCPError(code, "Resource not found", {"uri": uri})
+        raise not_found(ctx, uri)
     return {"contents": [{"uri": uri, **found}], "resultType": "complete"}
 
 
@@ -116,8 +140,8 @@ async def _subscribed(ctx: Ctx, params: types.SubscribeRequestParams | types.Uns
     return {}
 
 
-async def _list_prompts(ctx: Ctx, params: types.PaginatedRequestParams) -> HandlerResult:
-    shown = [
+def _prompts() -> list[dict[str, Any]]:
+    return [
         {
             "name": name,
             "description": f"Conformance fixture: {name}",
@@ -125,7 +149,6 @@ async def _list_prompts(ctx: Ctx, params: types.PaginatedRequestParams) -> Handl
         }
         for name, arguments in _PROMPTS.items()
     ]
-    return {"prompts": shown, "resultType": "complete"}
 
 
 async def _get_prompt(ctx: Ctx, params: types.GetPromptRequestParams) -> HandlerResult:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mcp.server.context import ServerRequestContext
-    from mcp.server.subscriptions import SubscriptionBus
+
+    from transports._mcp_watch import Watch
 
     Ctx = ServerRequestContext[Any, Any]
     Run = Callable[[Ctx, dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -55,7 +56,7 @@ def answer(*content: dict[str, Any], error: bool = False) -> dict[str, Any]:
     return {"content": list(content), "isError": error, "resultType": "complete"}
 
 
-def fixtures(bus: SubscriptionBus) -> dict[str, Fixture]:
+def fixtures(bus: Watch) -> dict[str, Fixture]:
     """The tools by name; change notices go out over the bus."""
 
     async def tools_changed(ctx: Ctx, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
-from mcp.server import CacheHint, Server
+from mcp.server import CacheHint, NotificationOptions, Server
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -19,8 +19,14 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from hub.errors import Forbidden, HubError, Internal
 from hub.log import logger
 from hub.version import VERSION
-from transports._mcp import Visitor
+from transports._mcp import visitor_of
+from transports._mcp_confirm import Confirm
+from transports._mcp_notes import notes_of, set_level
+from transports._mcp_prompt_texts import PROMPTS
+from transports._mcp_prompts import Prompts
+from transports._mcp_resources import Resources
 from transports._mcp_tools import Tools, failure
+from transports._mcp_watch import Watch
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -42,29 +48,53 @@ Names of models are `provider/model`, `auto`, or a bare model id. A failed call 
 
 #: How long clients may reuse a list. It depends on the key, so it is private to the client.
 _LIST = CacheHint(ttl_ms=60_000, scope="private")
+#: The list of resources has the combos in it.
+_RESOURCES = CacheHint(ttl_ms=30_000, scope="private")
+#: What a resource shows is true when it is read; clients that watch it hear of changes.
+_READ = CacheHint(ttl_ms=1_000, scope="private")
 _LISTS_KEPT = 256
 
 
 def build(hub: Hub) -> Server[Any]:
     """The server of a hub."""
     doors = _Handlers(hub)
-    server: Server[Any] = Server(
+    server: Server[Any] = _Server(
         "hubroute",
         version=VERSION,
         title="HubRoute",
         instructions=INSTRUCTIONS,
-        cache_hints={"tools/list": _LIST, "server/discover": _LIST},
+        cache_hints={
+            "tools/list": _LIST,
+            "server/discover": _LIST,
+            "prompts/list": _LIST,
+            "resources/templates/list": _LIST,
+            "resources/list": _RESOURCES,
+            "resources/read": _READ,
+        },
         get_tool_input_schema=lambda name: doors.tools.mirrored().get(name),
     )
     # Added one by one, handlers may return plain dictionaries: one pass over the result less than with models.
     server.add_request_handler("tools/list", types.PaginatedRequestParams, doors.list_tools)
     server.add_request_handler("tools/call", types.CallToolRequestParams, doors.call_tool)
-    server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, doors.set_level)
+    server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, set_level)
     # The default middleware makes a trace span for each message, though no exporter is there.
-    server.middleware[:] = [doors.remember_list]
+    server.middleware[:] = [doors.remember_list, doors.confirm.boundary(server.name)]
+    doors.resources.add(server)
+    doors.prompts.add(server)
+    doors.watch.add(server)
+    server.add_request_handler("completion/complete", types.CompleteRequestParams, doors.complete)
     if hub.settings.test_profile == "conformance":
-        importlib.import_module("transports._mcp_conformance").add(server)
+        importlib.import_module("transports._mcp_conformance").add(server, doors.watch)
     return server
+
+
+class _Server(Server[Any]):
+    """Tells clients of earlier revisions that lists may change; the SDK leaves that to who starts the loop."""
+
+    def create_initialization_options(self, notification_options: NotificationOptions | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As the SDK's, with changes of all three lists announced."""
+        told = notification_options or NotificationOptions(prompts_changed=True, resources_changed=True, tools_changed=True)
+        return super().create_initialization_options(told, *args, **kwargs)
 
 
 class Sessions:
@@ -85,12 +115,6 @@ class Sessions:
         await self._manager.handle_request(scope, receive, send)
 
 
-def visitor_of(ctx: ServerRequestContext[Any, Any]) -> Visitor:
-    """Who sent the message that is being handled."""
-    request: Any = ctx.request
-    return request if isinstance(request, Visitor) else request.scope["hubroute.visitor"]
-
-
 class _Handlers:
     """What the server does with each method."""
 
@@ -98,6 +122,10 @@ class _Handlers:
         self.hub = hub
         self._tools = Tools(hub.skills, version=hub.skills.version)
         self._lists: dict[tuple[frozenset[str], str, str], HandlerResult] = {}
+        self.resources = Resources(hub)
+        self.watch = Watch(hub, self.resources)
+        self.prompts = Prompts(hub, PROMPTS)
+        self.confirm = Confirm(hub)
 
     @property
     def tools(self) -> Tools:
@@ -125,20 +153,44 @@ class _Handlers:
             raise unknown_tool(params.name)
         call = self.hub.context(visitor.caller, "mcp", session=visitor.session)
         call.report = _reporter(ctx)
+        notes = notes_of(ctx)
+        if notes is None:
+            return await self._call(tool, params.arguments or {}, ctx, call)
+        call.note = notes.note
         try:
-            return await tool.call(self.hub, params.arguments or {}, call)
+            result = await self._call(tool, params.arguments or {}, ctx, call)
+            await notes.flush()
+            return result
+        finally:
+            notes.stop()
+
+    async def _call(self, tool: Tool, arguments: dict[str, Any], ctx: ServerRequestContext[Any, Any], call: Context) -> HandlerResult:
+        """The result of a call, a failed one too. Raises MCPError for what is no call at all."""
+        try:
+            if tool.skill.destructive and (asked := await self.confirm.settle(tool, arguments, ctx, call)) is not None:
+                return asked
+            return await tool.call(self.hub, arguments, call)
         except Forbidden as error:
-            if not tool.skill.scopes <= visitor.caller.scopes:
-                raise unknown_tool(params.name) from None
+            if not tool.skill.scopes <= call.caller.scopes:
+                raise unknown_tool(tool.name) from None
             return failure(error, call.request_id)
         except HubError as error:
             return failure(error, call.request_id)
+        except MCPError:
+            raise
         except Exception as error:  # noqa: BLE001 - the transport boundary: what a view of ours raises stays in the log
             return failure(_fault(tool, call, error), call.request_id)
 
-    async def set_level(self, ctx: ServerRequestContext[Any, Any], params: types.SetLevelRequestParams) -> types.EmptyResult:
-        """``logging/setLevel``: accepted; the hub's own log does not go to clients."""
-        return types.EmptyResult()
+    async def complete(self, ctx: ServerRequestContext[Any, Any], params: types.CompleteRequestParams) -> dict[str, Any]:
+        """``completion/complete``: values for an argument of a prompt, or for a name in a resource's address."""
+        ref, asked = params.ref, params.argument
+        if isinstance(ref, types.PromptReference):
+            found = await self.prompts.complete(ref.name, asked.name, asked.value, ctx)
+        else:
+            found = await self.resources.complete(str(ref.uri), asked.name, asked.value, ctx)
+        if found is None:
+            raise MCPError(types.INVALID_PARAMS, "There is no such prompt, resource template or argument")
+        return {"completion": found, "resultType": "complete"}
 
     async def remember_list(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Keep the wire form of ``tools/list`` per scope set and revision: the registry does not change while the hub runs."""

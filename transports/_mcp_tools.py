@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
 #: The tools through which all others can be found and called.
 _FINDERS = frozenset(("omniroute_tool_search", "omniroute_tool_call"))
+#: The argument by which a client that cannot ask its user says that a destructive call is meant.
+CONFIRM = "confirm"
+_CONFIRM_SCHEMA = {
+    "type": "boolean",
+    "default": False,
+    "description": "Set it to true once the user has agreed: this cannot be undone. Clients that can ask the user are asked instead.",
+}
+
 #: Where an error's structured detail stands in a result's ``_meta``.
 ERROR_META = "hubroute/error"
 
@@ -51,7 +59,7 @@ class Tool:
             "name": name,
             "title": skill.name.replace("-", " ").capitalize(),
             "description": skill.description,
-            "inputSchema": _object(skill.input_schema()),
+            "inputSchema": _confirmed(skill, _object(skill.input_schema())),
             "annotations": {
                 "title": skill.name.replace("-", " ").capitalize(),
                 "readOnlyHint": skill.read_only,
@@ -64,12 +72,19 @@ class Tool:
             shown["outputSchema"] = schema
         return cls(name, skill, shown, field)
 
+    def plain(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments that are the skill's own."""
+        own = self.skill.schema is not None and CONFIRM in (self.skill.schema.get("properties") or {})
+        if self.skill.destructive and CONFIRM in arguments and not own:
+            return {name: value for name, value in arguments.items() if name != CONFIRM}
+        return arguments
+
     async def call(self, hub: Hub, arguments: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
         """Call the skill and give its output as a tool result. Raises what ``hub.call`` raises."""
         if self.skill.streams:
-            output: Any = await _collect(hub, self.skill, arguments, ctx)
+            output: Any = await _collect(hub, self.skill, self.plain(arguments), ctx)
         else:
-            output = await hub.call(self.skill, arguments, ctx)
+            output = await hub.call(self.skill, self.plain(arguments), ctx)
         if isinstance(output, Outcome):
             return output.wire()
         address = self.skill.mcp
@@ -85,7 +100,7 @@ class Tools:
         made = (Tool.of(skill, skill.mcp.tool) for skill in skills if skill.mcp and skill.typed)
         self.by_name = {tool.name: tool for tool in sorted(made, key=lambda tool: tool.name)}
         schemas = {tool.name: tool.shown["inputSchema"] for tool in self.by_name.values()}
-        self._mirrored = {name: schema for name, schema in schemas.items() if '"x-mcp-header"' in _text(schema)}
+        self._mirrored = {name: schema for name, schema in schemas.items() if '"x-mcp-header"' in as_text(schema)}
 
     def shown(self, scopes: frozenset[str], *, profile: str = "core") -> list[dict[str, Any]]:
         """The tools of a profile whose scopes a caller holds, by name. Tools outside the profile stay callable (D9).
@@ -136,13 +151,13 @@ async def _collect(hub: Hub, skill: Skill, arguments: Mapping[str, Any], ctx: Co
 
 def _result(output: Any, field: str) -> dict[str, Any]:
     """An output as a tool result: the JSON as text, and the same as structure."""
-    text = _text({field: output} if field else output)
+    text = as_text({field: output} if field else output)
     # Read back from the text, so that both are equal: what JSON cannot say (NaN) is null in both.
     content = [{"type": "text", "text": text}]
     return {"content": content, "structuredContent": orjson.loads(text), "isError": False, "resultType": "complete"}
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     return orjson.dumps(value, default=_plain).decode()
 
 
@@ -178,6 +193,19 @@ def _wrapped(inner: dict[str, Any], source: dict[str, Any] | None, field: str) -
     if source and "$defs" in source:
         whole["$defs"] = source.pop("$defs")
     return whole
+
+
+def _confirmed(skill: Skill, schema: dict[str, Any]) -> dict[str, Any]:
+    """An input schema with the argument that confirms, for what destroys something.
+
+    Raises ValueError where a skill of ours has a field of that name; another server's own serves as the argument.
+    """
+    fields: dict[str, Any] = schema.get("properties") or {}
+    if not skill.destructive or (skill.source and CONFIRM in fields):
+        return schema
+    if CONFIRM in fields:
+        raise ValueError(f"skill {skill.name}: the input field {CONFIRM!r} is the door's own for destructive tools; name it otherwise")
+    return {**schema, "properties": {**fields, CONFIRM: _CONFIRM_SCHEMA}}
 
 
 def _object(schema: dict[str, Any]) -> dict[str, Any]:

@@ -88,6 +88,13 @@ class Keys:
             raise NotFound(f"there is no key {key_id!r}")
         return key
 
+    def valid(self, key_id: str) -> Key | None:
+        """The key of this id, None when it is gone, revoked or expired."""
+        key = self._keys.get(key_id)
+        if key is None or not key.active or (key.expires_at is not None and key.expires_at <= self._clock.now_ms()):
+            return None
+        return key
+
     async def create(
         self,
         name: str,

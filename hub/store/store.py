@@ -111,6 +111,12 @@ class Store:
         """Whether stored credentials can be read."""
         return self._vault is not None
 
+    def derive(self, purpose: str) -> bytes:
+        """A secret key of 32 bytes for one purpose, the same in every process on this database. Raises NotConfigured while closed."""
+        if self._vault is None:
+            raise NotConfigured("the store is not open")
+        return self._vault.derive(purpose)
+
     async def open(self) -> None:
         """Lock the folder, migrate, load. Raises HubError with what to do: locked, damaged, wrong master key, no database."""
         try:

@@ -33,6 +33,14 @@ def test_a_text_comes_back_from_its_place_only(text: str) -> None:
             vault.open(sealed, place)
 
 
+def test_keys_for_a_purpose_come_from_the_data_key() -> None:
+    vault = Vault.create()
+    again = Vault.unlock(vault.wrap(MASTER), [MASTER])
+    assert vault.derive("a") == again.derive("a")
+    assert len({vault.derive("a"), vault.derive("b"), vault.derive(""), Vault.create().derive("a")}) == 4
+    assert len(vault.derive("a")) == 32
+
+
 def test_every_flipped_byte_is_noticed() -> None:
     vault = Vault.create()
     data = base64.b64decode(vault.seal("secret", "p"))

@@ -63,6 +63,15 @@ async def test_search_and_call_stay_within_scope(running: Running, client: httpx
         assert "provider" in wrong["content"][0]["text"]
 
 
+async def test_call_by_name_asks_before_it_destroys(client: httpx.AsyncClient) -> None:
+    """SEC-64: the way round by name needs the same confirmation."""
+    flush = {"name": "omniroute_cache_flush", "arguments": {}}
+    refused = await rpc(client, "tools/call", name="omniroute_tool_call", arguments=flush)
+    assert (refused["isError"], "confirm" in refused["content"][0]["text"]) == (True, True)
+    done = await rpc(client, "tools/call", name="omniroute_tool_call", arguments={**flush, "confirm": True})
+    assert done["isError"] is False
+
+
 async def test_profiles_of_hub_and_key(running: Running, client: httpx.AsyncClient) -> None:
     """D9: the list shows the profile of the key; hidden tools stay callable."""
 

@@ -50,11 +50,14 @@ async def test_revoked_expired_and_deleted_keys_are_not_found(store: Store, cloc
     _, second = await store.keys.create("b", grants=["chat"], expires_at=clock.now + 10)
     deleted, third = await store.keys.create("c", grants=["chat"])
     assert all(store.keys.find(token) for token in (first, second, third))
+    ids = [key.id for key in store.keys.all()]
+    assert [key.id for key in map(store.keys.valid, ids) if key is not None] == ids
     ended = await store.keys.revoke(revoked.id)
     assert (ended.active, ended.revoked_at) == (False, clock.now)
     await store.keys.delete(deleted.id)
     clock.now += 10
     assert not any(store.keys.find(token) for token in (first, second, third))
+    assert not any(map(store.keys.valid, [*ids, "", "owner"]))
     with pytest.raises(Conflict):
         await store.keys.update(revoked.id, active=True)
     for act in (store.keys.delete, store.keys.revoke, store.keys.update):

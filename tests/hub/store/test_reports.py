@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -89,6 +89,25 @@ async def test_a_decision_is_seen_while_it_waits_and_after(store: Store) -> None
     store.decisions.add(decision(1, outcome="error"))
     await store.flush()
     assert await store.decisions.get("req_1") == decision(1, outcome="error")
+
+
+async def test_the_latest_decisions_waiting_ones_too(store: Store) -> None:
+    for number in range(6):
+        store.decisions.add(decision(number, key_id=f"key_{number % 2}", outcome="error" if number > 3 else "ok"))
+    await store.flush()
+    store.decisions.add(decision(6, key_id="key_0", outcome="error"))
+    store.decisions.add(decision(2, key_id="key_0", outcome="error"))
+
+    async def ids(**where: Any) -> list[str]:
+        return [one.request_id for one in await store.decisions.recent(**where)]
+
+    assert await ids() == [f"req_{number}" for number in (6, 5, 4, 3, 2, 1, 0)]
+    assert await ids(limit=2) == ["req_6", "req_5"]
+    assert await ids(key_id="key_0") == ["req_6", "req_4", "req_2", "req_0"]
+    assert await ids(key_id="key_0", outcome="error") == ["req_6", "req_4", "req_2"]
+    assert await ids(key_id="' OR 1=1 --") == []
+    await store.flush()
+    assert await ids(key_id="key_0", outcome="error") == ["req_6", "req_4", "req_2"]
 
 
 async def test_old_decisions_are_pruned_in_batches(store: Store) -> None:
