@@ -27,6 +27,8 @@ def surface(folder: Path) -> dict[str, Any]:
             "destructive": skill.destructive,
             "audit": skill.audit.value,
             "mcp": skill.mcp.tool if skill.mcp else None,
+            "resources": [shown.uri for shown in skill.resources],
+            "names": skill.names.kind if skill.names else None,
             "a2a": skill.a2a.id if skill.a2a else None,
             "rest": [f"{address.method} {address.path}" for address in skill.rest],
             "input": skill.input_schema(),

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from hub.context import Context
 from hub.errors import InvalidInput
-from hub.skill import A2a, A2aAnswer, CostClass, Mcp, Rest, Skill, path_fields, skill
+from hub.skill import A2a, A2aAnswer, CostClass, Mcp, Names, Resource, Rest, Skill, path_fields, skill
 from hub.wire import Nothing, Wire
 
 
@@ -174,6 +174,27 @@ def test_paths_may_name_fields_by_either_name_or_leave_them_to_ask() -> None:
     assert [address.path for address in made(rest=[Rest("GET", path) for path in paths]).rest] == paths
     assert made(rest=[Rest("GET", "/x/{other}", ask=lambda data: data)]).rest
     assert path_fields("/a/{b}/{c:path}") == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"resources": [Resource("hub://a/{other}", "A.")], "read_only": True}, "other"),
+        ({"resources": [Resource("http://a", "A.")], "read_only": True}, "http://a"),
+        ({"resources": [Resource("hub://a", "A.")]}, "read-only"),
+        ({"names": Names("item", list)}, "read-only"),
+    ],
+)
+def test_a_resource_is_of_a_read_only_skill_and_fits_its_input(options: dict[str, Any], words: str) -> None:
+    declare = skill("plain", scopes=["chat"], cost=CostClass.FREE, **options)
+    with pytest.raises(ValueError, match=words):
+        declare(plain)
+
+
+def test_resources_name_fields_or_leave_them_to_ask() -> None:
+    shown = [Resource("hub://a/{itemId}", "A."), Resource("hub://b/{id}", "B.", ask=lambda found: {"itemId": found["id"]})]
+    made = skill("plain", scopes=["chat"], cost=CostClass.FREE, resources=shown, read_only=True)(plain)
+    assert [one.names for one in made.resources] == [["itemId"], ["id"]]
 
 
 def test_a_public_address_needs_no_scope() -> None:

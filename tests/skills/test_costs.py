@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -26,6 +28,20 @@ async def test_a_period_holds_its_calls(desk: Desk, period: str, requests: int) 
     assert report.period == period
     assert report.request_count == requests
     assert report.total_cost == pytest.approx(0.25 * requests)
+
+
+async def test_today_begins_at_midnight_where_budgets_count(desk: Desk) -> None:
+    zone = "Pacific/Auckland"
+    await desk.hub.preferences.change({"budgetZone": zone})
+    report = await desk.ask("cost-report", period="today")
+    began = datetime.fromtimestamp(report.since / 1000, ZoneInfo(zone))
+    assert (began.hour, began.minute, began.second) == (0, 0, 0)
+    now = datetime.fromtimestamp(desk.clock.now_ms() / 1000, ZoneInfo(zone))
+    assert began.date() == now.date()
+    one = await desk.connect("a")
+    desk.used(one)
+    desk.used(one, at=report.since - 1)
+    assert (await desk.ask("cost-report", period="today")).request_count == 1
 
 
 async def test_the_session_began_with_the_hub(desk: Desk) -> None:

@@ -93,7 +93,7 @@ async def session(desk: Desk, token: str, *uris: str, transport: str = "http") -
             heard.add(name)
 
     async with connected(desk, token, transport, hear) as mcp:
-        await asyncio.sleep(0.2)  # the standing GET stream opens by itself, and nothing says when
+        await asyncio.sleep(0.5)  # the standing GET stream opens by itself, and nothing says when
         for uri in uris:
             await subscribe(mcp, uri)
         yield heard
