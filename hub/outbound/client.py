@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+import importlib
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from hub.outbound.address import AddressGuard
 from hub.outbound.dial import tls_context
@@ -11,9 +12,6 @@ from hub.outbound.http1 import Http1
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine
-    from typing import Any
-
-    import httpx
 
     from hub.outbound.address import Resolver
     from hub.outbound.base import Incoming, Outgoing
@@ -70,11 +68,11 @@ class Outbound:
         """Connections by origin, for metrics and the dashboard."""
         return OutboundStats(pools=self._http1.stats(), breadth=self._breadth is not None)
 
-    def transport(self, private: bool = False) -> httpx.AsyncBaseTransport:
-        """This object as an httpx transport; ``private`` allows private addresses for all that it sends."""
-        from hub.outbound.httpx_transport import HubTransport  # noqa: PLC0415 - deferred: httpx is off the cold-start path
+    def transport(self, private: bool = False, *, library: str = "httpx") -> Any:
+        """This object as a transport of ``httpx`` or ``httpx2``; ``private`` allows private addresses for all that it sends."""
+        from hub.outbound.httpx_transport import transport_class  # noqa: PLC0415 - deferred: off the cold-start path
 
-        return HubTransport(self.send, private=private)
+        return transport_class(importlib.import_module(library))(self.send, private=private)
 
     def _wide(self) -> Breadth:
         if self._breadth is None:

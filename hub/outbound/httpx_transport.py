@@ -1,82 +1,98 @@
-"""Our engines as an httpx transport, so that SDKs and management code use ordinary httpx on checked connections.
+"""Our engines as a transport of httpx or httpx2, so that SDKs and management code use an ordinary client on checked connections.
 
+Both libraries have the same interface and none of its classes in common; which one is wanted is given as its module.
 Imported at first use; :meth:`hub.outbound.client.Outbound.transport` is the way in.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import httpx
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from hub.outbound.base import Fault, Origin, OutboundError, Outgoing, Timeouts
 from hub.outbound.head import OWNED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
-    from typing import Any
 
     from hub.outbound.base import Incoming
 
     Send = Callable[[Outgoing], Coroutine[Any, Any, Incoming]]
 
-_ERRORS: dict[Fault, type[httpx.TransportError]] = {
-    Fault.CONNECT_TIMEOUT: httpx.ConnectTimeout,
-    Fault.FIRST_BYTE_TIMEOUT: httpx.ReadTimeout,
-    Fault.IDLE_TIMEOUT: httpx.ReadTimeout,
-    Fault.POOL_BUSY: httpx.PoolTimeout,
-    Fault.PROXY_FAILED: httpx.ProxyError,
-    Fault.WRITE_FAILED: httpx.WriteError,
-    Fault.CLOSED_BEFORE_ANSWER: httpx.RemoteProtocolError,
-    Fault.MALFORMED_ANSWER: httpx.RemoteProtocolError,
-    Fault.TRUNCATED: httpx.RemoteProtocolError,
-    Fault.TOO_LARGE: httpx.RemoteProtocolError,
-    Fault.BAD_ENCODING: httpx.RemoteProtocolError,
+#: The library's error for each fault of ours, by name; ConnectError for all others.
+_ERRORS: dict[Fault, str] = {
+    Fault.CONNECT_TIMEOUT: "ConnectTimeout",
+    Fault.FIRST_BYTE_TIMEOUT: "ReadTimeout",
+    Fault.IDLE_TIMEOUT: "ReadTimeout",
+    Fault.POOL_BUSY: "PoolTimeout",
+    Fault.PROXY_FAILED: "ProxyError",
+    Fault.WRITE_FAILED: "WriteError",
+    Fault.CLOSED_BEFORE_ANSWER: "RemoteProtocolError",
+    Fault.MALFORMED_ANSWER: "RemoteProtocolError",
+    Fault.TRUNCATED: "RemoteProtocolError",
+    Fault.TOO_LARGE: "RemoteProtocolError",
+    Fault.BAD_ENCODING: "RemoteProtocolError",
 }
 # Bodies arrive decoded, so the engine says itself which encodings it can take.
 _DROPPED = OWNED | {b"accept-encoding"}
 
 
-class HubTransport(httpx.AsyncBaseTransport):
-    """Give it to ``httpx.AsyncClient(transport=...)``. Each redirect hop passes the address check anew (SEC-12).
+@lru_cache(maxsize=4)
+def transport_class(library: Any) -> Any:
+    """The transport class of a library: ``transport_class(httpx)(send, private=False)`` for ``AsyncClient(transport=...)``.
 
-    Errors are httpx's, with the OutboundError as ``__cause__``. Closing the client closes no connection.
+    Each redirect hop passes the address check anew (SEC-12). Errors are the library's, with the OutboundError as
+    ``__cause__``. Closing the client closes no connection.
     """
 
-    def __init__(self, send: Send, *, private: bool = False) -> None:
-        self._send = send
-        self._private = private
+    body_class = _body_class(library)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request; the answer's body streams."""
-        try:
-            incoming = await self._send(_outgoing(request, await request.aread(), self._private))
-        except OutboundError as error:
-            raise _translated(error, request) from error
-        return httpx.Response(incoming.status, headers=incoming.headers, stream=_Body(incoming, request), request=request)
+    class HubTransport(library.AsyncBaseTransport):
+        def __init__(self, send: Send, *, private: bool = False) -> None:
+            self._send = send
+            self._private = private
 
+        async def handle_async_request(self, request: Any) -> Any:
+            """Send one request; the answer's body streams."""
+            if request.url.scheme not in ("http", "https"):
+                raise library.UnsupportedProtocol(f"only http and https can be sent, not {request.url.scheme}", request=request)
+            try:
+                incoming = await self._send(_outgoing(request, await request.aread(), self._private))
+            except OutboundError as error:
+                raise _error(library, error, request) from error
+            return library.Response(incoming.status, headers=incoming.headers, stream=body_class(incoming, request), request=request)
 
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, incoming: Incoming, request: httpx.Request) -> None:
-        self._incoming = incoming
-        self._request = request
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            async for piece in self._incoming:
-                yield piece
-        except OutboundError as error:
-            raise _translated(error, self._request) from error
-
-    async def aclose(self) -> None:
-        await self._incoming.close()
+    return HubTransport
 
 
-def _outgoing(request: httpx.Request, body: bytes, private: bool) -> Outgoing:
+def _error(library: Any, error: OutboundError, request: Any) -> Exception:
+    return getattr(library, _ERRORS.get(error.fault, "ConnectError"))(error.message, request=request)
+
+
+def _body_class(library: Any) -> Any:
+    """An answer's body, streamed, with the library's errors."""
+
+    class Body(library.AsyncByteStream):
+        def __init__(self, incoming: Incoming, request: Any) -> None:
+            self._incoming = incoming
+            self._request = request
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for piece in self._incoming:
+                    yield piece
+            except OutboundError as error:
+                raise _error(library, error, self._request) from error
+
+        async def aclose(self) -> None:
+            await self._incoming.close()
+
+    return Body
+
+
+def _outgoing(request: Any, body: bytes, private: bool) -> Outgoing:
     url = request.url
-    scheme = url.scheme
-    if scheme not in ("http", "https"):
-        raise httpx.UnsupportedProtocol(f"only http and https can be sent, not {scheme}", request=request)
+    scheme: str = url.scheme
     given: dict[str, float | None] = request.extensions.get("timeout", {})
     default = Timeouts()
     read = given.get("read")
@@ -95,7 +111,3 @@ def _outgoing(request: httpx.Request, body: bytes, private: bool) -> Outgoing:
         private=private,
         timeouts=times,
     )
-
-
-def _translated(error: OutboundError, request: httpx.Request) -> httpx.TransportError:
-    return _ERRORS.get(error.fault, httpx.ConnectError)(error.message, request=request)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import mcp_types as types
 from mcp.client import Client
 from mcp.client.sse import sse_client
@@ -15,7 +16,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from hub.errors import HubError, Unavailable, UpstreamFailed, UpstreamTimeout
 from hub.log import logger, masked
-from hub.upstream import wire
 from hub.upstream.pinning import MOST_TOOLS
 from hub.upstream.program import Program
 from hub.version import VERSION
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 log = logger("hub.upstream")
 
 _OPEN_SECONDS = 30.0
+#: A standing stream may be silent for so long before it is opened anew; longer where one call may take longer.
+_SILENCE_SECONDS = 300.0
 _PAGES = 100
 #: Results as they came: the typed forms leave out what they do not know, and a pin covers the whole object.
 _RAW: Any = TypeAdapter(dict[str, Any])
@@ -195,15 +197,16 @@ class Link:
                 raise RuntimeError("a program without a path")
             self._program = Program(path, server.args, env, server.digest)
             return self._program.streams()
-        given, private, seconds = headers, server.allow_private, server.timeout_seconds
+
+        def http_client(**_: Any) -> httpx2.AsyncClient:
+            transport = self._outbound.transport(server.allow_private, library="httpx2")
+            silence = max(server.timeout_seconds, _SILENCE_SECONDS)
+            return httpx2.AsyncClient(transport=transport, headers=headers, timeout=httpx2.Timeout(_OPEN_SECONDS, read=silence))
+
         if server.transport == "sse":
-
-            def factory(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
-                return wire.client(self._outbound, given, private=private, seconds=seconds)
-
+            factory: Any = http_client
             return sse_client(server.url, httpx_client_factory=factory)
-        http = await stack.enter_async_context(wire.client(self._outbound, headers, private=private, seconds=seconds))
-        return streamable_http_client(server.url, http_client=http)
+        return streamable_http_client(server.url, http_client=await stack.enter_async_context(http_client()))
 
     async def _heard(self, message: Any) -> None:
         if isinstance(message, types.ToolListChangedNotification):

@@ -85,6 +85,8 @@ def serving(data_dir: Path, *args: str, **env: str) -> Iterator[Served]:
         words = os.read(process.stdout.fileno(), 65536).decode()
         if not words:
             raise AssertionError(f"the hub did not start: {log.read_text()}")
+        # Only the start is watched: a hub that several tests share may be needed for longer on a busy machine.
+        watch.cancel()
         yield Served(process, json.loads((data_dir / "hub.json").read_text())["url"], words)
     finally:
         watch.cancel()
