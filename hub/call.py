@@ -150,11 +150,11 @@ class Hub(Parts):
             raise Unavailable("the audit log cannot be written now, so nothing is changed; see the store's state in /ready and the log")
 
     def _enter(self, skill: Skill, ctx: Context) -> None:
-        """The door's call begins: what spends money counts against the key's limits, once, whatever it calls in turn."""
-        if ctx.skill:
-            return
-        ctx.skill = skill.name
-        if skill.cost is CostClass.METERED and ctx.caller.limits is not NO_LIMITS:
+        """The door's call begins, or one inside it: the first that spends money counts against the key's limits, and none after it."""
+        if not ctx.skill:
+            ctx.skill = skill.name
+        if skill.cost is CostClass.METERED and not ctx.counted and ctx.caller.limits is not NO_LIMITS:
+            ctx.counted = True
             self._checked(skill, ctx, lambda: self.limits.check(ctx.caller, ctx.session))
 
     def _checked(self, skill: Skill, ctx: Context, check: Callable[[], None]) -> None:

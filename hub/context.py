@@ -22,6 +22,7 @@ class Context:
     ``request_id`` is echoed to the client and names the call in usage, decision and audit rows.
     ``deadline`` is on ``hub.clock.monotonic()``; ``session`` is the client's session id, where it sent
     one. ``report`` shows progress to clients that asked for it: ``await ctx.report(done, total, words)``.
+    ``skill`` is what the door called; ``counted`` says that the call counts against the key's limits already.
     ``note`` takes messages about how the call was routed, for clients that want them: ``ctx.note(level, words, facts)``.
     """
 
@@ -34,6 +35,7 @@ class Context:
     report: Progress | None = None
     note: Note | None = None
     skill: str = ""
+    counted: bool = False
 
     async def progress(self, done: float, total: float | None = None, words: str = "") -> None:
         """Report progress when somebody listens."""

@@ -235,7 +235,10 @@ async def added(ctx: Context, ask: ServerNew) -> ServerView:
         await upstreams.documents.delete(identity)
         raise type(error)(f"{error.message}; the server was not added", data=error.data) from None
     if ask.approve:
-        document = await _approve(ctx, document, [name for name, pin in document.body.tools.items() if not pin.findings])
+        async with upstreams.changing:
+            document = upstreams.documents.get(identity)
+            clean = [name for name, pin in document.body.tools.items() if not pin.findings]
+            document = await _approve(ctx, document, clean)
     return _view(ctx, document)
 
 
@@ -269,6 +272,11 @@ def _sealed(ctx: Context, identity: str, part: str, given: dict[str, str]) -> di
 @skill("mcp-servers-change", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("PATCH", "/api/mcp/servers/{id}")], audit=Audit.FULL)
 async def changed(ctx: Context, ask: ServerChange) -> ServerView:
     """Change an upstream MCP server: switch it off or on, its limits, its credentials."""
+    async with ctx.hub.upstreams.changing:
+        return await _changed(ctx, ask)
+
+
+async def _changed(ctx: Context, ask: ServerChange) -> ServerView:
     document = _found(ctx, ask.id)
     given = ask.model_dump(exclude_unset=True, exclude={"id"})
     for part in ("headers", "env"):
@@ -292,15 +300,20 @@ async def synced(ctx: Context, ask: ServerId) -> ServerView:
 )
 async def approved(ctx: Context, ask: Choice) -> ServerView:
     """Allow tools of a server as they are stated now; the whole object is pinned."""
-    document = _found(ctx, ask.id)
-    return _view(ctx, await _approve(ctx, document, _named(document, ask.tools)))
+    async with ctx.hub.upstreams.changing:
+        document = _found(ctx, ask.id)
+        return _view(ctx, await _approve(ctx, document, _named(document, ask.tools)))
 
 
 @skill("mcp-servers-revoke", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("POST", "/api/mcp/servers/{id}/revoke")], audit=Audit.FULL)
 async def revoked(ctx: Context, ask: Choice) -> ServerView:
     """Take the approval of tools away again."""
-    document = _found(ctx, ask.id)
-    names = _named(document, ask.tools)
+    async with ctx.hub.upstreams.changing:
+        return _view(ctx, await _revoke(ctx, _found(ctx, ask.id), ask.tools))
+
+
+async def _revoke(ctx: Context, document: Document[Server], tools: list[str]) -> Document[Server]:
+    names = _named(document, tools)
     back = {"approved": None, "digest": "", "standing": Standing.PENDING}
     pins = {
         name: pin.model_copy(update=back) if name in names and pin.approved is not None else pin
@@ -308,7 +321,7 @@ async def revoked(ctx: Context, ask: Choice) -> ServerView:
     }
     # What is gone and not allowed any more is nothing to keep.
     left = {name: pin for name, pin in pins.items() if pin.seen or pin.reason}
-    return _view(ctx, await ctx.hub.upstreams.documents.update(document.id, document.body.model_copy(update={"tools": left})))
+    return await ctx.hub.upstreams.documents.update(document.id, document.body.model_copy(update={"tools": left}))
 
 
 def _named(document: Document[Server], tools: list[str]) -> list[str]:

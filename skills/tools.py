@@ -98,8 +98,6 @@ async def call(ctx: Context, ask: CallAsk) -> Called:
     The call is checked, limited and recorded as if it were made directly.
     """
     made = _callable(ctx, ask)
-    # Counted as the tool's own call: what spends money meets the key's limits there.
-    ctx.skill = ""
     if made.streams:
         items = [item async for item in ctx.hub.stream(made, ask.arguments, ctx)]
         return Called(name=ask.name, result=items)

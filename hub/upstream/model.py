@@ -56,7 +56,7 @@ class Server(Body):
     timeout_seconds: float = Field(default=60.0, gt=0, le=3600, description="How long one call may take.")
     cost_per_call: float | None = Field(default=None, ge=0, le=1000, description="US dollars that one call costs.")
     tools: dict[str, Pin] = Field(default_factory=dict[str, Pin], description="What became of each tool.")
-    synced_at: int | None = Field(default=None, description="When its tools were last read, in epoch milliseconds.")
+    synced_at: int | None = Field(default=None, description="When its tools were last found changed, in epoch milliseconds.")
     title: str = Field(default="", description="What the server calls itself.")
     protocol: str = Field(default="", description="The protocol revision agreed on.")
 

@@ -35,6 +35,9 @@ _GRACE_SECONDS = 2.0
 _INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish", "ksh", "csh", "tcsh", "busybox", "env", "sudo", "su", "xargs", "nohup"})
 _CODE_FLAGS = re.compile(r"^(?:-[A-Za-z]*[ceEp]|--(?:eval|exec|command|print|require|import|loader)(?:=.*)?)$")
+#: Programs that fetch another and run it: `npx -c` takes a whole command line, and `uvx python -c` code.
+_RUNNERS = frozenset({"npx", "npm", "pnpm", "yarn", "bunx", "uvx", "uv", "pipx"})
+_CALL_FLAGS = re.compile(r"^(?:-c|-e|--(?:call|eval|exec|shell-mode)(?:=.*)?)$")
 _INTERPRETERS = re.compile(r"^(?:python|pypy|node|bun|deno|ruby|perl|php|lua)[\d.]*$")
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")
 _ENV_STOPPED = re.compile(r"^(?:LD_.*|DYLD_.*|PATH|IFS|SHELL|BASH_ENV|ENV|PYTHON.*|NODE_OPTIONS|NODE_PATH|RUBY(?:OPT|LIB)|PERL5.*|GIT_.*)$")
@@ -49,7 +52,7 @@ def checked(command: str, args: Sequence[str], env: Mapping[str, str]) -> Path:
     if path.name in _SHELLS:
         raise BadRequest(f"{path.name} starts other programs; name the server's own program", field="command")
     for arg in args:
-        _check_argument(arg, interpreted=_INTERPRETERS.match(path.name) is not None)
+        _check_argument(arg, path.name)
     for name, value in env.items():
         if not _ENV_NAME.match(name) or _ENV_STOPPED.match(name):
             raise BadRequest(f"the variable {name[:60]!r} would change which code runs, or is no name", field="env")
@@ -58,11 +61,12 @@ def checked(command: str, args: Sequence[str], env: Mapping[str, str]) -> Path:
     return path
 
 
-def _check_argument(arg: str, *, interpreted: bool) -> None:
+def _check_argument(arg: str, program: str) -> None:
     if any(letter in arg for letter in "\x00\n\r"):
         raise BadRequest("an argument holds a line break", field="args")
-    if interpreted and _CODE_FLAGS.match(arg):
-        raise BadRequest(f"{arg} makes an interpreter run code from its arguments; name a file or a module", field="args")
+    flags = _CODE_FLAGS if _INTERPRETERS.match(program) else _CALL_FLAGS if program in _RUNNERS else None
+    if flags is not None and flags.match(arg):
+        raise BadRequest(f"{arg} makes {program} run code from its arguments; name a file, a module or a package", field="args")
     if "$(" in arg or "`" in arg:
         raise BadRequest("arguments are passed as they are, nothing substitutes in them; leave $( and backticks out", field="args")
 

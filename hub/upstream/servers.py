@@ -73,6 +73,8 @@ class Upstreams:
         self._version = -1
         self._sweeper: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Future[None]] = set()
+        #: Held while a server's document is read, changed and stored.
+        self.changing = asyncio.Lock()
         #: Told when the tools that this hub offers changed.
         self.listeners: list[Callable[[], None]] = []
 
@@ -113,14 +115,19 @@ class Upstreams:
         word = "connected" if alive else "failing" if state.failures else "idle"
         return {"state": word, "sessions": alive, "last_error": state.last_error, "retry_in": round(wait, 1)}
 
-    async def sync(self, identity: str) -> Document[Server]:
+    async def sync(self, identity: str, *, principal: str = "hub") -> Document[Server]:
         """Read a server's tools anew and judge each against its pin. Raises Unavailable, UpstreamFailed, UpstreamTimeout, NotFound."""
         document = self.documents.get(identity)
-        link = await self._link(document, "hub")
+        link = await self._link(document, principal)
         tools, more = await link.tools()
         if more:
             log.warning("a server states more tools than are taken", server=document.name, taken=len(tools))
         title, protocol = link.facts()
+        async with self.changing:
+            return await self._judged(identity, tools, title, protocol)
+
+    async def _judged(self, identity: str, tools: list[dict[str, Any]], title: str, protocol: str) -> Document[Server]:
+        """Store where each tool stands now; nothing is stored where all stands as it did."""
         document = self.documents.get(identity)
         kept = document.body.tools
         pins = {str(tool.get("name", ""))[:200]: tool for tool in tools}
@@ -129,6 +136,8 @@ class Upstreams:
             if name not in judged and pin.approved is not None:
                 # Never silently: what was allowed and is missing stays in the list, and says so.
                 judged[name] = pin.model_copy(update={"standing": Standing.GONE, "seen": {}})
+        if document.body.synced_at and (judged, title, protocol) == (kept, document.body.title, document.body.protocol):
+            return document
         self._tell(document, judged)
         body = document.body.model_copy(update={"tools": judged, "title": title, "protocol": protocol, "synced_at": self._clock.now_ms()})
         return await self.documents.update(identity, body)
@@ -187,13 +196,13 @@ class Upstreams:
                 raise Unavailable(f"the MCP server {document.name} failed: {state.last_error}", retry_after=max(wait, 1.0))
             if sum(not one.dead for one in state.links.values()) >= _MOST_LINKS:
                 raise Unavailable(f"the MCP server {document.name} has {_MOST_LINKS} sessions, which is the most", retry_after=5)
-            state.links[principal] = link = await self._opened(document, state)
+            state.links[principal] = link = await self._opened(document, state, principal)
             return link
 
-    async def _opened(self, document: Document[Server], state: _State) -> Link:
+    async def _opened(self, document: Document[Server], state: _State, principal: str) -> Link:
         server = document.body
         module = await asyncio.to_thread(importlib.import_module, "hub.upstream.link")
-        link: Link = module.Link(document.name, server, self._outbound, changed=lambda: self._announced(document.id))
+        link: Link = module.Link(document.name, server, self._outbound, changed=lambda: self._announced(document.id, principal))
         headers = {name: self._store.unseal(value, place(document.id, "headers", name)) for name, value in server.headers.items()}
         env = {name: self._store.unseal(value, place(document.id, "env", name)) for name, value in server.env.items()}
         try:
@@ -212,6 +221,9 @@ class Upstreams:
         link.used_at = self._now()
         if self._sweeper is None or self._sweeper.done():
             self._sweeper = asyncio.create_task(self._sweep())
+        if document.body.synced_at:
+            # What was allowed may have changed while nobody was connected.
+            self._announced(document.id, principal)
         return link
 
     def may_start(self) -> None:
@@ -219,17 +231,17 @@ class Upstreams:
         if not self._settings.programs_allowed:
             raise NotConfigured("this hub is reachable by others and starts no programs; set HUBROUTE_PROGRAMS=on to allow it")
 
-    def _announced(self, identity: str) -> None:
-        """A server says that its list changed: read it, at most once in a while."""
+    def _announced(self, identity: str, principal: str) -> None:
+        """A server may have changed its list: read it over this principal's session, at most once in a while."""
         state = self._states.get(identity)
         if state is None or (state.resync is not None and not state.resync.done()):
             return
-        state.resync = asyncio.create_task(self._resync(identity))
+        state.resync = asyncio.create_task(self._resync(identity, principal))
 
-    async def _resync(self, identity: str) -> None:
+    async def _resync(self, identity: str, principal: str) -> None:
         await asyncio.sleep(_RESYNC_SECONDS)
         try:
-            await self.sync(identity)
+            await self.sync(identity, principal=principal)
         except HubError as error:
             log.warning("a server's list could not be read", server=identity, reason=error.message)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -174,3 +175,14 @@ async def open_session(http: httpx.AsyncClient, token: str) -> dict[str, str]:
     done = await http.post(STREAM, json={"jsonrpc": "2.0", "method": "notifications/initialized"}, headers=headers)
     assert done.status_code == 202
     return headers
+
+
+async def rpc(http: httpx.AsyncClient, method: str, **params: Any) -> dict[str, Any]:
+    """Send a request of 2026-07-28 with a client that holds a key; the result, or the whole answer where it is an error."""
+    body, headers = modern(method, params)
+    answer = await http.post(STREAM, json=body, headers={**ACCEPT, **headers})
+    text = answer.text
+    if text.startswith(("event:", "data:", ":")):
+        text = next(line[5:] for line in text.splitlines() if line.startswith("data:") and '"id"' in line)
+    read: dict[str, Any] = json.loads(text)
+    return read.get("result") or read

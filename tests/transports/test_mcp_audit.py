@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.fakes.hub import Running, running_hub
-from tests.upstream.test_stdio import rpc
+from tests.fakes.mcp import rpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

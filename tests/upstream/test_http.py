@@ -6,34 +6,24 @@ import asyncio
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 
-from tests.fakes.hub import Running, running_hub
-from tests.upstream.test_stdio import ROOT, program, rpc, tool_names
+from tests.fakes.mcp import client as mcp_client
+from tests.fakes.mcp import rpc
+from tests.upstream.test_stdio import ROOT, program, tool_names
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.fakes.hub import Running
+
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[Running]:
-    async with running_hub(tmp_path) as hub:
-        yield hub
-
-
-@pytest.fixture
-async def client(running: Running) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=running.url, headers=await running.headers(), timeout=30) as session:
-        yield session
 
 
 @contextmanager
@@ -48,9 +38,6 @@ def toolbox(kind: str) -> Iterator[str]:
             with socket.socket() as sock:
                 if not sock.connect_ex(("127.0.0.1", port)):
                     break
-            process.poll()
-            import time
-
             time.sleep(0.05)
         yield f"http://127.0.0.1:{port}/{'sse' if kind == 'sse' else 'mcp'}"
     finally:
@@ -82,17 +69,13 @@ async def test_a_server_over_http(client: httpx.AsyncClient, kind: str) -> None:
 async def test_progress_comes_through(running: Running, client: httpx.AsyncClient, tmp_path: Path) -> None:
     """Progress of an upstream tool reaches the client that asked for it."""
     await client.post("/api/mcp/servers", json=program(tmp_path, approve=True))
-    import httpx2
-
     seen: list[float] = []
 
     async def watch(done: float, total: float | None, words: str | None) -> None:
         seen.append(done)
 
-    async with (
-        httpx2.AsyncClient(headers=await running.headers(), timeout=30) as http,
-        Client(streamable_http_client(f"{running.url}/api/mcp/stream", http_client=http), cache=None) as mcp,
-    ):
+    token = (await running.headers())["authorization"].removeprefix("Bearer ")
+    async with mcp_client(running, token) as mcp:
         await mcp.call_tool("box__slow", {"seconds": 0.1}, progress_callback=watch)
     assert seen == [1, 2]
 
@@ -118,5 +101,9 @@ async def test_a_priced_tool_counts_against_the_budget(running: Running, client:
         calls = [spender.post("/api/mcp/servers/box/tools/echo", json={"arguments": {"text": "x"}}) for _ in range(3)]
         answers = sorted(answer.status_code for answer in await asyncio.gather(*calls))
         assert answers == [200, 429, 429]
+        await client.patch(f"/api/keys/{made['id']}", json={"maxRequestsPerMinute": 1})
+        await client.post("/api/usage/budget", json={"apiKeyId": made["id"], "dailyLimitUsd": 100.0})
+        words = {answer.text for answer in [await spender.post("/api/mcp/servers/box/tools/echo", json={}) for _ in range(2)]}
+        assert any("minute" in one for one in words)  # a priced tool counts against the key's limits over REST, too
         refused = await rpc(spender, "tools/call", name="box__echo", arguments={"text": "x"})
         assert refused["isError"] is True

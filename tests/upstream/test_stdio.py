@@ -11,27 +11,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.fakes.hub import Running, running_hub
+from tests.fakes.mcp import rpc
 from tests.upstream.toolbox import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from tests.fakes.hub import Running
 
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[Running]:
-    async with running_hub(tmp_path) as hub:
-        yield hub
-
-
-@pytest.fixture
-async def client(running: Running) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=running.url, headers=await running.headers(), timeout=30) as session:
-        yield session
 
 
 def program(tmp_path: Path, **more: Any) -> dict[str, Any]:
@@ -44,22 +32,6 @@ async def tool_names(client: httpx.AsyncClient) -> set[str]:
     """What ``tools/list`` shows of upstream servers."""
     answer = await rpc(client, "tools/list")
     return {tool["name"] for tool in answer["tools"] if "__" in tool["name"]}
-
-
-async def rpc(client: httpx.AsyncClient, method: str, **params: Any) -> dict[str, Any]:
-    """One request of revision 2026-07-28."""
-    version = "2026-07-28"
-    meta = {"io.modelcontextprotocol/protocolVersion": version, "io.modelcontextprotocol/clientCapabilities": {}}
-    headers = {"mcp-protocol-version": version, "mcp-method": method, "accept": "application/json, text/event-stream"}
-    if "name" in params:
-        headers["mcp-name"] = params["name"]
-    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
-    answer = await client.post("/api/mcp/stream", json=body, headers=headers)
-    text = answer.text
-    if text.startswith(("event:", "data:", ":")):
-        text = next(line[5:] for line in text.splitlines() if line.startswith("data:") and '"id"' in line)
-    read = json.loads(text)
-    return read.get("result") or read
 
 
 async def test_nothing_is_offered_until_it_is_allowed(running: Running, client: httpx.AsyncClient, tmp_path: Path) -> None:
@@ -132,6 +104,22 @@ async def test_a_changed_tool_is_hidden_until_allowed_again(client: httpx.AsyncC
     (tmp_path / "tools.json").write_text("[]")
     gone = (await client.post("/api/mcp/servers/box/sync")).json()
     assert [tool["standing"] for tool in gone["tools"]] == ["gone"]
+    assert not await tool_names(client)
+
+
+async def test_a_change_while_nobody_was_connected_is_found(
+    client: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SEC-60: a session that is opened reads the list, so that a change shows without the owner's asking."""
+    monkeypatch.setattr("hub.upstream.servers._RESYNC_SECONDS", 0.05)
+    (tmp_path / "tools.json").write_text(json.dumps([PLAIN]))
+    await client.post("/api/mcp/servers", json=program(tmp_path, approve=True))
+    (tmp_path / "tools.json").write_text(json.dumps([{**PLAIN, "description": "Say it back, and to others."}]))
+    await client.post("/api/mcp/servers/box/tools/echo", json={"arguments": {"text": "x"}})
+    for _ in range(60):
+        if not await tool_names(client):
+            break
+        await asyncio.sleep(0.05)
     assert not await tool_names(client)
 
 
@@ -208,6 +196,8 @@ async def test_leaving_cancels_the_call_there(client: httpx.AsyncClient, tmp_pat
         {"args": ["-c", "print(1)"]},
         {"command": "node", "args": ["-e", "1"]},
         {"command": "node", "args": ["--eval=1"]},
+        {"command": "npx", "args": ["-c", "id"]},
+        {"command": "npx", "args": ["--call=id"]},
         {"command": "/bin/sh", "args": ["-c", "id"]},
         {"command": "no-such-program-anywhere"},
         {"args": ["x\ny"]},
