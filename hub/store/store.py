@@ -295,8 +295,10 @@ class Store:
             await self.queue.flush()
             self.connections.settled()
         rows = await self._database.read(_hot)
+        state = await self._database.read(self.state.followed)
+        # Nothing may be awaited from here on: a change made meanwhile is newer than these rows.
         if rows["revision"][0]["version"] >= self._changes.newest:
-            self.state.load(await self._database.read(self.state.followed))
+            self.state.load(state)
             self._take_over(rows)
             self._changes.announce()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -193,3 +193,30 @@ async def test_new_further_keys_clear_the_marks(store: Store) -> None:
     store.connections.mark(made.id, test_status=TestStatus.EXPIRED)
     assert (await store.connections.update(made.id, rules=ConnectionRules(tier="pro"))).test_status == TestStatus.EXPIRED
     assert (await store.connections.update(made.id, extra_secrets=["other"])).test_status == TestStatus.UNKNOWN
+
+
+async def test_a_change_during_a_reload_is_not_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was acknowledged stays in memory, although rows that were read before it are taken over after it."""
+    read, made = store._database.read, list[str]()
+
+    async def read_and_change(work: Any) -> Any:
+        rows = await read(work)
+        if not made:
+            made.append("")
+            made[0] = (await store.connections.create(provider="north", name="meanwhile", secret="sk-1")).id
+        return rows
+
+    for at in (1, 2):
+        made.clear()
+        reads = 0
+
+        async def nth(work: Any, *, at: int = at) -> Any:
+            nonlocal reads
+            reads += 1
+            return await (read_and_change(work) if reads == at else read(work))
+
+        monkeypatch.setattr(store._database, "read", nth)
+        await store._reload()
+        assert store.connections.get(made[0]).name == "meanwhile"
+        await store._reload()
+        assert store.connections.get(made[0]).name == "meanwhile"
