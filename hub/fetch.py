@@ -18,11 +18,18 @@ _TIMEOUTS = Timeouts(connect=10, first_byte=20, idle=20)
 
 
 async def fetch(
-    outbound: Outbound, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: object = None, most: int = 1024 * 1024
+    outbound: Outbound,
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: object = None,
+    most: int = 1024 * 1024,
+    private: bool = False,
 ) -> tuple[int, bytes]:
     """Status and body of an answer of at most ``most`` bytes. Raises OutboundError, and BadRequest for an address that is none.
 
-    Redirects are not followed.
+    Redirects are not followed. ``private`` allows private addresses, where whoever configured the address said so.
     """
     origin, target = parse_url(url)
     sent: dict[str, Any] = {"accept": "application/json", "user-agent": "hubroute", **(headers or {})}
@@ -35,6 +42,7 @@ async def fetch(
             target,
             [(name.encode(), value.encode()) for name, value in sent.items()],
             b"" if body is None else orjson.dumps(body),
+            private=private,
             timeouts=_TIMEOUTS,
             limits=Limits(body=most),
         )

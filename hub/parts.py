@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from hub.acp import provider as acp
+from hub.acp.local import LocalAgents
+from hub.acp.rows import CustomAgent
 from hub.affinity import Sessions
 from hub.answers import Answers
 from hub.attempts import Ledger
 from hub.budgets import Budgets
 from hub.chats import Chats
 from hub.clock import Clock
+from hub.cloud_agents.tasks import CloudTasks
 from hub.comboboard import ComboBoard
 from hub.delivery import Deliverer
 from hub.directory import Directory
@@ -71,7 +75,7 @@ class Parts:
         self.started_ms = self.clock.now_ms()
         self.skills = skills or Skills.load()
         self.catalog = Catalog.load()
-        self.adapters = load("hub.providers", Adapter, lambda adapter: adapter.name)
+        self.adapters: dict[str, Adapter] = dict(load("hub.providers", Adapter, lambda adapter: adapter.name))
         self.strategies = load("hub.routing.strategies", Strategy, lambda strategy: strategy.name)
         self.store = Store(settings, self.clock)
         self.events = Events(self.clock)
@@ -83,6 +87,7 @@ class Parts:
         self.targets = Targets(self.catalog)
         self.upstreams = Upstreams(self.store, self.outbound, self.events, self.clock, settings, self.skills)
         self._written()
+        self._elsewhere()
         self._learned()
         self._routing()
         self._chats()
@@ -112,6 +117,13 @@ class Parts:
             catalog=self.catalog,
         )
         self.limits = Limits(self.store.state, self.clock, shared=self.store.postgres)
+
+    def _elsewhere(self) -> None:
+        """Agents beside the hub: on this machine, at vendors, at other hubs."""
+        custom = self.store.collection("acp-agent", what="agent", prefix="agent_", body=CustomAgent)
+        self.agents = LocalAgents(self.settings, custom, self.clock)
+        self.adapters[acp.NAME] = acp.AgentAdapter(self.agents, self.clock, allowed=self.settings.acp_chat)
+        self.cloud_tasks = CloudTasks(store=self.store, outbound=self.outbound, agents=self.agents, clock=self.clock, events=self.events)
 
     def _learned(self) -> None:
         """What the hub learns while it runs: health, quota, latency, sessions, warm caches, how combos did."""
@@ -241,11 +253,13 @@ class Parts:
         await self.telemetry.open()
         await self.tasks.open()
         self.pushes.open()
+        await self.cloud_tasks.open()
         self.on_stop.append(self.tasks.end_streams)
         self.changed()
         await self.sameness.open()
         self.retention.start()
-        self.on_close += [self.upstreams.close, self.limits.close, self.pushes.close, self.tasks.close, self.sameness.close]
+        self.on_close += [self.upstreams.close, self.limits.close, self.agents.close, self.cloud_tasks.close]
+        self.on_close += [self.pushes.close, self.tasks.close, self.sameness.close]
 
     def stop(self) -> None:
         """The server stops: doors end their standing streams, calls that run go on."""

@@ -1,6 +1,6 @@
 """The scopes a key may hold, what each covers, and the bundles that name useful sets of them.
 
-The first 21 are the seed's (mcp-tools.yaml); ``execute:tools``, ``chat``, ``mcp:connect`` and ``manage`` are ours.
+The first 21 are the seed's (mcp-tools.yaml); ``execute:tools``, ``chat``, ``mcp:connect``, ``process`` and ``manage`` are ours.
 Scopes come from the key alone, never from a request.
 """
 
@@ -36,12 +36,16 @@ SCOPES: dict[str, str] = {
     "execute:tools": "call tools imported from other MCP servers",
     "chat": "the model API: /v1 and the other client dialects",
     "mcp:connect": "reach the MCP and A2A doors",
+    "process": "run programs of this machine: coding agents that the owner allowed",
     "manage": "everything, including keys, provider accounts and settings",
 }
 
+#: What no wildcard and no bundle but the owner's gives: everything, and running programs.
+_BY_NAME = frozenset({"manage", "process"})
+
 BUNDLES: dict[str, tuple[str, ...]] = {
     "read-only": ("read:*", "mcp:connect"),
-    "operator": tuple(scope for scope in SCOPES if scope != "manage"),
+    "operator": tuple(scope for scope in SCOPES if scope not in _BY_NAME),
     "owner": ("manage",),
 }
 
@@ -70,7 +74,7 @@ def expand(grants: Iterable[str]) -> frozenset[str]:
         if name in BUNDLES:
             found |= expand(BUNDLES[name])
         elif name.endswith("*"):
-            found.update(scope for scope in SCOPES if scope.startswith(name[:-1]) and scope != "manage")
+            found.update(scope for scope in SCOPES if scope.startswith(name[:-1]) and scope not in _BY_NAME)
         elif name in SCOPES:
             found.add(name)
     return frozenset(found)

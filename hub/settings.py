@@ -102,6 +102,25 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("HUBROUTE_CLI_EXTRA_PATHS", "cli_extra_paths"),
         description="Further folders, separated as in PATH, in which client programs are looked for.",
     )
+    acp_enabled: bool = Field(
+        default=False, description="Let keys with the scope `process` drive coding agents that are installed on this machine."
+    )
+    acp_custom_agents: bool = Field(
+        default=False, description="Let the owner add agents of their own to `/api/acp/agents`: programs that this hub will run."
+    )
+    acp_folders: str = Field(
+        default="",
+        description="Folders in which agents may work, separated by `:`; empty: only in an empty folder that is removed afterwards.",
+    )
+    acp_permissions: Literal["refuse", "read", "all"] = Field(
+        default="refuse", description="What agents are told when they ask for permission: no; yes to reading in their folder; yes to all."
+    )
+    acp_sessions: int = Field(default=4, ge=1, le=100, description="Most agents at work at once.")
+    acp_seconds: float = Field(default=900.0, gt=0, description="Longest turn of an agent.")
+    acp_chat: bool = Field(
+        default=False,
+        description="Let models such as `cc/default` be answered by driving an agent: whoever may chat then reaches what it may read.",
+    )
     test_profile: Literal["", "conformance"] = Field(default="", description="Fixtures for conformance suites; refused beyond loopback.")
 
     @classmethod

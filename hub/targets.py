@@ -82,7 +82,7 @@ class Targets:
         Raises BadRequest naming what is missing or malformed.
         """
         target = self._build(connection, "", 0)
-        if not target.provider.builtin:
+        if not target.provider.in_process:
             parse_url(target.base_url)
 
     def _build(self, connection: Connection, model: str, number: int) -> Target:

@@ -92,7 +92,7 @@ class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
 
 
 class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One provider. ``category`` as in the reference (api_key, local, oauth, search, ...); ``builtin`` needs no connection.
+    """One provider. ``category`` as in the reference (api_key, local, oauth, search, ...) or agent; ``builtin`` needs no connection.
 
     ``base_url_template`` holds ``{fields}`` that a connection's data must fill (region, account ...); a row with
     neither it nor ``base_url`` takes the base URL from the connection. ``passthrough_models`` accepts model ids the
@@ -142,6 +142,11 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     def builtin(self) -> bool:
         """Whether it is part of the hub and needs no account."""
         return self.category == "builtin"
+
+    @property
+    def in_process(self) -> bool:
+        """Whether requests to it never leave this machine: it is built in, or drives an agent that is installed here."""
+        return self.builtin or self.category == "agent"
 
     @property
     def needs(self) -> list[str]:

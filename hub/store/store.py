@@ -13,9 +13,11 @@ import msgspec
 from hub import vault as vaults
 from hub.errors import BadRequest, HubError, NotConfigured, Unavailable
 from hub.log import logger
+from hub.secret import Secret
 from hub.store import schema
 from hub.store.audit import AuditLog
 from hub.store.changes import Changes
+from hub.store.cloud_tasks import CloudTasks
 from hub.store.connections import Connections
 from hub.store.database import Database, DatabaseDamaged
 from hub.store.decisions import Decisions
@@ -75,6 +77,7 @@ class Store:
         self.audit = AuditLog(self._database, self.queue, clock)
         self.tasks = Tasks(self._database)
         self.pushes = PushConfigs(self._database)
+        self.cloud_tasks = CloudTasks(self._database)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
         self._money = Database(_driver(settings), readers=1)
@@ -94,18 +97,6 @@ class Store:
         self._collections.append(made)
         return made
 
-    def seal(self, plain: str, place: str) -> str:
-        """Encrypt a secret for ``place``, a name of the table, row and field that holds it. Raises Unavailable before the store is open."""
-        if self._vault is None:
-            raise Unavailable("the store is not open")
-        return self._vault.seal(plain, place)
-
-    def unseal(self, sealed: str, place: str) -> str:
-        """Read back what :meth:`seal` made for the same place. Raises NotConfigured with what to do when the key is another one."""
-        if self._vault is None:
-            raise Unavailable("the store is not open")
-        return self._vault.open(sealed, place)
-
     @property
     def unlocked(self) -> bool:
         """Whether stored credentials can be read."""
@@ -116,6 +107,18 @@ class Store:
         if self._vault is None:
             raise NotConfigured("the store is not open")
         return self._vault.derive(purpose)
+
+    def seal(self, text: str, place: str) -> str:
+        """A secret, encrypted for one place in a document. Raises Unavailable while the store is not open."""
+        if self._vault is None:
+            raise Unavailable("the store is not open")
+        return self._vault.seal(text, place)
+
+    def unseal(self, sealed: str, place: str) -> Secret:
+        """What was sealed for this place. Raises Unreadable when it was sealed for another or with another key."""
+        if self._vault is None:
+            raise Unavailable("the store is not open")
+        return Secret(self._vault.open(sealed, place))
 
     async def open(self) -> None:
         """Lock the folder, migrate, load. Raises HubError with what to do: locked, damaged, wrong master key, no database."""

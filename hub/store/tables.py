@@ -344,6 +344,41 @@ class Responses(Base, table=True):
     expires_at: int = Field(index=True, sa_type=BigInteger)
 
 
+class CloudAgentTasks(Base, table=True):
+    """A task for an agent elsewhere. ``next_poll_at`` is when somebody looks at it next; who claims it moves that on."""
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    provider_id: str = Field(sa_type=Text)
+    external_id: str = Field(sa_type=Text)
+    credential_id: str = Field(sa_type=Text)
+    status: str = Field(sa_type=Text)
+    prompt: str = Field(sa_type=Text)
+    source: str = Field(sa_type=Text)
+    options: str = Field(sa_type=Text)
+    result: str | None = Field(sa_type=Text)
+    error: str = Field(sa_type=Text)
+    idempotency: str | None = Field(unique=True, index=True, sa_type=Text)
+    next_poll_at: int | None = Field(index=True, sa_type=BigInteger)
+    wait_ms: int = Field(sa_type=BigInteger)
+    failures: int = Field(sa_type=BigInteger)
+    created_at: int = Field(index=True, sa_type=BigInteger)
+    updated_at: int = Field(sa_type=BigInteger)
+    completed_at: int | None = Field(sa_type=BigInteger)
+
+
+class CloudAgentActivities(Base, table=True):
+    """Something that was done in such a task. ``id`` is the agent's own; rows are only ever added."""
+
+    __table_args__ = (Index(None, "task_id", "id", unique=True),)
+    task_id: str = Field(primary_key=True, sa_type=Text)
+    seq: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    id: str = Field(sa_type=Text)
+    type: str = Field(sa_type=Text)
+    content: str = Field(sa_type=Text)
+    facts: str = Field(sa_type=Text)
+    at: int = Field(sa_type=BigInteger)
+
+
 class Revision(Base, table=True):
     """One row: the counter of management writes that other processes watch, and the head of the audit chain."""
 

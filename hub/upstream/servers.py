@@ -203,8 +203,10 @@ class Upstreams:
         server = document.body
         module = await asyncio.to_thread(importlib.import_module, "hub.upstream.link")
         link: Link = module.Link(document.name, server, self._outbound, changed=lambda: self._announced(document.id, principal))
-        headers = {name: self._store.unseal(value, place(document.id, "headers", name)) for name, value in server.headers.items()}
-        env = {name: self._store.unseal(value, place(document.id, "env", name)) for name, value in server.env.items()}
+        headers, env = (
+            {name: self._store.unseal(value, place(document.id, part, name)).reveal() for name, value in sealed.items()}
+            for part, sealed in (("headers", server.headers), ("env", server.env))
+        )
         try:
             path: Path | None = None
             if server.transport == "stdio":

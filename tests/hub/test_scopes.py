@@ -12,8 +12,8 @@ GRANTS = st.sampled_from([*SCOPES, *BUNDLES, "*", "read:*", "write:*", "write:pr
 
 
 def test_there_are_the_seed_s_and_ours() -> None:
-    assert len(SCOPES) == 25
-    assert set(SCOPES) - {"chat", "mcp:connect", "manage", "execute:tools"} == {
+    assert len(SCOPES) == 26
+    assert set(SCOPES) - {"chat", "mcp:connect", "manage", "execute:tools", "process"} == {
         "read:health", "read:combos", "write:combos", "read:quota", "read:usage", "read:models", "execute:completions",
         "execute:search", "write:budget", "write:resilience", "pricing:write", "read:cache", "write:cache", "read:compression",
         "write:compression", "read:proxies", "read:memory", "write:memory", "read:skills", "write:skills", "execute:skills",
@@ -30,7 +30,8 @@ def test_there_are_the_seed_s_and_ours() -> None:
         (["*"], ALL),
         (["manage"], ALL),
         (["owner"], ALL),
-        (["operator"], ALL - {"manage"}),
+        (["operator"], ALL - {"manage", "process"}),
+        (["pr*"], {"pricing:write"}),
         (["read-only"], {scope for scope in SCOPES if scope.startswith("read:")} | {"mcp:connect"}),
         (["execute:*"], {"execute:completions", "execute:search", "execute:skills", "execute:tools"}),
         (["m*"], {"mcp:connect"}),
@@ -53,6 +54,6 @@ def test_more_grants_never_cover_less(some: list[str], more: list[str]) -> None:
     assert unknown(some) == []
 
 
-@given(st.text(max_size=12).filter(lambda text: text not in {"*", "manage", "owner"}))
+@given(st.text(max_size=12).filter(lambda text: text not in {"*", "manage", "owner", "process"}))
 def test_only_three_words_give_manage(grant: str) -> None:
-    assert "manage" not in expand([grant])
+    assert not {"manage", "process"} & expand([grant])

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from hub.acp.rows import AgentList
 from hub.errors import BadRequest, NotFound
 from hub.providers.catalog import Auth, Catalog, ModelRow, Price, ProviderRow, fill_template
 
@@ -19,8 +20,9 @@ TEXT = importlib.resources.files("hub.providers").joinpath("catalog.json").read_
 FORMATS = {
     "openai", "claude", "gemini", "ollama", "demo", "search", "gitlab-code-suggestions", "nlpcloud", "petals", "runwayml", "nanobanana",
     "fal-ai", "stability-ai", "black-forest-labs", "recraft", "topaz", "sdwebui", "comfyui", "deepgram", "assemblyai", "elevenlabs",
-    "cartesia", "playht", "inworld", "aws-polly", "coqui", "tortoise",
+    "acp", "cartesia", "playht", "inworld", "aws-polly", "coqui", "tortoise",
 }  # fmt: skip
+AGENTS = {row.id: row for row in AgentList.load().agents}
 AUTH_TYPES = {"bearer", "header", "query", "optional_bearer", "none", "aws-sigv4"}
 KINDS = {"chat", "tts", "stt", "image", "embedding", "moderation", "rerank", "video", "music"}
 CAPS = {
@@ -57,6 +59,10 @@ def test_a_row_says_where_it_is(row: ProviderRow) -> None:
     """routing.md 8.19: a row without a base URL fails closed, it never falls back on somebody else's."""
     if row.category == "builtin":
         assert row.base_url == f"{row.id}://"
+        return
+    if row.category == "agent":
+        assert (row.format, row.base_url, row.auth.type) == ("acp", f"acp://{row.id}", "none")
+        assert AGENTS[row.id].acp is not None
         return
     assert not (row.base_url and row.base_url_template)
     assert "{" not in row.base_url
