@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from hub import place
 from hub.context import Context
 from hub.errors import BadRequest, HubError, NotFound
 from hub.skill import Audit, CostClass, Rest, skill
 from hub.store.documents import Document
 from hub.upstream import pinning
 from hub.upstream.model import Pin, Server, Standing, namespace_fault
-from hub.upstream.servers import place
+from hub.upstream.servers import sealed_place
 from hub.upstream.skills import tool_name
 from hub.wire import Body, Done, Nothing, Wire, iso
 
@@ -259,14 +260,14 @@ async def _program(ctx: Context, ask: ServerNew) -> tuple[str, str]:
     ctx.hub.upstreams.may_start()
     module = await asyncio.to_thread(importlib.import_module, "hub.upstream.program")
     path = module.checked(ask.command, ask.args, ask.env)
-    return str(path), await asyncio.to_thread(module.digest_of, path)
+    return str(path), await asyncio.to_thread(place.digest, str(path))
 
 
 def _sealed(ctx: Context, identity: str, part: str, given: dict[str, str]) -> dict[str, str]:
     for name, value in given.items():
         if part == "headers" and (not name.replace("-", "").isalnum() or any(letter in value for letter in "\r\n\x00")):
             raise BadRequest(f"{name[:60]!r} is no header, or its value has a line break", field="headers")
-    return {name: ctx.hub.store.seal(value, place(identity, part, name)) for name, value in given.items()}
+    return {name: ctx.hub.store.seal(value, sealed_place(identity, part, name)) for name, value in given.items()}
 
 
 @skill("mcp-servers-change", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("PATCH", "/api/mcp/servers/{id}")], audit=Audit.FULL)

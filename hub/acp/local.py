@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from hub.acp import child, command, place
+from hub import child, place
+from hub.acp import command
 from hub.acp.policy import Mode, Policy
 from hub.acp.probe import Answer, ask_version
 from hub.acp.rows import AgentList, AgentRow, CustomAgent

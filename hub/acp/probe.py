@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hub.acp import child
+from hub import child
 from hub.errors import Unavailable
 from hub.log import masked
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from hub.acp import child
+from hub import child
 from hub.acp.events import Ended, Event, Permission, Reader, Said, ended
 from hub.acp.policy import file_request, outcome
 from hub.acp.rpc import Peer, Refusal

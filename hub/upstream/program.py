@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import re
 import shutil
-import signal
 from collections import deque
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +16,8 @@ import anyio
 import mcp_types as types
 from mcp.shared.message import SessionMessage
 
-from hub.errors import BadRequest, Conflict, Unavailable
+from hub import child, place
+from hub.errors import BadRequest, Conflict
 from hub.log import logger, masked
 
 if TYPE_CHECKING:
@@ -26,13 +25,12 @@ if TYPE_CHECKING:
 
 log = logger("hub.upstream")
 
-#: One message on stdout; a longer line ends the program.
-MOST_LINE = 8 * 1024 * 1024
 _STDERR_LINES = 20
-_GRACE_SECONDS = 2.0
+#: A server ends by itself when its stdin does (2025-11-25, Lifecycle, Shutdown).
+_PATIENCE_SECONDS = 2.0
 
-#: What a child inherits of our environment.
-_INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
+#: What a server sees of our environment besides what every child does.
+_INHERITED = ("LC_ALL", "TMPDIR", "TZ")
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish", "ksh", "csh", "tcsh", "busybox", "env", "sudo", "su", "xargs", "nohup"})
 _CODE_FLAGS = re.compile(r"^(?:-[A-Za-z]*[ceEp]|--(?:eval|exec|command|print|require|import|loader)(?:=.*)?)$")
 #: Programs that fetch another and run it: `npx -c` takes a whole command line, and `uvx python -c` code.
@@ -71,12 +69,6 @@ def _check_argument(arg: str, program: str) -> None:
         raise BadRequest("arguments are passed as they are, nothing substitutes in them; leave $( and backticks out", field="args")
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a program's file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class Program:
     """One start of a program. ``closed`` is set when it ended; ``errors`` holds the last lines of its stderr."""
 
@@ -91,24 +83,18 @@ class Program:
     @asynccontextmanager
     async def streams(self) -> AsyncGenerator[Any]:
         """Run it; gives the message streams that the MCP client wants. Its whole process group is ended afterwards."""
-        if await asyncio.to_thread(digest_of, self._path) != self._digest:
+        if await asyncio.to_thread(place.digest, str(self._path)) != self._digest:
             raise Conflict(f"{self._path.name} is not the file it was when it was allowed; add the server again if that is right")
-        env = {name: os.environ[name] for name in _INHERITED if name in os.environ} | dict(self._env)
-        pipe = asyncio.subprocess.PIPE
-        try:
-            child = await asyncio.create_subprocess_exec(
-                str(self._path), *self._args, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True, limit=MOST_LINE
-            )
-        except OSError as error:
-            raise Unavailable(f"{self._path.name} cannot be started: {error.strerror}") from error
+        env = child.environment(str(self._path), os.get_exec_path(), _INHERITED) | dict(self._env)
+        process = await child.spawn([str(self._path), *self._args], env=env, cwd=env["HOME"], talk=True)
         received, incoming = anyio.create_memory_object_stream[Any](64)
         outgoing, sent = anyio.create_memory_object_stream[Any](64)
-        tasks = [asyncio.create_task(work) for work in (self._read(child, received), self._write(child, sent), self._listen(child))]
+        tasks = [asyncio.create_task(work) for work in (self._read(process, received), self._write(process, sent), self._listen(process))]
         try:
             yield incoming, outgoing
         finally:
             with anyio.CancelScope(shield=True):
-                await _end(child)
+                await child.end(process, patience=_PATIENCE_SECONDS)
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -116,15 +102,15 @@ class Program:
                 stream.close()
             self.closed.set()
 
-    async def _read(self, child: asyncio.subprocess.Process, received: Any) -> None:
+    async def _read(self, process: asyncio.subprocess.Process, received: Any) -> None:
         """Lines of stdout as messages; garbage is counted and passed over, an endless line ends it."""
-        if child.stdout is None:
+        if process.stdout is None:
             raise RuntimeError("started without pipes")
         strange = 0
         async with received:
             with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, ValueError):
                 # ValueError: a line over the limit.
-                while line := await child.stdout.readline():
+                while line := await process.stdout.readline():
                     try:
                         message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
                     except ValueError:
@@ -135,35 +121,20 @@ class Program:
                     await received.send(SessionMessage(message))
         self.closed.set()
 
-    async def _write(self, child: asyncio.subprocess.Process, sent: Any) -> None:
-        if child.stdin is None:
+    async def _write(self, process: asyncio.subprocess.Process, sent: Any) -> None:
+        if process.stdin is None:
             raise RuntimeError("started without pipes")
         with contextlib.suppress(OSError):
             async for message in sent:
-                child.stdin.write(message.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
-                await child.stdin.drain()
+                process.stdin.write(message.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+                await process.stdin.drain()
         self.closed.set()
 
-    async def _listen(self, child: asyncio.subprocess.Process) -> None:
-        if child.stderr is None:
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        if process.stderr is None:
             raise RuntimeError("started without pipes")
         with contextlib.suppress(ValueError):
-            while line := await child.stderr.readline():
+            while line := await process.stderr.readline():
                 self.errors.append(masked(line.decode(errors="replace").rstrip()[:500]))
-        while await child.stderr.read(65536):  # after an endless line: read on, so that the program is not held up
+        while await process.stderr.read(65536):  # after an endless line: read on, so that the program is not held up
             pass
-
-
-async def _end(child: asyncio.subprocess.Process) -> None:
-    """Close stdin, then end the whole group: politely, then not. The child is reaped (REL-18: no zombies)."""
-    if child.stdin is not None:
-        child.stdin.close()
-    for number in (None, signal.SIGTERM, signal.SIGKILL):
-        if number is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, number)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(child.wait(), _GRACE_SECONDS)
-            break
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)  # what it left behind in its group

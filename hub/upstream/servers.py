@@ -204,7 +204,7 @@ class Upstreams:
         module = await asyncio.to_thread(importlib.import_module, "hub.upstream.link")
         link: Link = module.Link(document.name, server, self._outbound, changed=lambda: self._announced(document.id, principal))
         headers, env = (
-            {name: self._store.unseal(value, place(document.id, part, name)).reveal() for name, value in sealed.items()}
+            {name: self._store.unseal(value, sealed_place(document.id, part, name)).reveal() for name, value in sealed.items()}
             for part, sealed in (("headers", server.headers), ("env", server.env))
         )
         try:
@@ -275,7 +275,7 @@ class Upstreams:
         return asyncio.get_running_loop().time()
 
 
-def place(identity: str, part: str, name: str) -> str:
+def sealed_place(identity: str, part: str, name: str) -> str:
     """Where a sealed value of a server's document stands (SEC-23)."""
     return f"documents/{identity}/{part}/{name}"
 

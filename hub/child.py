@@ -61,9 +61,18 @@ async def spawn(arguments: Sequence[str], *, env: dict[str, str], cwd: str, talk
         raise Unavailable(f"{os.path.basename(arguments[0])} cannot be started: {words}") from error
 
 
-async def end(process: asyncio.subprocess.Process, *, grace: float = GRACE) -> None:
-    """End a child and its whole group, and reap it. Safe to call for one that has ended; a cancelled caller still leaves no child."""
+async def end(process: asyncio.subprocess.Process, *, patience: float = 0.0, grace: float = GRACE) -> None:
+    """End a child and its whole group, and reap it. Safe to call for one that has ended; a cancelled caller still leaves no child.
+
+    ``patience`` is for children that end when their stdin does: the seconds from its closing to SIGTERM. ``grace`` are those from
+    SIGTERM to SIGKILL.
+    """
     try:
+        if patience and process.stdin is not None:
+            process.stdin.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await process.wait()
         if process.returncode is None and grace:
             _signal(process, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
