@@ -226,7 +226,9 @@ async def apply(ctx: Context, ask: ToolApply) -> ToolChanged:
     made = "" if present else await _with_new_key(ctx, connector, name, wanted, ask.scopes)
     if present:
         await asyncio.to_thread(connector.apply, name, changes, at=ctx.hub.clock.now_ms())
-    return _changed(changes, f"{client(name).title} points at this hub. {client(name).next}", made, done=True)
+    row = client(name)
+    words = filter(None, (f"{row.title} points at this hub.", row.caution(wanted.parts), row.next))
+    return _changed(changes, " ".join(words), made, done=True)
 
 
 async def _with_new_key(ctx: Context, connector: Connector, name: str, wanted: Wanted, scopes: list[str]) -> str:

@@ -305,3 +305,16 @@ def test_wrong_use(person: Person) -> None:
         assert person("connect", *args).returncode == 2
     _refused(person("connect", "zed", "--models"), "Zed")
     _refused(person("connect", "openclaw"), "which model")
+
+
+def test_a_door_that_is_not_there_yet_is_named(person: Person, live: Served) -> None:
+    """A row says that its client waits for a door exactly as long as the hub has none there."""
+    key = answer(person.folder, "keys", "create", "probe", "--scopes", "chat")["key"]
+    headers = {"authorization": f"Bearer {key}"}
+    for name, row in clients().items():
+        for edit in row.edits:
+            if edit.waits_for:
+                assert httpx.post(f"{live.url}{edit.waits_for}", headers=headers, json={}).status_code == 404, name
+    warned = person("connect", "claude", "--models", "--dry-run")
+    assert "/v1/messages" in warned.stderr + warned.stdout
+    assert "does not serve" not in person("connect", "claude", "--dry-run").stderr
