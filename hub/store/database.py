@@ -183,13 +183,15 @@ class Database:
         await self._in(self._writing, self._open)
 
     async def close(self) -> None:
-        """Close every connection, the writer last, so that it alone checkpoints. May be called twice."""
+        """Wait for work under way and close every connection, the writer last, so that it alone checkpoints. May be called twice."""
         if self._closed:
             return
         self._closed = True
-        await self._in(self._reading, self._close_readers)
-        await self._in(self._writing, self._close_writer)
-        self._reading.shutdown(wait=False)
+        # A cancelled caller leaves its work running in a reader's thread, which then puts its connection back:
+        # only after the last of them are the idle connections all there are.
+        await asyncio.to_thread(self._reading.shutdown)
+        self._close_readers()
+        await asyncio.get_running_loop().run_in_executor(self._writing, self._close_writer)
         self._writing.shutdown(wait=False)
 
     async def read(self, work: Callable[[Link], T]) -> T:
@@ -209,6 +211,8 @@ class Database:
         return await self._in(self._writing, lambda: self._run(lambda link: deferred.session().transact(link, work), writer=True))
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise Unavailable("the store is closed")
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     def _open(self) -> None:

@@ -84,6 +84,21 @@ async def test_one_audit_chain_from_two_writers(pair: tuple[Store, Store]) -> No
     assert await pair[1].audit.verify() is None
 
 
+async def test_a_stop_closes_the_connection_of_a_read_nobody_waits_for(tmp_path: Path, postgres_url: str, clock: HeldClock) -> None:
+    """REL-17: a cancelled caller leaves a reader's thread at work, whose connection is closed, too."""
+    store = Store(make_settings(tmp_path, postgres_url), clock)
+    await store.open()
+    read = asyncio.create_task(store._database.read(lambda link: link.run("SELECT pg_sleep(0.3)")))
+    await asyncio.sleep(0.1)
+    read.cancel()
+    await store.close()
+    name = postgres_url.rsplit("/", 1)[1]
+    with psycopg.connect(f"{SERVER}/postgres", autocommit=True) as server:
+        async with asyncio.timeout(1.0):
+            while server.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s", (name,)).fetchone():
+                await asyncio.sleep(0.01)
+
+
 async def test_lost_connections_are_replaced(pair: tuple[Store, Store], postgres_url: str) -> None:
     """REL-17: the server drops every connection; the next work runs on new ones."""
     first, _ = pair
