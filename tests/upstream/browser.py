@@ -19,9 +19,9 @@ class Browser(httpx.AsyncClient):
         """The page behind a login's address."""
         return await self.get(url)
 
-    async def agree(self, page: httpx.Response) -> httpx.Response:
-        """Press the button of a consent page; the page that leads on."""
-        fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', page.text))
+    async def agree(self, page: httpx.Response, **changed: str) -> httpx.Response:
+        """Press the button of a consent page, with fields changed on the way; the page that leads on."""
+        fields = {**dict(re.findall(r'name="(\w+)" value="([^"]*)"', page.text)), **changed}
         action = re.search(r'action="([^"]+)"', page.text)
         assert action is not None, page.text
         return await self.post(

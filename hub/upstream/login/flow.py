@@ -21,6 +21,7 @@ from hub.log import masked
 from hub.outbound.address import parse_url
 from hub.records import AuditRow
 from hub.settings import LOOPBACK
+from hub.store.keys import ID_PREFIX as KEY_PREFIX
 from hub.upstream.login.logins import whose
 from hub.upstream.login.model import Attempt, Client, Registration, Ticket, digest, registration_id, sealed_place
 from hub.upstream.login.way import LoginFailed, Way, plain
@@ -275,9 +276,8 @@ class LoginFlow:
         return opened, server
 
     def _still(self, ticket: Ticket) -> None:
-        """Raise Forbidden when the principal's key was revoked meanwhile; other principals are not keys of this store."""
-        keys = self._store.keys
-        if any(key.id == ticket.principal for key in keys.all()) and keys.valid(ticket.principal) is None:
+        """Raise Forbidden when the principal's key was revoked or deleted meanwhile; other principals are no keys of this store."""
+        if ticket.principal.startswith(KEY_PREFIX) and self._store.keys.valid(ticket.principal) is None:
             raise Forbidden("the key that this login is for is not valid any more")
 
     def _scopes(self, server: Document[Server], ticket: Ticket, found: Found) -> tuple[str, ...]:

@@ -11,8 +11,9 @@ import importlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from hub.errors import LoginRequired, NotConfigured, NotFound, Unavailable
+from hub.errors import HubError, LoginRequired, NotConfigured, NotFound, Unavailable
 from hub.log import logger
+from hub.store.keys import ID_PREFIX as KEY_PREFIX
 from hub.upstream.login.model import SHARED, Client, Login, Registration, login_id, sealed_place, usable
 from hub.upstream.login.renewal import Renewals, sealed_tokens
 from hub.upstream.login.way import Way
@@ -55,14 +56,20 @@ class Logins:
         self._clock = clock
         self._server_of = server_of
         self._tokens: dict[str, tuple[int, str]] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
 
     def refresh(self) -> None:
         """Logins may have changed, here or in another process."""
         self._tokens = {name: kept for name, kept in self._tokens.items() if self.documents.peek(name) is not None}
+        for document in self.documents.all():
+            if document.id not in self._ending and self._orphaned(document.body.principal):
+                task = self._ending[document.id] = asyncio.create_task(self._ended(document))
+                task.add_done_callback(lambda _, name=document.id: self._ending.pop(name, None))
         self.renewals.wake()
 
     async def close(self) -> None:
         """End the background work; refreshes under way are waited for."""
+        await asyncio.gather(*self._ending.values(), return_exceptions=True)
         await self.renewals.close()
 
     def find(self, server: Document[Server], principal: str) -> Document[Login] | None:
@@ -193,6 +200,22 @@ class Logins:
         granting = await asyncio.to_thread(importlib.import_module, "hub.upstream.login.granting")
         way = Way.of(self._outbound, server.name, server.body)
         return await granting.revoke(way, login.revocation_endpoint, granting.Secrets(login.client, secret), tokens)
+
+    def _orphaned(self, principal: str) -> bool:
+        """Whether a login's key was deleted."""
+        if not principal.startswith(KEY_PREFIX):
+            return False
+        try:
+            self._store.keys.get(principal)
+        except NotFound:
+            return True
+        return False
+
+    async def _ended(self, document: Document[Login]) -> None:
+        try:
+            await self.end(document)
+        except HubError as error:
+            log.info("the login of a deleted key could not be ended here", reason=error.message)
 
     def _plain(self, identity: str, part: str, name: str, sealed: str) -> str:
         """A sealed value in the open; empty where there is none, or it cannot be read any more."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import orjson
 
@@ -34,8 +34,8 @@ _MOST_WORDS = 200
 class LoginFailed(UpstreamFailed):
     """An authorization server refused, or is not to be trusted. ``reason`` is its OAuth error code where it gave one."""
 
-    def __init__(self, message: str, *, reason: str = "", upstream_status: int | None = None) -> None:
-        super().__init__(message, code="login_failed", upstream_status=upstream_status)
+    def __init__(self, message: str, *, reason: str = "", **kwargs: Any) -> None:
+        super().__init__(message, **{"code": "login_failed", **kwargs})
         self.reason = reason
 
 
