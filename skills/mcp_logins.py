@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from hub.context import Context
@@ -32,10 +34,25 @@ class LoginStart(Wire):
 
     server: str
     principal: str
+    ticket: str
     url: str
     expires_at: str | None
     issuer: str
     scopes: list[str]
+
+
+class OutcomeAsk(Body):
+    """A login that was begun."""
+
+    id: str = Field(description="Id or name of the server.")
+    ticket: str = Field(max_length=100, description="What the login's start answered as its ticket.")
+
+
+class LoginOutcome(Wire):
+    """What became of it, and why it failed."""
+
+    state: Literal["waiting", "connected", "failed"]
+    reason: str
 
 
 class LoginList(Wire):
@@ -67,11 +84,32 @@ async def login(ctx: Context, ask: LoginAsk) -> LoginStart:
     manages = "manage" in ctx.caller.scopes
     _may(ctx, principal)
     flow = ctx.hub.upstreams.flow
-    url, until = flow.offer(document, ctx.caller.key_id, ctx.caller.name, manages=manages)
+    url, ticket = flow.offer(document, ctx.caller.key_id, ctx.caller.name, manages=manages)
     found = await flow.found(document)
     return LoginStart(
-        server=document.name, principal=principal, url=url, expires_at=iso(until), issuer=found.issuer, scopes=list(found.scopes)
+        server=document.name,
+        principal=principal,
+        ticket=ticket.id,
+        url=url,
+        expires_at=iso(ticket.until),
+        issuer=found.issuer,
+        scopes=list(found.scopes),
     )
+
+
+@skill(
+    "mcp-servers-login-outcome",
+    scopes=["execute:tools"],
+    cost=CostClass.FREE,
+    rest=[Rest("GET", "/api/mcp/servers/{id}/login/{ticket}")],
+    read_only=True,
+    audit=Audit.NONE,
+)
+async def outcome(ctx: Context, ask: OutcomeAsk) -> LoginOutcome:
+    """Show what became of a login that the caller began; it waits until the browser has come back."""
+    document = _wanting(ctx, ask.id)
+    reason = await ctx.hub.upstreams.flow.outcome(document, ctx.caller.key_id, ask.ticket)
+    return LoginOutcome(state="waiting" if reason is None else "failed" if reason else "connected", reason=reason or "")
 
 
 @skill(

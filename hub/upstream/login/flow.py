@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 START, CALLBACK, DOCUMENT = "/api/mcp/oauth/start", "/api/mcp/oauth/callback", "/api/mcp/oauth/clients"
 _MINUTES = 10
 _LIFE_MS = _MINUTES * 60_000
-_ATTEMPTS = "mcp-oauth"
+_ATTEMPTS, _OUTCOMES = "mcp-oauth", "mcp-oauth-outcome"
 _TICKET_PLACE, _SHOWN_PLACE = "mcp-oauth/ticket", "mcp-oauth/shown"
 #: A registration whose secret ends sooner than this is made anew.
 _LEAST_LEFT_MS = 86_400_000
@@ -67,6 +67,12 @@ class _Shown(msgspec.Struct, frozen=True):
     browser: str
     issuer: str
     scopes: tuple[str, ...]
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    server: str
+    principal: str
+    reason: str
 
 
 class LoginFlow:
@@ -104,13 +110,21 @@ class LoginFlow:
             raise NotConfigured("logins come back over https only: set HUBROUTE_PUBLIC_URL to this hub's https address", field="public_url")
         return base
 
-    def offer(self, server: Document[Server], principal: str, name: str, *, manages: bool) -> tuple[str, int]:
-        """The address at which a principal logs in, and until when (epoch ms). Whoever opens it lends their account to the principal."""
+    def offer(self, server: Document[Server], principal: str, name: str, *, manages: bool) -> tuple[str, Ticket]:
+        """The address at which a principal logs in, and what it holds. Whoever opens it lends their account to the principal."""
         base, until = self.base(), self._clock.now_ms() + _LIFE_MS
         ticket = Ticket(
             id=secrets.token_hex(8), server=server.id, principal=whose(server, principal), name=name, until=until, manages=manages
         )
-        return f"{base}{START}?ticket={self._sealed(ticket, _TICKET_PLACE)}", until
+        return f"{base}{START}?ticket={self._sealed(ticket, _TICKET_PLACE)}", ticket
+
+    async def outcome(self, server: Document[Server], principal: str, ticket: str) -> str | None:
+        """What became of a login that was begun for a principal: why it failed, empty when it went well, None while it waits."""
+        row = (await self._store.state.current(_OUTCOMES)).get(ticket)
+        if row is None:
+            return None
+        told = msgspec.json.decode(row, type=_Outcome)
+        return told.reason if (told.server, told.principal) == (server.id, whose(server, principal)) else None
 
     async def found(self, server: Document[Server]) -> Found:
         """The server's authorization server, as it stands now. Raises LoginFailed."""
@@ -174,9 +188,9 @@ class LoginFlow:
             self._still(ticket)
             await self._exchanged(server, attempt, answer)
         except HubError as error:
-            self._record(ticket, server.name if server else ticket.server, error)
+            await self._record(ticket, server.name if server else ticket.server, error)
             raise
-        self._record(ticket, server.name, None)
+        await self._record(ticket, server.name, None)
         for listener in self.listeners:
             listener(ticket.server, ticket.principal, ticket.manages)
         return attempt
@@ -350,8 +364,10 @@ class LoginFlow:
         except HubError:
             return ""
 
-    def _record(self, ticket: Ticket, server: str, error: HubError | None) -> None:
+    async def _record(self, ticket: Ticket, server: str, error: HubError | None) -> None:
         """A login is a change of what a principal may do, so it is in the audit log, whatever came of it (SEC-80)."""
+        told = _Outcome(ticket.server, ticket.principal, masked(error.message)[:500] if error else "")
+        self._store.state.put(_OUTCOMES, ticket.id, told, until=ticket.until + _LIFE_MS)
         self._events.emit("mcp.login.failed" if error else "mcp.login.connected", server=server, principal=ticket.principal)
         self._store.audit.add(
             AuditRow(
@@ -363,10 +379,11 @@ class LoginFlow:
                 skill="mcp-login",
                 outcome="error" if error else "ok",
                 error_code=error.code if error else "",
-                detail=masked(error.message)[:500] if error else "",
+                detail=told.reason,
                 target=server,
             )
         )
+        await self._store.flush()
 
     def _sealed(self, value: object, place: str) -> str:
         text = self._store.seal(msgspec.json.encode(value).decode(), place)

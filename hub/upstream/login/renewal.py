@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 log = logger("hub.upstream.login")
 
-#: How long a lease holds; one request to a token endpoint takes less.
-_LEASE_MS = 60_000
+#: How long a request to a token endpoint may take, and how long a lease holds: a process that dies with one is not waited for long.
+_ASK_SECONDS = 20.0
+_LEASE_MS = 30_000
 _POLL_SECONDS = 0.2
 #: Seconds until a refresh that failed so many times in a row is tried again.
 _BACK_OFF = (0.0, 5.0, 15.0, 60.0, 300.0)
@@ -156,7 +157,10 @@ class Renewals:
         if document.body.lease != lease:
             return document
         try:
-            given = await self._asked(document)
+            async with asyncio.timeout(_ASK_SECONDS):
+                given = await self._asked(document)
+        except TimeoutError:
+            return await self._failing(document, lease, LoginFailed(f"the token endpoint did not answer within {_ASK_SECONDS:.0f} s"))
         except LoginFailed as error:
             return await self._failing(document, lease, error)
         except BaseException:

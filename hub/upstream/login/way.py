@@ -35,7 +35,8 @@ class LoginFailed(UpstreamFailed):
     """An authorization server refused, or is not to be trusted. ``reason`` is its OAuth error code where it gave one."""
 
     def __init__(self, message: str, *, reason: str = "", **kwargs: Any) -> None:
-        super().__init__(message, **{"code": "login_failed", **kwargs})
+        kwargs.setdefault("code", "login_failed")
+        super().__init__(message, **kwargs)
         self.reason = reason
 
 
