@@ -55,7 +55,7 @@ def add(
         "allowPrivate": allow_private,
         "costPerCall": cost,
         "approve": approve,
-        **({"oauth": {"share": oauth, **_client(client_id, client_secret), "scopes": scope or []}} if oauth else {}),
+        **_oauth(oauth, client_id, client_secret, scope),
     }
     view = run(ctx, lambda hub: hub.call("mcp-servers-add", ask))
     if oauth and not as_json:
@@ -180,6 +180,11 @@ def set_client(
     ask = {"id": server, "oauth": _client(client_id, client_secret)}
     view = run(ctx, lambda hub: hub.call("mcp-servers-change", ask))
     show(view["oauth"], as_json=False)
+
+
+def _oauth(share: str, client_id: str, given: str, scopes: list[str] | None) -> dict[str, Any]:
+    """How a server's callers log in; nothing for one that takes no logins."""
+    return {"oauth": {"share": share, **_client(client_id, given), "scopes": scopes or []}} if share else {}
 
 
 def _client(client_id: str, given: str) -> dict[str, str]:
