@@ -17,7 +17,7 @@ from hub.reach import Local
 if TYPE_CHECKING:
     from hub.reach import Reach
 
-app = typer.Typer(help="Upstream MCP servers: add, list, approve, log in, diff, remove.", no_args_is_help=True)
+app = typer.Typer(help="Upstream MCP servers: add, log in, approve, diff.", no_args_is_help=True)
 
 _COLUMNS = ("name", "transport", "state", "title", "protocol", "approved", "waiting", "lastError")
 _TOOLS = ("name", "tool", "standing", "findings", "reason", "description")
