@@ -6,6 +6,7 @@ Imported through :mod:`transports._mcp` only, because the SDK is slow to load.
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
@@ -18,10 +19,11 @@ from mcp_types import methods
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from hub.errors import Forbidden, HubError
+from hub.errors import Forbidden, HubError, LoginRequired
 from hub.version import VERSION
 from transports._mcp import NAME, TITLE, visitor_of
 from transports._mcp_confirm import Confirm
+from transports._mcp_login import Logins
 from transports._mcp_notes import notes_of, set_level
 from transports._mcp_prompt_texts import PROMPTS
 from transports._mcp_prompts import Prompts
@@ -141,6 +143,7 @@ class _Handlers:
         self.watch = Watch(hub, self.resources)
         self.prompts = Prompts(hub, PROMPTS)
         self.confirm = Confirm(hub)
+        self.logins = Logins(hub)
 
     @property
     def tools(self) -> Tools:
@@ -181,11 +184,28 @@ class _Handlers:
             notes.stop()
 
     async def _call(self, tool: Tool, arguments: dict[str, Any], ctx: ServerRequestContext[Any, Any], call: Context) -> HandlerResult:
-        """The result of a call, a failed one too. Raises MCPError for what is no call at all."""
+        """The result of a call, a failed one too; where a login is needed first, what asks for it. Raises MCPError for what is no call."""
         try:
-            if tool.skill.destructive and (asked := await self.confirm.settle(tool, arguments, ctx, call)) is not None:
-                return asked
+            return await self._tried(tool, arguments, ctx, call)
+        except LoginRequired as error:
+            return await self.logins.settle(error, ctx, call, partial(self._called, tool, arguments, ctx, call))
+
+    async def _called(self, tool: Tool, arguments: dict[str, Any], ctx: ServerRequestContext[Any, Any], call: Context) -> HandlerResult:
+        try:
+            return await self._tried(tool, arguments, ctx, call)
+        except LoginRequired as error:
+            return failure(error, call.request_id)
+
+    async def _tried(self, tool: Tool, arguments: dict[str, Any], ctx: ServerRequestContext[Any, Any], call: Context) -> HandlerResult:
+        """The result of a call, a failed one too. Raises LoginRequired, and MCPError for what is no call at all."""
+        try:
+            if tool.skill.destructive:
+                await self.logins.before(tool, call)
+                if (asked := await self.confirm.settle(tool, arguments, ctx, call)) is not None:
+                    return asked
             return await tool.call(self.hub, arguments, call)
+        except LoginRequired:
+            raise
         except Forbidden as error:
             if not tool.skill.scopes <= call.caller.scopes:
                 raise unknown_tool(tool.name) from None
