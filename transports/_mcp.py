@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hub.errors import Forbidden, HubError, Unavailable, rpc_body
+from hub.errors import Unavailable, rpc_body
 from transports._http import Door
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from hub.call import Hub
     from hub.context import Context
+    from hub.errors import HubError
     from hub.records import Caller
     from transports._http import Exchange
     from transports._mcp_pipe import Pipe
@@ -67,7 +68,9 @@ def error_body(error: HubError) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": None, "error": body}
 
 
-DOOR = Door("mcp", error=error_body, route_class=b"CLIENT_API")
+def door_at(path: str) -> Door:
+    """The door at one of its addresses; access tokens are made for each by itself."""
+    return Door("mcp", error=error_body, route_class=b"CLIENT_API", opens=SCOPE, resource=path)
 
 
 class Mcp:
@@ -164,8 +167,8 @@ def of(hub: Hub) -> Mcp:
 async def admitted(exchange: Exchange, transport: str) -> bool:
     """Whether the caller may use MCP over this transport; answers the request when not.
 
-    With the door switched off it says 503, with another transport chosen 400, both in the seed's plain form; without the
-    scope 403, naming it (SEC-54).
+    With the door switched off it says 503, with another transport chosen 400, both in the seed's plain form. Raises Forbidden
+    without the scope, which the answer names (SEC-54).
     """
     wanted = exchange.hub.preferences.current
     if not wanted.mcp_enabled:
@@ -175,12 +178,7 @@ async def admitted(exchange: Exchange, transport: str) -> bool:
         words = f"this hub serves MCP over {wanted.mcp_transport}, not {transport}; set mcpTransport to {transport} or all to change that"
         await exchange.answer_json({"error": words}, status=400)
         return False
-    try:
-        exchange.hub.admit(SCOPE, exchange.ctx)
-    except Forbidden as error:
-        challenge = f'{DOOR.challenge.decode()}, error="insufficient_scope", scope="{SCOPE}"'
-        await exchange.answer_json(error_body(error), status=error.status, headers=[(b"www-authenticate", challenge.encode())])
-        return False
+    exchange.hub.admit(SCOPE, exchange.ctx)
     return True
 
 
