@@ -5,6 +5,7 @@ A token is made for an address. Which one that is stands in the metadata that th
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,18 +20,20 @@ WELL_KNOWN = "/.well-known/oauth-protected-resource"
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 
-def bases(exchange: Exchange) -> tuple[str, ...]:
-    """The addresses of the hub without a path, first the one by which this client came.
+def base(exchange: Exchange) -> str:
+    """The address of the hub by which this client came, without a path; one of its own names, whatever the client sent as Host."""
+    found = _bases(exchange)
+    asked = f"http://{exchange.head.host.lower()}"
+    return asked if asked in found else found[0]
 
-    A public URL is the only one. On loopback every name of this machine counts, and no other: what a client sends as Host is a wish.
-    """
+
+def _bases(exchange: Exchange) -> tuple[str, ...]:
+    """Every address of the hub. A public URL is the only one; on loopback each name of this machine counts."""
     settings = exchange.hub.settings
     if settings.public_url:
         return (settings.base_url,)
     port = settings.port or exchange.scope["server"][1]
-    found = [f"http://{name}:{port}" for name in _LOCAL]
-    asked = f"http://{exchange.head.host.lower()}"
-    return (asked, *(one for one in found if one != asked)) if asked in found else tuple(found)
+    return tuple([f"http://{name}:{port}" for name in _LOCAL])
 
 
 async def caller_of(exchange: Exchange, token: str) -> Caller:
@@ -48,8 +51,12 @@ async def caller_of(exchange: Exchange, token: str) -> Caller:
 
 def audiences(exchange: Exchange) -> frozenset[str]:
     """Whom a token must be for at this address: the hub, or the part of it that is a resource of its own."""
-    paths = {"", "/", exchange.route.door.resource}
-    return frozenset(base + path for base in bases(exchange) for path in paths)
+    return _names(_bases(exchange), exchange.route.door.resource)
+
+
+@lru_cache(maxsize=64)
+def _names(found: tuple[str, ...], resource: str) -> frozenset[str]:
+    return frozenset(one + path for one in found for path in ("", "/", resource))
 
 
 def headers(exchange: Exchange, error: HubError) -> list[tuple[bytes, bytes]]:
@@ -89,5 +96,5 @@ def _written(challenge: bytes, fields: dict[str, str]) -> bytes:
 
 def metadata_url(exchange: Exchange) -> str:
     """Where the metadata of this address is: the well-known part stands before the resource's own path (RFC 9728, 3.1)."""
-    parts = urlsplit(bases(exchange)[0])
+    parts = urlsplit(base(exchange))
     return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{parts.path}{exchange.route.door.resource}"

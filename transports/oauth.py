@@ -32,7 +32,7 @@ async def metadata(exchange: Exchange) -> None:
     oauth = exchange.hub.oauth
     if not oauth.active:
         raise NotFound("this hub takes no OAuth tokens; set HUBROUTE_OAUTH_ISSUERS to let it")
-    base = _access.bases(exchange)[0]
+    base = _access.base(exchange)
     # A proxy may pass the public URL's own path on or cut it off.
     path = "/" + exchange.params.get("resource", "").strip("/")
     path = path.removeprefix(urlsplit(base).path).rstrip("/")

@@ -94,7 +94,8 @@ def _listed(document: bytes) -> list[dict[str, Any]]:
 def _unfit(entry: dict[str, Any], algorithms: list[str]) -> str:
     if _SECRET & entry.keys():
         return "it is a secret key, and published: the issuer must replace it"
-    if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ["verify"]):
+    uses: Any = entry.get("key_ops", ["verify"])
+    if entry.get("use", "sig") != "sig" or not isinstance(uses, list) or "verify" not in uses:
         return "it is not for signatures"
     if not algorithms:
         return "its type or algorithm is not taken"

@@ -86,7 +86,7 @@ class ResourceServer:
     async def caller(self, token: str, audiences: frozenset[str]) -> Caller:
         """The caller that a token stands for at a resource which has these names.
 
-        Raises Unauthenticated, always in the same words, and Unavailable while the issuer's keys cannot be had.
+        Raises Unauthenticated, always in the same words, and Unavailable while the issuer's keys or the principal's budget cannot be had.
         """
         try:
             found = await self._found(token)
@@ -151,9 +151,14 @@ class ResourceServer:
     async def _welcome(self, caller: Caller) -> None:
         """Give a principal the budget of its issuer, unless it has one."""
         limit = self.issuers[caller.issuer].daily_usd
-        if limit is not None and self._budgets.find(caller.key_id) is None:
-            with suppress(Conflict):
-                await self._budgets.put(caller.key_id, Budget(daily_limit_usd=limit))
+        if limit is None or self._budgets.find(caller.key_id) is not None:
+            return
+        try:
+            await self._budgets.put(caller.key_id, Budget(daily_limit_usd=limit))
+        except Conflict:
+            # Two tokens of one principal at once; where the other came to another process, its budget is not known here yet.
+            if self._budgets.find(caller.key_id) is None:
+                raise Unavailable("the budget of this principal is being made; try again in a moment", retry_after=1) from None
 
     async def _loaded(self) -> Verifier:
         module = await asyncio.to_thread(importlib.import_module, "hub.oauth.verifier")

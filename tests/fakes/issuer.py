@@ -57,7 +57,9 @@ class Signer:
     def sign(self, claims: dict[str, Any], **head: Any) -> str:
         """A token; head fields that are None are left out."""
         fields = {"typ": "at+jwt", "kid": self.kid, **head}
-        return jwt.encode(claims, self.private, algorithm=self.algorithm, headers={k: v for k, v in fields.items() if v is not None})
+        kept = {name: value for name, value in fields.items() if value is not None}
+        # Not by `jwt.encode`, which has its own opinion of claims.
+        return jwt.PyJWS().encode(json.dumps(claims).encode(), self.private, algorithm=self.algorithm, headers=kept)
 
 
 def signer(algorithm: str = "RS256", kid: str | None = "one", number: int = 0) -> Signer:
@@ -99,7 +101,7 @@ class Counted:
 
 
 class Issuer(FaultUpstream):
-    """See the module's docstring. ``signers`` are its keys, the last one signs; ``subject`` is who logs in."""
+    """See the module's docstring. ``signers`` are its keys, the last one signs; ``subject`` is who logs in, ``now`` its clock."""
 
     def __init__(self, *signers: Signer, path: str = "", openid: bool = False) -> None:
         super().__init__()
@@ -107,6 +109,7 @@ class Issuer(FaultUpstream):
         self.path = path
         self.openid = openid
         self.subject = "alice"
+        self.now: Callable[[], float] = time.time
         self.counted = Counted()
         #: What is answered instead of the JWK set or of metadata, its headers, and the scopes that are never given.
         self.keys: Behaviour | None = None
@@ -124,7 +127,7 @@ class Issuer(FaultUpstream):
 
     def claims(self, audience: str | list[str], scope: str | None = "mcp:connect read:models", **more: Any) -> dict[str, Any]:
         """The claims of an access token (RFC 9068); those that are None are left out."""
-        now = int(time.time())
+        now = int(self.now())
         claims: dict[str, Any] = {
             "iss": self.issuer, "sub": self.subject, "aud": audience, "scope": scope, "client_id": "test",
             "iat": now, "exp": now + 300, "jti": secrets.token_hex(8), **more,
