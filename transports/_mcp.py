@@ -105,13 +105,14 @@ class Mcp:
 
     @asynccontextmanager
     async def standing(self, exchange: Exchange) -> AsyncGenerator[None]:
-        """Around an answer that lasts until the client leaves: when the hub stops, it ends in good order."""
+        """Around an answer that lasts until the client leaves: when the hub stops or the client's token ends, it ends in good order."""
         if self._hub.closing:
             raise Unavailable("the hub is stopping; connect again in a moment", retry_after=5)
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is served outside of a task")
         self._standing.add(task)
+        endless = self._hub.at_end(exchange.caller, lambda: self._end(task))
         try:
             yield
         except asyncio.CancelledError:
@@ -120,6 +121,7 @@ class Mcp:
             task.uncancel()
             await exchange.finish()
         finally:
+            endless()
             self._standing.discard(task)
 
     async def _load(self) -> Server[Any]:
@@ -146,8 +148,11 @@ class Mcp:
 
     def _stop(self) -> None:
         for task in list(self._standing):
-            self._standing.discard(task)
-            task.cancel()
+            self._end(task)
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._standing.discard(task)
+        task.cancel()
 
     async def _close(self) -> None:
         self._ended.set()

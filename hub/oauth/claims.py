@@ -29,7 +29,8 @@ def caller_of(issuer: Issuer, claims: Mapping[str, Any], *, ends_ms: int) -> Cal
     subject = words(issuer.principal_claim, name, limit=_LONGEST_SUBJECT)
     return Caller(
         key_id=identity(issuer.issuer, subject),
-        name=f"{subject} at {issuer.issuer}",
+        # The issuer first: no subject can pass for the name of a key where policies match names by their beginning.
+        name=f"{issuer.issuer}#{subject}",
         scopes=issuer.granted(_names(issuer, claims)),
         allowed_models=issuer.allowed_models,
         limits=KeyLimits(per_minute=issuer.per_minute, per_day=issuer.per_day) if issuer.per_minute or issuer.per_day else NO_LIMITS,

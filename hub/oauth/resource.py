@@ -97,9 +97,10 @@ class ResourceServer:
             raise
         return found.caller
 
-    def still(self, caller: Caller) -> bool:
-        """Whether a caller's token, its issuer and itself are good now."""
-        return caller.issuer in self.issuers and self._clock.now_ms() < caller.ends_ms and caller.key_id not in self._blocked()
+    def still(self, caller: Caller, *, renewed: bool) -> bool:
+        """Whether a caller is good now: its issuer, itself, and its token unless that may have been ``renewed``."""
+        good = caller.issuer in self.issuers and caller.key_id not in self._blocked()
+        return good and (renewed or self._clock.now_ms() < caller.ends_ms)
 
     def name_of(self, key_id: str) -> str:
         """The name of a principal that was here lately; of others their id."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import warnings
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,9 +18,11 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl
 
+from tests.fakes.clock import Still
+from tests.fakes.database import postgres_database
 from tests.fakes.hub import Running, running_hub
 from tests.fakes.issuer import Browser, Issuer, signer
-from tests.fakes.mcp import ACCEPT, STREAM, modern
+from tests.fakes.mcp import ACCEPT, STREAM, modern, sse
 from tests.fakes.upstream import FaultUpstream
 from tests.fakes.vendors import BASES, KEY, answer
 
@@ -323,7 +326,7 @@ async def test_the_audit_names_issuer_and_subject(running: Running, issuer: Issu
     assert refused.status_code == 403
     await running.hub.store.queue.flush()
     rows, _ = await running.hub.store.audit.page(10, 0)
-    assert [(row.caller, row.outcome) for row in rows] == [(f"alice at {issuer.issuer}", "denied")]
+    assert [(row.caller, row.outcome) for row in rows] == [(f"{issuer.issuer}#alice", "denied")]
     assert rows[0].key_id.startswith("oauth_")
 
 
@@ -371,10 +374,14 @@ async def test_step_up_asks_for_what_is_missing_and_only_where_it_helps(running:
     assert key.headers["www-authenticate"] == 'Bearer realm="hubroute", error="insufficient_scope", scope="mcp:connect"'
 
 
-async def test_limits_and_budget_are_each_principal_s_own(tmp_path: Path, issuer: Issuer) -> None:
+@pytest.mark.parametrize("postgres", [False, True], ids=["sqlite", "postgres"])
+async def test_limits_and_budget_are_each_principal_s_own(tmp_path: Path, issuer: Issuer, postgres: bool) -> None:
     """Limits of the issuer's entry count per subject; the budget is made when a principal first comes, and is the owner's to change."""
     options: dict[str, Any] = {"per_minute": 1, "daily_usd": 0.5, "allowed_models": ["demo/*", "demo"]}
-    async with hub_with(tmp_path, issuer, **options) as running, httpx.AsyncClient(base_url=running.url) as http:
+    async with AsyncExitStack() as stack:
+        database = stack.enter_context(postgres_database()) if postgres else ""
+        running = await stack.enter_async_context(hub_with(tmp_path, issuer, settings={"database_url": database}, **options))
+        http = await stack.enter_async_context(client_of(running))
         body = {"model": "demo", "messages": [{"role": "user", "content": "hi"}]}
         alice = bearer(issuer.token(running.url, "chat"))
         issuer.subject = "bob"
@@ -400,6 +407,45 @@ async def test_limits_and_budget_are_each_principal_s_own(tmp_path: Path, issuer
         other = {**body, "model": "openai/gpt-4o"}
         refused = await http.post("/v1/chat/completions", json=other, headers=bearer(issuer.token(running.url, "chat")))
         assert refused.status_code == 403, refused.text
+
+
+async def test_a_new_principal_that_comes_many_times_at_once_gets_one_budget(tmp_path: Path, issuer: Issuer) -> None:
+    async with hub_with(tmp_path, issuer, daily_usd=1) as running, client_of(running) as http:
+        tokens = [bearer(issuer.token(running.url, "chat", jti=str(number))) for number in range(12)]
+        answers = await asyncio.gather(*(http.get("/v1/models", headers=token) for token in tokens))
+        assert {one.status_code for one in answers} <= {200, 503}
+        assert len(running.hub.budgets.names()) == 1
+        assert (await http.get("/v1/models", headers=tokens[0])).status_code == 200
+
+
+async def test_a_key_that_looks_like_a_token_stays_a_key(running: Running, issuer: Issuer, http: httpx.AsyncClient) -> None:
+    """Keys come first: one that its owner brought in may have any shape."""
+    await running.key("read:models", "chat", token="my.own.key-0123456789")
+    assert (await http.get("/v1/models", headers=bearer("my.own.key-0123456789"))).status_code == 200
+    assert (await http.get("/v1/models", headers=bearer("my.own.key-0123456780"))).status_code == 401
+
+
+async def test_streams_end_with_their_token(tmp_path: Path, issuer: Issuer) -> None:
+    """A stream that stands goes no further than the token that opened it; the clock difference of half a minute is granted here, too."""
+    clock = Still()
+    issuer.now = lambda: clock.now_ms() / 1000
+    async with hub_with(tmp_path, issuer, settings={"clock": clock}) as running, client_of(running) as http:
+        token = issuer.token(running.url, exp=clock.now_ms() / 1000 - 29.8)
+        async with http.stream("GET", "/api/mcp/sse", headers=bearer(token)) as answer:
+            assert answer.status_code == 200
+            assert "event: endpoint" in "".join([line async for line in answer.aiter_lines()])
+        body, headers = modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+        async with http.stream("POST", STREAM, json=body, headers={**ACCEPT, **headers, **bearer(token)}) as answer:
+            assert answer.status_code == 200
+            assert "acknowledged" in "".join([line async for line in answer.aiter_lines()])
+        clock.wall_ms += 200
+        assert (await tools(http, token)).status_code == 401
+
+
+async def test_the_older_transport_with_the_stock_client(running: Running, issuer: Issuer) -> None:
+    token = issuer.token(f"{running.url}/api/mcp/sse", "mcp:connect read:models")
+    async with sse(running, token) as client:
+        assert "omniroute_list_models_catalog" in [tool.name for tool in (await client.list_tools()).tools]
 
 
 async def test_algorithms_of_the_issuer(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ async def refused(hub: Taker, token: str) -> str:
 async def test_a_good_token(hub: Taker, issuer: Issuer) -> None:
     caller = await hub.take(issuer.token(HERE, "mcp:connect read:models"))
     assert caller.key_id == identity(issuer.issuer, "alice")
-    assert caller.name == f"alice at {issuer.issuer}"
+    assert caller.name == f"{issuer.issuer}#alice"
     assert caller.scopes == {"mcp:connect", "read:models"}
     assert (await hub.take(issuer.token(HERE, "chat"))).key_id == caller.key_id
     issuer.subject = "bob"
@@ -170,7 +170,7 @@ async def test_signatures_of_nothing(tmp_path: Path) -> None:
         order = bytes.fromhex("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551")
         for signature in (bytes(64), order * 2, bytes(63) + b"\x01", b"", struct.pack(">I", 1) * 16, b"x" * 63):
             assert "signature" in await refused(hub, good.rpartition(".")[0] + "." + coded(signature))
-        assert (await hub.take(good)).name.startswith("alice")
+        assert (await hub.take(good)).name.endswith("#alice")
 
 
 async def test_a_token_does_not_say_where_its_key_is(hub: Taker, issuer: Issuer) -> None:
@@ -188,8 +188,8 @@ async def test_without_a_kid_there_must_be_no_choice(tmp_path: Path) -> None:
     one, two = signer("RS256", None), signer("RS256", None, 1)
     other = signer("ES256", None)
     async with Issuer(other, one) as issuer, taker(tmp_path, issuer) as hub:
-        assert (await hub.take(issuer.token(HERE))).name.startswith("alice")
-        assert (await hub.take(other.sign(issuer.claims(HERE)))).name.startswith("alice")
+        assert (await hub.take(issuer.token(HERE))).name.endswith("#alice")
+        assert (await hub.take(other.sign(issuer.claims(HERE)))).name.endswith("#alice")
         issuer.signers.append(two)
         hub.later(700)
         await refused(hub, signer("RS256", "unknown", 2).sign(issuer.claims(HERE)))
@@ -239,11 +239,12 @@ async def test_a_token_ends_when_it_says_and_is_looked_at_once(hub: Taker, issue
     caller = await hub.take(token)
     assert await hub.take(token) is caller
     assert caller.ends_ms == hub.clock.now_ms() + 330_000
-    assert hub.oauth.still(caller)
+    assert hub.oauth.still(caller, renewed=False)
     hub.later(329)
     assert await hub.take(token) is caller
     hub.later(1)
-    assert not hub.oauth.still(caller)
+    assert not hub.oauth.still(caller, renewed=False)
+    assert hub.oauth.still(caller, renewed=True)
     assert "expired" in await refused(hub, token)
 
 
