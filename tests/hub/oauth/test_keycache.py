@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
 from hub.call import Hub
 from hub.errors import Unavailable
@@ -62,6 +63,8 @@ async def test_unknown_keys_do_not_make_the_hub_a_hammer(hub: Taker, issuer: Iss
     stranger = signer("RS256", "x", 9)
     claims = issuer.claims(HERE)
     await asyncio.gather(*(refused(hub, stranger.sign(claims, kid=f"k{number}")) for number in range(100)))
+    for number in range(10):
+        await refused(hub, stranger.sign(claims, kid=f"again{number}"))
     assert issuer.counted.keys == 2
     assert issuer.counted.metadata == 1
     await hub.take(good)
@@ -162,12 +165,9 @@ def public(**fields: Any) -> dict[str, Any]:
     return {**signer().public(), **fields}
 
 
-def private_numbers() -> dict[str, Any]:
-    return {"d": "AQAB", "p": "AQAB", "q": "AQAB"}
-
-
 UNUSABLE: dict[str, Callable[[], dict[str, Any]]] = {
-    "published secret": lambda: public(**private_numbers()),
+    "published secret": lambda: {**RSAAlgorithm.to_jwk(rsa_key(), as_dict=True), "kid": "one", "key_ops": ["verify"]},
+    "published secret of a curve": lambda: {**OKPAlgorithm.to_jwk(signer("EdDSA").private, as_dict=True), "kid": "one"},
     "small RSA": lambda: Signer(rsa_key(3, 1024), "RS256", "one").public(),
     "for encryption": lambda: public(use="enc"),
     "for signing only": lambda: public(key_ops=["sign"]),
