@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
 _TIMEOUTS = Timeouts(connect=10, first_byte=20, idle=20)
 
 
-class Fetched(NamedTuple):
-    """A whole answer. Header names are lower-case; of a repeated one the last counts."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; header names are lower-case."""
 
     status: int
+    headers: list[tuple[bytes, bytes]]
     body: bytes
-    headers: dict[str, str]
+
+    def header(self, name: str) -> str:
+        """Every value of a header, joined by commas; empty when there is none."""
+        return ", ".join(value.decode("latin-1") for key, value in self.headers if key == name.encode())
 
 
 async def fetch(
@@ -35,12 +41,12 @@ async def fetch(
     most: int = 1024 * 1024,
     private: bool = False,
 ) -> tuple[int, bytes]:
-    """Status and body of an answer. As :func:`fetch_whole`."""
-    answer = await fetch_whole(outbound, method, url, headers=headers, body=body, most=most, private=private)
+    """Status and body of an answer. As :func:`exchange`."""
+    answer = await exchange(outbound, method, url, headers=headers, body=body, most=most, private=private)
     return answer.status, answer.body
 
 
-async def fetch_whole(
+async def exchange(
     outbound: Outbound,
     method: str,
     url: str,
@@ -50,7 +56,7 @@ async def fetch_whole(
     most: int = 1024 * 1024,
     private: bool = False,
     timeouts: Timeouts = _TIMEOUTS,
-) -> Fetched:
+) -> Answer:
     """An answer of at most ``most`` bytes. Raises OutboundError, and BadRequest for an address that is none.
 
     Redirects are not followed. ``private`` allows private addresses, where whoever configured the address said so.
@@ -71,5 +77,4 @@ async def fetch_whole(
             limits=Limits(body=most),
         )
     )
-    found = {name.decode("latin-1"): value.decode("latin-1") for name, value in incoming.headers}
-    return Fetched(incoming.status, await incoming.read(), found)
+    return Answer(incoming.status, incoming.headers, await incoming.read())

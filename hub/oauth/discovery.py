@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hub.errors import UpstreamFailed
-from hub.fetch import fetch_whole
+from hub.fetch import exchange
 from hub.outbound.base import Timeouts
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def discover(outbound: Outbound, issuer: str, *, private: bool = False) ->
     """
     faults: list[UpstreamFailed] = []
     for url, openid in places(issuer):
-        answer = await fetch_whole(outbound, "GET", url, most=_LARGEST, private=private, timeouts=QUICK)
+        answer = await exchange(outbound, "GET", url, most=_LARGEST, private=private, timeouts=QUICK)
         if answer.status != 200:
             faults.append(UpstreamFailed(f"{url} answers {answer.status}{_redirected(answer.status)}", upstream_status=answer.status))
             continue

@@ -9,14 +9,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hub.errors import HubError, Unavailable, UpstreamFailed
-from hub.fetch import fetch_whole
+from hub.fetch import exchange
 from hub.log import logger
 from hub.oauth.discovery import QUICK, discover
 from hub.outbound.address import LOOPBACK, parse_url
 
 if TYPE_CHECKING:
     from hub.clock import Clock
-    from hub.fetch import Fetched
+    from hub.fetch import Answer
     from hub.oauth.discovery import ServerMetadata
     from hub.oauth.issuer import Issuer
     from hub.oauth.keyset import KeySet
@@ -120,12 +120,12 @@ class KeyCache:
         self._next_try = self._clock.monotonic() + _FAILED_PAUSE
         log.warning("the keys of an issuer cannot be had", issuer=self.issuer.issuer, reason=why, kept=self._held is not None)
 
-    async def _fetched(self) -> Fetched:
+    async def _fetched(self) -> Answer:
         url = self.issuer.jwks_url or await self._announced()
         headers = {"accept": "application/jwk-set+json, application/json"}
         if self._etag and self._held is not None:
             headers["if-none-match"] = self._etag
-        return await fetch_whole(self._outbound, "GET", url, headers=headers, most=_LARGEST, private=self._private(url), timeouts=QUICK)
+        return await exchange(self._outbound, "GET", url, headers=headers, most=_LARGEST, private=self._private(url), timeouts=QUICK)
 
     async def _announced(self) -> str:
         """Where the issuer's metadata says that its keys are."""
@@ -144,18 +144,18 @@ class KeyCache:
         written = {parse_url(one)[0] for one in (self.issuer.issuer, self.issuer.jwks_url) if one}
         return origin in written and (self.issuer.allow_private or origin.host in LOOPBACK)
 
-    async def _take(self, answer: Fetched) -> None:
+    async def _take(self, answer: Answer) -> None:
         """Hold what was fetched. Raises UpstreamFailed; what was held stays then."""
         if answer.status not in (200, 304) or (answer.status == 304 and self._held is None):
             raise UpstreamFailed(f"the address of the keys answers {answer.status}; redirects are not followed")
         if answer.status == 200 and (self._held is None or answer.body != self._document):
             keyset = await asyncio.to_thread(importlib.import_module, "hub.oauth.keyset")
             self._held, self._document = keyset.KeySet(answer.body), answer.body
-        self._etag = answer.headers.get("etag", self._etag if answer.status == 304 else "")
+        self._etag = answer.header("etag") or (self._etag if answer.status == 304 else "")
         now = self._clock.monotonic()
         self._stale_at, self._ends_at, self._next_try = now + _fresh(answer), now + _OLDEST + _LEAST_FRESH, 0.0
 
 
-def _fresh(answer: Fetched) -> float:
-    stated = _MAX_AGE.search(answer.headers.get("cache-control", "").lower())
+def _fresh(answer: Answer) -> float:
+    stated = _MAX_AGE.search(answer.header("cache-control").lower())
     return min(max(int(stated[1]), _LEAST_FRESH), _MOST_FRESH) if stated else _FRESH
