@@ -61,6 +61,7 @@ async def exchange(
     most: int = 1024 * 1024,
     private: bool = False,
     body_of: frozenset[int] | None = None,
+    timeouts: Timeouts = _TIMEOUTS,
 ) -> Answer:
     """The whole answer to a request with a JSON ``body``, a ``form``, or neither. Limits and errors are those of :func:`fetch`.
 
@@ -83,7 +84,7 @@ async def exchange(
             [(name.encode(), value.encode()) for name, value in sent.items()],
             data,
             private=private,
-            timeouts=_TIMEOUTS,
+            timeouts=timeouts,
             limits=Limits(body=most),
         )
     )

@@ -24,6 +24,7 @@ from hub.errors import HubError
 from hub.events import Events
 from hub.inflight import InFlight
 from hub.limits import Limits
+from hub.oauth.resource import ResourceServer
 from hub.outbound.client import Outbound
 from hub.plan import Planner
 from hub.policies import Policies
@@ -116,7 +117,12 @@ class Parts:
             prices=self.prices,
             catalog=self.catalog,
         )
-        self.limits = Limits(self.store.state, self.clock, shared=self.store.postgres)
+        issuers = self.settings.oauth_issuers
+        counted = any(one.per_minute or one.per_day for one in issuers)
+        self.limits = Limits(self.store.state, self.clock, shared=self.store.postgres, always=counted)
+        self.oauth = ResourceServer(
+            issuers, outbound=self.outbound, clock=self.clock, budgets=self.budgets, blocked=lambda: self._preferred().oauth_blocked
+        )
 
     def _elsewhere(self) -> None:
         """Agents beside the hub: on this machine, at vendors, at other hubs."""
@@ -258,7 +264,8 @@ class Parts:
         self.changed()
         await self.sameness.open()
         self.retention.start()
-        self.on_close += [self.upstreams.close, self.limits.close, self.agents.close, self.cloud_tasks.close]
+        self.oauth.open()
+        self.on_close += [self.oauth.close, self.upstreams.close, self.limits.close, self.agents.close, self.cloud_tasks.close]
         self.on_close += [self.pushes.close, self.tasks.close, self.sameness.close]
 
     def stop(self) -> None:

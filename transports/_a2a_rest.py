@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hub.task import Item, LiveTask
 
-DOOR = Door("a2a", error=_a2a_errors.rest, route_class=b"CLIENT_API")
+DOOR = Door("a2a", error=_a2a_errors.rest, route_class=b"CLIENT_API", opens="mcp:connect", resource="/a2a")
 _V1 = V1()
 _SHAPES = _a2a_push.V1Shapes()
 

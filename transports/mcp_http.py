@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transports._http import Exchange, Receive
 
 PATH = "/api/mcp/stream"
+DOOR = _mcp.door_at(PATH)
 
 
 def routes(hub: Hub) -> list[Route]:
@@ -35,7 +36,7 @@ def routes(hub: Hub) -> list[Route]:
         else:
             fast.learn(exchange, b"", await _serve(mcp, exchange, exchange.receive))
 
-    return [Route(PATH, handle, _mcp.DOOR, methods=("POST", "GET", "DELETE"))]
+    return [Route(PATH, handle, DOOR, methods=("POST", "GET", "DELETE"))]
 
 
 async def _post(mcp: _mcp.Mcp, exchange: Exchange, data: bytes, fast: Fast) -> None:
@@ -44,6 +45,8 @@ async def _post(mcp: _mcp.Mcp, exchange: Exchange, data: bytes, fast: Fast) -> N
     Revisions with sessions let a client come back for an answer where events are kept. Here they are not: nobody would ever get
     this one, and the provider would be paid for it.
     """
+    if exchange.caller.issuer:
+        _step_up(exchange, data)
     waiting: list[dict[str, Any]] = [{"type": "http.request", "body": data, "more_body": False}]
     gone = False
 
@@ -59,6 +62,25 @@ async def _post(mcp: _mcp.Mcp, exchange: Exchange, data: bytes, fast: Fast) -> N
     session = exchange.header(b"mcp-session-id")
     if gone and not status and session:
         await _cancel(mcp, exchange, data)
+
+
+def _step_up(exchange: Exchange, data: bytes) -> None:
+    """Raise Forbidden for a call of a tool of ours for which the caller's token lacks a scope that its issuer could give it.
+
+    Clients that log in then ask for just that scope (SEC-54). To keys, and where no token helps, the tool does not exist.
+    """
+    try:
+        call: Any = orjson.loads(data)
+        name = call["params"]["name"] if call["method"] == "tools/call" else None
+    except (ValueError, TypeError, KeyError):
+        return
+    hub, caller = exchange.hub, exchange.caller
+    skill = hub.skills.by_tool.get(name) if isinstance(name, str) else None
+    if skill is None or skill.source or skill.scopes <= caller.scopes:
+        return
+    issuer = hub.oauth.issuers[caller.issuer]
+    if all(issuer.asking(frozenset({scope})) for scope in skill.scopes - caller.scopes):
+        hub.allow(skill, exchange.ctx)
 
 
 async def _cancel(mcp: _mcp.Mcp, exchange: Exchange, data: bytes) -> None:
