@@ -39,6 +39,7 @@ from hub.query import Query
 from hub.quota import Quotas
 from hub.registry import Skills, load
 from hub.relay import Relay
+from hub.remote_agents.agents import RemoteAgents
 from hub.resilience import Resilience
 from hub.retention import Retention
 from hub.roots import Roots
@@ -86,6 +87,8 @@ class Parts:
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.targets = Targets(self.catalog)
         self.upstreams = Upstreams(self.store, self.outbound, self.events, self.clock, settings, self.skills)
+        self.remote_agents = RemoteAgents(self.store, self.outbound, self.events, self.clock, self.skills)
+        self.tasks.on_left.append(self.remote_agents.left)
         self._written()
         self._elsewhere()
         self._learned()
@@ -258,7 +261,8 @@ class Parts:
         self.changed()
         await self.sameness.open()
         self.retention.start()
-        self.on_close += [self.upstreams.close, self.limits.close, self.agents.close, self.cloud_tasks.close]
+        self.remote_agents.open()
+        self.on_close += [self.remote_agents.close, self.upstreams.close, self.limits.close, self.agents.close, self.cloud_tasks.close]
         self.on_close += [self.pushes.close, self.tasks.close, self.sameness.close]
 
     def stop(self) -> None:
@@ -300,6 +304,7 @@ class Parts:
         self.quotas.keep_only({*self.directory.builtin, *(connection.id for connection in connections)})
         self.planner.forget()
         self.upstreams.refresh()
+        self.remote_agents.refresh()
         self.policies.refresh()
         self.limits.refresh(self.store.keys.all())
         if self.pricebook.refresh():

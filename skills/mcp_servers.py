@@ -279,7 +279,7 @@ async def changed(ctx: Context, ask: ServerChange) -> ServerView:
 
 async def _changed(ctx: Context, ask: ServerChange) -> ServerView:
     document = _found(ctx, ask.id)
-    given = ask.model_dump(exclude_unset=True, exclude={"id"})
+    given = ask.model_dump(exclude_unset=True, exclude={"id"}, by_alias=False)
     for part in ("headers", "env"):
         if given.get(part) is not None:
             given[part] = _sealed(ctx, document.id, part, given[part])
