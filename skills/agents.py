@@ -415,5 +415,4 @@ def _plain(ask: CallAsk) -> dict[str, Any]:
 
 
 def _reply(outcome: Outcome) -> CallAnswer:
-    found = pinning.findings(pinning.strings(outcome.structured))
-    return CallAnswer.model_validate({**outcome.structured, "findings": list(found)})
+    return CallAnswer.model_validate({**outcome.structured, "findings": list(outcome.findings())})

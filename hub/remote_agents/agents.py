@@ -276,7 +276,8 @@ class RemoteAgents:
             task_id=self.handles.give("task", document.id, principal, turn.task_id if open_task else "", turn.context_id),
             context_id=self.handles.give("context", document.id, principal, turn.context_id),
         )
-        return Outcome(document.name, [{"type": "text", "text": turn.text}], reply.model_dump(mode="json", by_alias=True))
+        content: list[dict[str, Any]] = [{"type": "text", "text": turn.text}]
+        return Outcome(document.name, content, reply.model_dump(mode="json", by_alias=True), ours=frozenset(("taskId", "contextId")))
 
     async def cancel(self, identity: str, handle: str, principal: str) -> None:
         """Cancel a principal's task at its agent. Raises NotFound, Conflict when it has ended, and what a client raises."""

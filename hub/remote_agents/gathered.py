@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -45,7 +46,7 @@ class _Growing:
 
     def extend(self, parts: Iterable[dict[str, Any]]) -> None:
         for part in parts:
-            if "text" in part and self.parts and "text" in self.parts[-1]:
+            if _is_text(part) and self.parts and "text" in self.parts[-1]:
                 self.tail.append(part["text"])
             else:
                 self.join()
@@ -141,6 +142,7 @@ def _weight(part: dict[str, Any]) -> int:
 
 def _beyond(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
     """What their parts have beyond ours, where ours are the beginning of theirs; None where they are not."""
+    ours, theirs = _joined(ours), _joined(theirs)
     if not ours:
         return theirs
     last, at = ours[-1], len(ours) - 1
@@ -148,6 +150,19 @@ def _beyond(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[di
         return None
     if theirs[at] == last:
         return theirs[at + 1 :]
-    if "text" not in last or not str(theirs[at].get("text", "")).startswith(last["text"]):
+    if not _is_text(last) or not _is_text(theirs[at]) or not theirs[at]["text"].startswith(last["text"]):
         return None
-    return [{**theirs[at], "text": theirs[at]["text"][len(last["text"]) :]}, *theirs[at + 1 :]]
+    return [{"text": theirs[at]["text"][len(last["text"]) :]}, *theirs[at + 1 :]]
+
+
+def _joined(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Parts with texts that follow one another as one: some agents keep the pieces of a stream apart, some do not."""
+    found: list[dict[str, Any]] = []
+    for texts, group in groupby(parts, _is_text):
+        run = list(group)
+        found += [{"text": text_of(run)}] if texts else run
+    return found
+
+
+def _is_text(part: dict[str, Any]) -> bool:
+    return part.keys() == {"text"}

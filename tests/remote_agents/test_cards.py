@@ -158,7 +158,7 @@ def _crooked() -> dict[str, tuple[dict[str, Any], str]]:
         deep = {"a": deep}
     return {
         "metadata address": (_at("http://169.254.169.254/a2a"), "never allowed"),
-        "metadata second": (_at(_FAR, "http://[fe80::1]/a2a"), "never allowed"),
+        "metadata second": (_at(_FAR, "http://[fe80::1]/a2a"), "not a public address"),
         "mapped metadata": (_at("http://[::ffff:169.254.169.254]/a2a"), "never allowed"),
         "decimal address": (_at("http://2130706433/a2a"), "no usable address"),
         "user in address": (_at("http://a@10.0.0.7/"), "no usable address"),
