@@ -126,7 +126,14 @@ class Parts:
         custom = self.store.collection("acp-agent", what="agent", prefix="agent_", body=CustomAgent)
         self.agents = LocalAgents(self.settings, custom, self.clock)
         self.adapters[acp.NAME] = acp.AgentAdapter(self.agents, self.clock, allowed=self.settings.acp_chat)
-        self.cloud_tasks = CloudTasks(store=self.store, outbound=self.outbound, agents=self.agents, clock=self.clock, events=self.events)
+        self.cloud_tasks = CloudTasks(
+            store=self.store,
+            outbound=self.outbound,
+            agents=self.agents,
+            clock=self.clock,
+            events=self.events,
+            known=self.remote_agents.named,
+        )
 
     def _learned(self) -> None:
         """What the hub learns while it runs: health, quota, latency, sessions, warm caches, how combos did."""

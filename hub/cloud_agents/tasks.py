@@ -18,12 +18,15 @@ from hub.errors import BadRequest, Conflict, HubError, NotFound, UpstreamRejecte
 from hub.log import logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hub.acp.local import LocalAgents
     from hub.clock import Clock
     from hub.cloud_agents.base import CloudAgent
     from hub.cloud_agents.records import Access
     from hub.events import Events
     from hub.outbound.client import Outbound
+    from hub.remote_agents.client import AgentClient
     from hub.store import Store
 
 log = logger("hub.cloud_agents")
@@ -49,11 +52,13 @@ _SWEEP_SECONDS = 3600.0
 class CloudTasks:
     """Made by the hub, opened and closed with it. Used on the event loop only."""
 
-    def __init__(self, *, store: Store, outbound: Outbound, agents: LocalAgents, clock: Clock, events: Events) -> None:
+    def __init__(
+        self, *, store: Store, outbound: Outbound, agents: LocalAgents, clock: Clock, events: Events, known: Callable[[str], AgentClient]
+    ) -> None:
         self.credentials = Credentials(store)
         kinds: list[CloudAgent] = [
             *(VendorAgent(row, outbound, clock) for row in vendor_rows()),
-            A2aAgent(outbound, clock),
+            A2aAgent(outbound, clock, known),
             HereAgent(agents, clock, self._poke),
         ]
         self.agents = {kind.id: kind for kind in kinds}
@@ -102,7 +107,10 @@ class CloudTasks:
         """
         agent = self.agent(provider)
         now = self._clock.now_ms()
-        credential = self.credentials.choose(agent.id, credential_id=credential_id, url=str(source.get("agentUrl") or ""))
+        # An agent that the hub knows by name has what it needs.
+        named = bool(source.get("agent")) and not source.get("agentUrl") and not credential_id
+        url = str(source.get("agentUrl") or "")
+        credential = None if named else self.credentials.choose(agent.id, credential_id=credential_id, url=url)
         task = CloudTask(
             id=f"task_{now}_{self._clock.new_id('')}",
             provider_id=agent.id,

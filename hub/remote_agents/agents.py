@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hub.errors import Conflict, HubError, NotConfigured, Unavailable, UpstreamFailed
+from hub.errors import Conflict, HubError, NotConfigured, NotFound, Unavailable, UpstreamFailed
 from hub.log import logger, masked
 from hub.outbound.base import Timeouts
 from hub.remote_agents import card as cards
@@ -228,6 +228,13 @@ class RemoteAgents:
         access = Access(document.name, cards.interfaces(agent.approved)[0], sent, agent.allow_private)
         timeouts = Timeouts(connect=10, first_byte=agent.timeout_seconds, idle=self.pace.idle)
         return AgentClient(self._outbound, self._clock, access, timeouts=timeouts)
+
+    def named(self, name: str) -> AgentClient:
+        """A client of the agent of this name or id. Raises NotFound, and what :meth:`client` raises."""
+        document = self.documents.find(name) or self.documents.peek(name)
+        if document is None:
+            raise NotFound(f"there is no remote agent {name[:100]!r}; `hubroute agents list` lists them", field="agent")
+        return self.client(document)
 
     async def call(self, identity: str, skill: str, ask: AgentAsk, ctx: Context) -> Outcome:
         """Send a message to an allowed agent for a principal and follow it; its cost is held against the key's budgets and settled.
