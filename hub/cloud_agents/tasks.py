@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from hub.acp.local import LocalAgents
     from hub.clock import Clock
     from hub.cloud_agents.base import CloudAgent
-    from hub.cloud_agents.records import Access
+    from hub.cloud_agents.records import Access, StoredCredential
     from hub.events import Events
     from hub.outbound.client import Outbound
     from hub.remote_agents.client import AgentClient
     from hub.store import Store
+    from hub.store.documents import Document
 
 log = logger("hub.cloud_agents")
 
@@ -107,10 +108,7 @@ class CloudTasks:
         """
         agent = self.agent(provider)
         now = self._clock.now_ms()
-        # An agent that the hub knows by name has what it needs.
-        named = bool(source.get("agent")) and not source.get("agentUrl") and not credential_id
-        url = str(source.get("agentUrl") or "")
-        credential = None if named else self.credentials.choose(agent.id, credential_id=credential_id, url=url)
+        credential = self._credential(agent.id, source, credential_id)
         task = CloudTask(
             id=f"task_{now}_{self._clock.new_id('')}",
             provider_id=agent.id,
@@ -146,6 +144,13 @@ class CloudTasks:
             await self._take(task, snapshot)
         self._wake.set()
         return task
+
+    def _credential(self, agent: str, source: dict[str, Any], credential_id: str) -> Document[StoredCredential] | None:
+        """The credential of a new task; none for an agent that the hub knows by name, which has what it needs."""
+        url = str(source.get("agentUrl") or "")
+        if source.get("agent") and not url and not credential_id:
+            return None
+        return self.credentials.choose(agent, credential_id=credential_id, url=url)
 
     async def get(self, task_id: str, *, look: bool = True) -> CloudTask:
         """A task as it stands; ``look`` asks the agent first, unless it was asked just now. Raises NotFound."""
