@@ -80,6 +80,7 @@ class Watch:
         self._deaf: list[Callable[[], None]] = []
         hub.on_stop.append(self.close)
         hub.upstreams.listeners.append(self._tools_changed)
+        hub.remote_agents.listeners.append(self._tools_changed)
 
     def add(self, server: Server[Any]) -> None:
         """Serve subscriptions in both protocol eras."""

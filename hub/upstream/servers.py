@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hub.chat import Usage
 from hub.errors import HubError, LoginRequired, NotConfigured, NotFound, Unavailable, UpstreamFailed
 from hub.log import logger
-from hub.records import UsageRow
+from hub.toll import toll
 from hub.upstream import pinning
 from hub.upstream.login.flow import LoginFlow
 from hub.upstream.login.logins import Logins
@@ -25,7 +24,7 @@ from hub.upstream.outcome import Outcome
 from hub.upstream.skills import imported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from hub.clock import Clock
@@ -93,7 +92,7 @@ class Upstreams:
             return
         self._version = self.documents.version
         documents = self.documents.all()
-        self._skills.adopt(self._fitting(documents))
+        self._skills.adopt("mcp", imported(documents))
         known = {one.id: one.body for one in documents}
         for identity, state in list(self._states.items()):
             for link in list(state.links.values()):
@@ -104,17 +103,6 @@ class Upstreams:
                 del self._states[identity]
         for listener in self.listeners:
             listener()
-
-    def _fitting(self, documents: Iterable[Document[Server]]) -> list[Any]:
-        """Imported skills whose names nobody of ours has: an upstream tool never shadows one of the hub (SEC-61)."""
-        taken = {made.mcp.tool for made in self._skills if made.mcp and not made.source}
-        found: dict[str, Any] = {}
-        for made in imported(documents):
-            if made.name in taken or made.name in found:
-                log.warning("an imported tool is left out: its name is taken", tool=made.name)
-            else:
-                found[made.name] = made
-        return list(found.values())
 
     def named(self, name: str) -> Document[Server]:
         """The server of this name or id. Raises NotFound."""
@@ -174,21 +162,8 @@ class Upstreams:
         pin = document.body.tools.get(tool)
         if not document.body.enabled or pin is None or pin.standing is not Standing.APPROVED:
             raise NotFound(f"{document.name} has no allowed tool {tool!r}; `hubroute mcp-servers list` shows where it stands")
-        cost = document.body.cost_per_call
-        budgets = ctx.hub.budgets
-        hold = await budgets.hold(ctx.caller.key_id, cost, group=f"mcp/{document.name}", least=cost) if cost else None
-        began = ctx.hub.clock.monotonic()
-        error: BaseException | None = None
-        try:
+        async with toll(ctx, document.body.cost_per_call, provider="mcp", server=document.name, item=tool):
             return await self._called(document, tool, arguments, ctx)
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            if hold is not None:
-                budgets.settle(hold, cost) if error is None else budgets.release(hold)
-            if cost is not None:
-                ctx.hub.store.usage.add(_row(document.name, tool, ctx, began, cost, error))
 
     async def _called(self, document: Document[Server], tool: str, arguments: dict[str, Any], ctx: Context) -> Outcome:
         principal, name = ctx.caller.key_id or "anonymous", ctx.caller.name
@@ -395,28 +370,3 @@ def _outcome(name: str, raw: dict[str, Any]) -> Outcome:
         raise UpstreamFailed(f"the MCP server {name} sent a result without content")
     blocks: list[dict[str, Any]] = [block for block in content if isinstance(block, dict)]  # pyright: ignore[reportUnknownVariableType]
     return Outcome(name, blocks, raw.get("structuredContent"), raw.get("isError") is True)
-
-
-def _row(server: str, tool: str, ctx: Context, began: float, cost: float, error: BaseException | None) -> UsageRow:
-    """A priced call in the usage log, under the provider ``mcp`` and the server's name as its connection."""
-    failed = error is not None
-    status = 200 if error is None else error.status if isinstance(error, HubError) else 499
-    return UsageRow(
-        request_id=ctx.request_id,
-        at=ctx.hub.clock.now_ms(),
-        door=ctx.door,
-        skill=ctx.skill,
-        key_id=ctx.caller.key_id,
-        key_name=ctx.caller.name,
-        provider="mcp",
-        model=f"{server}/{tool}",
-        requested_model=f"{server}/{tool}",
-        connection_id="",
-        usage=Usage(),
-        cost=0.0 if failed else cost,
-        price_source="server",
-        status=status,
-        outcome="ok" if not failed else "error" if isinstance(error, HubError) else "cancelled",
-        latency_ms=round((ctx.hub.clock.monotonic() - began) * 1000),
-        error_code=error.code if isinstance(error, HubError) else "",
-    )
