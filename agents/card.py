@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hub.skill import Skill
 
 _BEARER = "A key of this hub; `hubroute keys create NAME` makes one."
+#: Fields of the 0.3 card that its clients need and the 1.0 card has under other names.
+_OLD_FIELDS = ("protocolVersion", "url", "preferredTransport", "additionalInterfaces", "security", "supportsAuthenticatedExtendedCard")
 
 
 def visible(skills: Skills, caller: Caller) -> list[Skill]:
@@ -67,6 +69,17 @@ def card_v03(base: str, skills: Iterable[Skill]) -> dict[str, Any]:
         "skills": _skills(skills),
         "authentication": {"schemes": ["bearer"], "apiKeyHeader": "Authorization"},
     }
+
+
+def card_both(base: str, skills: Iterable[Skill]) -> dict[str, Any]:
+    """The 1.0 card with what a 0.3 client must find in it, for clients that do not say which they speak.
+
+    0.3 keeps its card at the same address and its clients send no version; those of 1.0 skip fields they do not know.
+    """
+    made = list(skills)
+    new, old = card_v1(base, made), card_v03(base, made)
+    schemes = {name: {**scheme, **old["securitySchemes"][name]} for name, scheme in new["securitySchemes"].items()}
+    return {**new, **{name: old[name] for name in _OLD_FIELDS}, "securitySchemes": schemes}
 
 
 def _skills(skills: Iterable[Skill]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agents.card import card_v03, card_v1, visible
+from agents.card import card_both, card_v03, card_v1, visible
 from transports._http import JSON, Exchange
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ class Cards:
         self._modified = datetime.fromtimestamp(hub.started_ms // 1000, UTC)
 
     async def v1(self, exchange: Exchange) -> None:
-        """``GET /.well-known/agent-card.json``: A2A 1.0 and nothing else, but for a client that asks for version 0.3."""
-        await self._answer(exchange, card_v03 if exchange.header(b"a2a-version").startswith("0.3") else card_v1)
+        """``GET /.well-known/agent-card.json``: the card of the version that is asked for; without one a card that both can read."""
+        asked = exchange.header(b"a2a-version").strip()
+        await self._answer(exchange, card_v03 if asked.startswith("0.3") else card_v1 if asked.startswith("1.") else card_both)
 
     async def v03(self, exchange: Exchange) -> None:
         """``GET /.well-known/agent.json``: A2A 0.3 with the seed's fields."""

@@ -16,6 +16,7 @@ with warnings.catch_warnings():
     # The SDK's imports are its own affair; our warnings stay errors.
     warnings.simplefilter("ignore")
     from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
+    from a2a.compat.v0_3.types import AgentCard as CompatCard
     from a2a.helpers import new_data_part, new_text_part
     from a2a.types import (
         CancelTaskRequest,
@@ -167,6 +168,19 @@ async def test_list(agents: Any) -> None:
     page = await client.list_tasks(ListTasksRequest(page_size=2, page_token=page.next_page_token, include_artifacts=True))
     assert (len(page.tasks), page.next_page_token) == (1, "")
     assert page.tasks[0].artifacts
+
+
+async def test_a_card_for_every_version_is_read_by_clients_of_both(tmp_path: Any) -> None:
+    """Clients that fetch the card do not say which version they speak: 0.3 knows its own fields, 1.0 those of 1.0."""
+    async with running_hub(tmp_path, skills=agent_skills()) as running, httpx.AsyncClient(headers=await running.headers()) as http:
+        data = (await http.get(f"{running.url}/.well-known/agent-card.json")).json()
+        old = CompatCard.model_validate(data)
+        assert (old.url, old.preferred_transport, old.protocol_version) == (f"{running.url}/a2a", "JSONRPC", "0.3.0")
+        assert old.security_schemes is not None
+        assert old.security_schemes["bearer"].root.type == "http"
+        new = await A2ACardResolver(http, running.url).get_agent_card()
+        assert new.security_schemes["bearer"].http_auth_security_scheme.scheme.lower() == "bearer"
+        assert [one.protocol_version for one in new.supported_interfaces] == ["1.0", "1.0", "0.3"]
 
 
 async def test_extended_card(agents: Any) -> None:
