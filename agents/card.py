@@ -5,6 +5,7 @@ A card says what is so (capability truthfulness): streaming, push notifications 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agents.message import INPUT_MODES, OUTPUT_MODES
@@ -23,19 +24,30 @@ _BEARER = "A key of this hub; `hubroute keys create NAME` makes one."
 _OLD_FIELDS = ("protocolVersion", "url", "preferredTransport", "additionalInterfaces", "security", "supportsAuthenticatedExtendedCard")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the agent is: base URL of its HTTP doors without a trailing slash, and the address of gRPC where that is on."""
+
+    base: str
+    grpc: str = ""
+
+
 def visible(skills: Skills, caller: Caller) -> list[Skill]:
     """The agent skills that a caller's key may use."""
     return [made for made in skills.by_a2a.values() if made.scopes <= caller.scopes]
 
 
-def card_v1(base: str, skills: Iterable[Skill]) -> dict[str, Any]:
+def card_v1(place: Place, skills: Iterable[Skill]) -> dict[str, Any]:
     """The A2A 1.0 card (AgentCard of the specification, and nothing else). 1.0 interfaces come first."""
+    base = place.base
+    grpc = [{"url": place.grpc, "protocolBinding": "GRPC", "protocolVersion": "1.0"}] if place.grpc else []
     return {
         "name": AGENT_NAME,
         "description": AGENT_DESCRIPTION,
         "supportedInterfaces": [
             {"url": f"{base}/a2a", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"},
             {"url": f"{base}/a2a/rest", "protocolBinding": "HTTP+JSON", "protocolVersion": "1.0"},
+            *grpc,
             {"url": f"{base}/a2a", "protocolBinding": "JSONRPC", "protocolVersion": "0.3"},
         ],
         "provider": {"organization": AGENT_NAME, "url": base},
@@ -49,8 +61,9 @@ def card_v1(base: str, skills: Iterable[Skill]) -> dict[str, Any]:
     }
 
 
-def card_v03(base: str, skills: Iterable[Skill]) -> dict[str, Any]:
+def card_v03(place: Place, skills: Iterable[Skill]) -> dict[str, Any]:
     """The A2A 0.3 card, with the fields that the seed's clients read (``authentication``)."""
+    base = place.base
     return {
         "protocolVersion": "0.3.0",
         "name": AGENT_NAME,
@@ -71,13 +84,13 @@ def card_v03(base: str, skills: Iterable[Skill]) -> dict[str, Any]:
     }
 
 
-def card_both(base: str, skills: Iterable[Skill]) -> dict[str, Any]:
+def card_both(place: Place, skills: Iterable[Skill]) -> dict[str, Any]:
     """The 1.0 card with what a 0.3 client must find in it, for clients that do not say which they speak.
 
     0.3 keeps its card at the same address and its clients send no version; those of 1.0 skip fields they do not know.
     """
     made = list(skills)
-    new, old = card_v1(base, made), card_v03(base, made)
+    new, old = card_v1(place, made), card_v03(place, made)
     schemes = {name: {**scheme, **old["securitySchemes"][name]} for name, scheme in new["securitySchemes"].items()}
     return {**new, **{name: old[name] for name in _OLD_FIELDS}, "securitySchemes": schemes}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agents.card import card_both, card_v03, card_v1, visible
+from agents.card import Place, card_both, card_v03, card_v1, visible
 from transports._http import JSON, Exchange
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Cards:
         if form.__name__ not in self._made:
             # What other servers brought is for those with a key: the extended card shows it.
             own = [made for made in self._hub.skills.by_a2a.values() if not made.source]
-            data = orjson.dumps(form(_base(exchange), own))
+            data = orjson.dumps(form(_place(exchange), own))
             self._made[form.__name__] = data, f'"{hashlib.sha256(data).hexdigest()[:32]}"'
         data, tag = self._made[form.__name__]
         stamp = format_datetime(self._modified, usegmt=True).encode()
@@ -66,12 +66,12 @@ class Cards:
 
 def own_card(exchange: Exchange, form: Form) -> dict[str, Any]:
     """The extended card: the skills that this caller's key may use."""
-    return form(_base(exchange), visible(exchange.hub.skills, exchange.caller))
+    return form(_place(exchange), visible(exchange.hub.skills, exchange.caller))
 
 
-def _base(exchange: Exchange) -> str:
+def _place(exchange: Exchange) -> Place:
     """How clients reach this hub; with port 0 the port that was really taken."""
-    settings = exchange.hub.settings
+    settings, grpc = exchange.hub.settings, exchange.hub.listening.get("GRPC", "")
     if settings.port or settings.public_url:
-        return settings.base_url
-    return f"{settings.base_url.removesuffix(':0')}:{exchange.scope['server'][1]}"
+        return Place(settings.base_url, grpc)
+    return Place(f"{settings.base_url.removesuffix(':0')}:{exchange.scope['server'][1]}", grpc)

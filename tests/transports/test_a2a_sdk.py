@@ -1,4 +1,4 @@
-"""The A2A door with the stock a2a-sdk clients: 1.0 over JSON-RPC and HTTP+JSON, 0.3 over JSON-RPC, on a real socket."""
+"""The A2A door with the stock a2a-sdk clients: 1.0 over JSON-RPC, HTTP+JSON and gRPC, 0.3 over JSON-RPC, on a real socket."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.fakes.agent import agent_skills, new_gate
+from tests.fakes.grpc import channel
 from tests.fakes.hub import Running, running_hub
 
 with warnings.catch_warnings():
@@ -35,27 +36,45 @@ with warnings.catch_warnings():
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore::DeprecationWarning:a2a.*")]
 
-CARDS = {"JSONRPC": "/.well-known/agent-card.json", "HTTP+JSON": "/.well-known/agent-card.json", "0.3": "/.well-known/agent.json"}
+CARDS = {
+    "JSONRPC": "/.well-known/agent-card.json",
+    "HTTP+JSON": "/.well-known/agent-card.json",
+    "GRPC": "/.well-known/agent-card.json",
+    "0.3": "/.well-known/agent.json",
+}
 
 
 @pytest.fixture(params=list(CARDS))
 async def agents(request: pytest.FixtureRequest, tmp_path: Any) -> Any:
     """A function that makes a client with a new key; and how it speaks."""
     binding = request.param
-    async with running_hub(tmp_path, skills=agent_skills()) as running:
+    async with running_hub(tmp_path, skills=agent_skills(), grpc_address="127.0.0.1:0" if binding == "GRPC" else "") as running:
         opened: list[httpx.AsyncClient] = []
+        channels: list[Any] = []
 
         async def make(*, streaming: bool = False, scopes: tuple[str, ...] = ()) -> Any:
             http = httpx.AsyncClient(headers=await running.headers(*scopes), timeout=10)
             opened.append(http)
             card = await A2ACardResolver(http, running.url).get_agent_card(CARDS[binding])
             protocol = "JSONRPC" if binding == "0.3" else binding
-            config = ClientConfig(httpx_client=http, streaming=streaming, supported_protocol_bindings=[protocol])
+            config = ClientConfig(
+                httpx_client=http,
+                streaming=streaming,
+                supported_protocol_bindings=[protocol],
+                grpc_channel_factory=lambda url: keep(channels, channel(url, http.headers["authorization"])),
+            )
             return ClientFactory(config).create(card)
 
         yield make, binding
         for http in opened:
             await http.aclose()
+        for one in channels:
+            await one.close()
+
+
+def keep(made: list[Any], one: Any) -> Any:
+    made.append(one)
+    return one
 
 
 def ask(
