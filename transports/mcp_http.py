@@ -82,6 +82,8 @@ async def _serve(mcp: _mcp.Mcp, exchange: Exchange, receive: Receive) -> bool:
     """Let the SDK answer; whether the answer was complete. Its handlers find in the scope who calls."""
     sessions = await mcp.sessions()
     exchange.scope["hubroute.visitor"] = _mcp.Visitor(exchange.caller, exchange.head.session)
+    # Space around a value is no part of it (RFC 9110, 5.5); the parser leaves it, and the SDK compares these with the message.
+    exchange.scope["headers"] = [(name, value.strip() if name[:4] == b"mcp-" else value) for name, value in exchange.scope["headers"]]
 
     complete = False
 
