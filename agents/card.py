@@ -70,7 +70,7 @@ def card_v03(place: Place, skills: Iterable[Skill]) -> dict[str, Any]:
         "description": AGENT_DESCRIPTION,
         "url": f"{base}/a2a",
         "preferredTransport": "JSONRPC",
-        "additionalInterfaces": [{"url": f"{base}/a2a", "transport": "JSONRPC"}],
+        "additionalInterfaces": [{"url": f"{base}/a2a", "transport": "JSONRPC"}, {"url": f"{base}/a2a/rest", "transport": "HTTP+JSON"}],
         "provider": {"organization": AGENT_NAME, "url": base},
         "version": VERSION,
         "capabilities": {"streaming": True, "pushNotifications": True, "stateTransitionHistory": False},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hub.call import Hub
 
-    Form = Callable[..., dict[str, Any]]
+    Form: TypeAlias = Callable[..., dict[str, Any]]
 
 
 class Cards:
