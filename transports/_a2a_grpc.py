@@ -95,9 +95,9 @@ class Service:
         live = await self._agent.start(visit, send)
         if isinstance(live, dict):
             return _V1.answered(live)
-        live.detached |= not send.wait
+        live.detached |= not send.said.waits
         visit.told = _a2a_push.secret_header(send.said.push)
-        return _V1.sent(await self._hub.tasks.settled(live) if send.wait else live.snapshot(), send.history)
+        return _V1.sent(await self._hub.tasks.settled(live) if send.said.waits else live.snapshot(), send.history)
 
     async def stream(self, visit: Visit, params: Params) -> AsyncGenerator[dict[str, Any]]:
         """SendStreamingMessage."""

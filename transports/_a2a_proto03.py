@@ -43,8 +43,8 @@ class Proto03:
                 stream=stream,
                 accepted=options.words("acceptedOutputModes"),
                 push=push_of(push) if options.object("pushNotification") else None,
+                waits=options.flag("blocking") or params.get("configuration") is None,
             ),
-            wait=options.flag("blocking") or params.get("configuration") is None,
             # Zero cannot be told from nothing here.
             history=options.number("historyLength", 0) or None,
         )
