@@ -75,6 +75,8 @@ class Parts:
         self.settings = settings
         self.clock = clock or Clock()
         self.started_ms = self.clock.now_ms()
+        #: A2A bindings that listen beside HTTP, and where clients reach them; the agent card shows them.
+        self.listening: dict[str, str] = {}
         self.skills = skills or Skills.load()
         self.catalog = Catalog.load()
         self.adapters: dict[str, Adapter] = dict(load("hub.providers", Adapter, lambda adapter: adapter.name))
