@@ -31,3 +31,30 @@ class EmbedJob:
 def unsent(extra: Mapping[str, Any], known: Iterable[str] = ()) -> list[str]:
     """The names of a client's other fields that a format does not carry."""
     return sorted(extra.keys() - set(known))
+
+
+@dataclass(slots=True)
+class RerankJob:
+    """Documents to put in the order in which they fit a query; the best ``top`` of them, None for all."""
+
+    query: str
+    documents: Sequence[str]
+    top: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(slots=True)
+class Ranked:
+    """The documents by fit, best first, as (place in the list that was sent, score). ``id`` is the provider's, where it gives one."""
+
+    order: list[tuple[int, float]]
+    id: str = ""
+
+
+@dataclass(slots=True)
+class ModerationJob:
+    """What to judge, as OpenAI's ``input``: a text, texts, or parts of one message. ``count`` is how many judgements that makes."""
+
+    input: str | Sequence[Any]
+    count: int
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
