@@ -29,8 +29,8 @@ class ModerationAsk(MediaAsk):
     @classmethod
     def _input(cls, value: str | list[Any] | dict[str, Any]) -> str | list[Any]:
         inputs: list[Any] = value if isinstance(value, list) else [value]
-        texts = all(isinstance(one, str) and one for one in inputs)
-        if not inputs or not (texts or all(map(_part, inputs))):
+        texts = all(isinstance(one, str) for one in inputs)
+        if not (inputs and all(inputs) and (texts or all(map(_part, inputs)))):
             raise ValueError(f"must be {_WORDS}")
         if len(inputs) > _MOST_INPUTS:
             raise ValueError(f"has {len(inputs)} entries; at most {_MOST_INPUTS} go into one request")

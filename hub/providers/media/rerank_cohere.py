@@ -34,7 +34,7 @@ class _Billed(msgspec.Struct, frozen=True):
 
 
 class _Meta(msgspec.Struct, frozen=True):
-    billed_units: _Billed | None = None
+    billed_units: _Billed = _Billed()
 
 
 class _Used(msgspec.Struct, frozen=True):
@@ -48,8 +48,8 @@ class _Answer(msgspec.Struct):
     results: list[_Result] | None = None
     data: list[_Result] | None = None
     id: str | None = None
-    meta: _Meta | None = None
-    usage: _Used | None = None
+    meta: _Meta = _Meta()
+    usage: _Used = _Used()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,10 @@ class Rerank:
         if job.top is not None:
             body[self.top] = job.top
         found = decoded(await line.call(request(target, self.service, self.path, body)), _Answer, "ranking")
-        results = found.results if found.results is not None else found.data
-        order = ranked([(one.index, one.relevance_score) for one in results or ()], job)
-        billed = found.meta.billed_units if found.meta else None
-        units = round(billed.search_units) if billed and billed.search_units else searches(job)
-        used = found.usage or _Used()
-        tokens = used.total_tokens or used.prompt_tokens or 0
-        return Made(Ranked(order, found.id or ""), Usage(input=tokens) if tokens > 0 else None, Units(queries=units))
+        order = ranked([(one.index, one.relevance_score) for one in found.results or found.data or ()], job)
+        tokens = found.usage.total_tokens or found.usage.prompt_tokens or 0
+        units = Units(queries=round(found.meta.billed_units.search_units) or searches(job))
+        return Made(Ranked(order, found.id or ""), Usage(input=tokens) if tokens > 0 else None, units)
 
 
 def searches(job: RerankJob) -> int:
