@@ -25,6 +25,7 @@ from hub.events import Events
 from hub.inflight import InFlight
 from hub.limits import Limits
 from hub.media.engine import Formats, MediaEngine
+from hub.media.searches import Searches
 from hub.outbound.client import Outbound
 from hub.plan import Planner
 from hub.policies import Policies
@@ -229,6 +230,7 @@ class Parts:
             waiting=waiting,
             settings=self.settings,
         )
+        self.searches = Searches(self.media, self.ledger, self.catalog, self.clock)
         self.sameness = Sameness(
             store=self.store,
             clock=self.clock,

@@ -34,9 +34,9 @@ class ModerationAsk(MediaAsk):
             raise ValueError(f"must be {_WORDS}")
         if len(inputs) > _MOST_INPUTS:
             raise ValueError(f"has {len(inputs)} entries; at most {_MOST_INPUTS} go into one request")
-        if texts and max(map(len, inputs)) > _MOST_LENGTH:
+        if max(map(len, inputs)) > _MOST_LENGTH:
             raise ValueError(f"has an entry over {_MOST_LENGTH} characters; cut it into pieces")
-        return inputs if isinstance(value, dict) else value
+        return value if isinstance(value, str) else inputs
 
 
 def _part(value: Any) -> bool:
