@@ -48,6 +48,24 @@ class Answer:
     content_type: str = "application/json"
 
 
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a view of an address may give instead of JSON: a body that is sent on piece by piece, and closed whatever happens."""
+
+    pieces: Pieces
+    content_type: str
+
+
+class Pieces(typing.Protocol):
+    """A body on its way."""
+
+    def __aiter__(self) -> collections.abc.AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None:
+        """The reader is done, or has gone."""
+        ...
+
+
 class Audit(StrEnum):
     """How much of a call the audit log keeps."""
 

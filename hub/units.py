@@ -65,12 +65,9 @@ def _measured(price: Price, units: Units) -> float | None:
     """What is charged by unit; None when nothing that was used has such a rate."""
     # Lists that know one rate for a model which listens give it under either name.
     heard = price.per_second_in if price.per_second_in is not None else price.per_second_out
-    pairs = (
-        (units.images, price.per_image),
-        (units.seconds_in, heard),
-        (units.seconds_out, price.per_second_out),
-        (units.characters, price.per_char_in),
-    )
+    # What is spoken is charged by its characters, or by how long it takes.
+    spoken = (units.characters, price.per_char_in) if price.per_char_in is not None else (units.seconds_out, price.per_second_out)
+    pairs = ((units.images, price.per_image), (units.seconds_in, heard), spoken)
     known = [amount * rate for amount, rate in pairs if amount and rate is not None]
     return sum(known) if known else None
 

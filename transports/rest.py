@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel
 
 from hub.errors import BadRequest, cohere_body, rest_body
-from hub.skill import Answer, Download, path_fields
+from hub.skill import Answer, Download, Flow, path_fields
 from transports import openai
 from transports._http import NO_STORE, Door, Exchange, Route
 
@@ -61,11 +61,7 @@ def _handler(skill: Skill, address: Rest) -> Any:
             return
         headers = address.headers(output) if address.headers is not None else {}
         more = [(name.encode(), value.encode()) for name, value in headers.items()]
-        shaped = _shape(output, address)
-        if isinstance(shaped, Answer):
-            await exchange.answer(status, shaped.body, [(b"content-type", shaped.content_type.encode("latin-1")), NO_STORE, *more])
-            return
-        await exchange.answer_json(shaped, status=status, headers=more)
+        await _send(exchange, _shape(output, address), status, more)
 
     return handle
 
@@ -129,6 +125,27 @@ async def _download(exchange: Exchange, file: Download, status: int) -> None:
     async for piece in pieces:
         await exchange.chunk(piece)
     await exchange.finish(b"")
+
+
+async def _send(exchange: Exchange, shaped: Any, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    """An output in its shape: JSON, or a body that is made already or on its way."""
+    if isinstance(shaped, Answer):
+        await exchange.answer(status, shaped.body, [(b"content-type", shaped.content_type.encode("latin-1")), NO_STORE, *headers])
+    elif isinstance(shaped, Flow):
+        await _flow(exchange, shaped, status, headers)
+    else:
+        await exchange.answer_json(shaped, status=status, headers=headers)
+
+
+async def _flow(exchange: Exchange, flow: Flow, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    """A body as it comes. One that breaks off cuts the connection, so that nobody takes the part for the whole (REL-01)."""
+    try:
+        await exchange.start(status, [(b"content-type", flow.content_type.encode("latin-1", "replace")), NO_STORE, *headers])
+        async for piece in flow.pieces:
+            await exchange.chunk(piece)
+    finally:
+        await flow.pieces.aclose()
+    await exchange.finish()
 
 
 async def _stream(exchange: Exchange, skill: Skill, data: dict[str, Any]) -> None:

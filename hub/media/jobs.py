@@ -113,3 +113,14 @@ class Hits:
     hits: list[Hit]
     total: int | None = None
     answer: str | None = None
+
+
+@dataclass(slots=True)
+class SpeechJob:
+    """What to say. ``form`` is mp3, opus, aac, flac, wav or pcm; ``voice`` one that the provider knows, empty for its own choice."""
+
+    text: str
+    voice: str = ""
+    form: str = "mp3"
+    speed: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])

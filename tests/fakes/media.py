@@ -12,7 +12,7 @@ from tests.fakes.upstream import Behaviour, json_answer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.fakes.upstream import Received
+    from tests.fakes.upstream import Exchange, Received
 
 KEY = "sk-vendor-secret-0001"
 
@@ -237,3 +237,61 @@ def openai_moderation(request: Received) -> Behaviour:
         for one in inputs
     ]
     return json_answer({"id": "modr-1", "model": body["model"], "results": results})
+
+
+# -- speech
+
+SOUND = [b"ID3" + bytes([number]) * 2000 for number in range(5)]
+
+
+def sound(kind: str = "audio/mpeg") -> Behaviour:
+    """Sound in pieces, without a length."""
+
+    async def run(exchange: Exchange) -> None:
+        await exchange.head(headers=[("content-type", kind)])
+        for piece in SOUND:
+            await exchange.chunk(piece)
+        await exchange.chunk(b"")
+
+    return Behaviour(run)
+
+
+@strict
+def openai_speech(request: Received) -> Behaviour:
+    bearer(request)
+    expect(path_of(request) == "/v1/audio/speech", "no such path", 404)
+    body = request.json()
+    only(body, "model", "input", "voice", "response_format", "speed", "instructions", "stream_format")
+    expect(body.get("voice"), "voice is required")
+    return sound()
+
+
+@strict
+def deepgram_speech(request: Received) -> Behaviour:
+    expect(request.headers.get("authorization") == f"Token {KEY}", "invalid credentials", 401)
+    expect(path_of(request) == "/v1/speak", "no such path", 404)
+    only(request.json(), "text")
+    query = query_of(request)
+    only(query, "model", "encoding", "container", "sample_rate", "bit_rate")
+    expect(query["model"].startswith("aura-"), "no such model")
+    return sound()
+
+
+@strict
+def elevenlabs_speech(request: Received) -> Behaviour:
+    expect(request.headers.get("xi-api-key") == KEY, "invalid api key", 401)
+    expect(path_of(request) == "/v1/text-to-speech/alloy", "voice not found", 404)
+    only(request.json(), "text", "model_id", "voice_settings", "language_code", "seed")
+    expect(query_of(request).get("output_format") == "mp3_44100_128", "invalid output format")
+    return sound()
+
+
+@strict
+def cartesia_speech(request: Received) -> Behaviour:
+    expect(request.headers.get("x-api-key") == KEY, "invalid api key", 401)
+    expect("cartesia-version" in request.headers, "version header is required")
+    expect(path_of(request) == "/tts/bytes", "no such path", 404)
+    body = request.json()
+    only(body, "model_id", "transcript", "voice", "output_format", "language", "generation_config")
+    expect(body["output_format"] == {"container": "mp3", "sample_rate": 44100, "bit_rate": 128000}, "invalid output format")
+    return sound("application/octet-stream")
