@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import openai
 import pytest
 
@@ -14,8 +15,6 @@ from tests.fakes import upstream as faults
 from tests.fakes.hub import Running
 
 if TYPE_CHECKING:
-    import httpx
-
     from tests.media.conftest import Join
 
 pytestmark = pytest.mark.anyio
@@ -179,3 +178,23 @@ async def test_a_judgement_that_lacks_some_inputs_is_none(client: httpx.AsyncCli
 async def test_without_a_provider_nothing_is_called_harmless(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/moderations", json={"input": "x"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_configured")
+
+
+async def test_ranking_by_cohere_s_sdk(running: Running, joined: Join) -> None:
+    """Both versions of its API, and an error of its own class that names the field."""
+    cohere = pytest.importorskip("cohere", reason="the cohere SDK is not installed")
+    await joined("cohere", vendors.cohere_rerank, "/compatibility/v1")
+    secret = await running.key()
+    async with httpx.AsyncClient(timeout=30) as session:
+        await _rank_by(cohere, {"api_key": secret, "base_url": running.url, "httpx_client": session})
+
+
+async def _rank_by(cohere: Any, options: dict[str, Any]) -> None:
+    second, first = cohere.AsyncClientV2(**options), cohere.AsyncClient(**options)
+    found = await second.rerank(model="cohere/rerank-v3.5", query="q", documents=DOCUMENTS, top_n=2)
+    assert [one.index for one in found.results] == ORDER[:2]
+    with pytest.raises(cohere.BadRequestError) as caught:
+        await second.rerank(model="cohere/rerank-v3.5", query="", documents=DOCUMENTS)
+    assert caught.value.body["field"] == "query"
+    found = await first.rerank(model="cohere/rerank-v3.5", query="q", documents=DOCUMENTS, return_documents=True)
+    assert [one.document.text for one in found.results] == [DOCUMENTS[place] for place in ORDER]
