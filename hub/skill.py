@@ -40,6 +40,32 @@ class Download:
     pieces: collections.abc.AsyncIterator[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a view of an address may give instead of JSON to be: a body that is made already, or passes on as it came."""
+
+    body: bytes
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a view of an address may give instead of JSON: a body that is sent on piece by piece, and closed whatever happens."""
+
+    pieces: Pieces
+    content_type: str
+
+
+class Pieces(typing.Protocol):
+    """A body on its way."""
+
+    def __aiter__(self) -> collections.abc.AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None:
+        """The reader is done, or has gone."""
+        ...
+
+
 class Audit(StrEnum):
     """How much of a call the audit log keeps."""
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from hub.ask import ChatAsk, ChatReply, Hints, StreamHead, StreamTail
 from hub.errors import HubError, openai_body
+from hub.wire import header
 from transports import _hints
 from transports._http import Door, Exchange, Route
 from transports._openai_chat import StreamEncoder, decode, encode, envelope
@@ -141,5 +142,4 @@ def _said(ask: ChatAsk, source: str) -> list[tuple[bytes, bytes]]:
 
 
 def _header(text: str) -> bytes:
-    """A header value: printable ASCII only, whatever a model is called (SEC-29)."""
-    return text.encode("ascii", "replace").translate(None, bytes(range(32)) + b"\x7f")
+    return header(text).encode()

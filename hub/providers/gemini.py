@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from hub.providers import _embeddings as embeddings
 from hub.providers import _gemini_answer as answer
 from hub.providers._gemini_request import encode
 from hub.providers._request import build
 from hub.providers._wire import Reading, WireFormat
-from hub.providers.base import Adapter, Embedded, Prepared, RawChat, Target
+from hub.providers.base import Adapter, Prepared, RawChat, Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +38,6 @@ class Gemini(WireFormat):
     """Encodes to, decodes from and passes through generateContent. The model is part of the address, not of the body."""
 
     name = "gemini"
-    embeds_by_spelling = False
     dialect = "gemini"
     reading = Reading(answer.parse, answer.usage_of, _models, answer.GeminiDecoder, answer.GeminiWatcher)
     models_query: ClassVar[Mapping[str, str]] = {"pageSize": "1000"}
@@ -52,16 +50,6 @@ class Gemini(WireFormat):
     def splice(self, raw: RawChat, target: Target) -> Prepared:
         """The client's own bytes, sent to the target's address."""
         return Prepared(self._send(target, raw.body, stream=raw.stream))
-
-    def embed(self, texts: list[str], target: Target) -> Outgoing:
-        """``batchEmbedContents``."""
-        name = f"models/{target.model}"
-        requests = [{"model": name, "content": {"parts": [{"text": text}]}} for text in texts]
-        return embeddings.post(target, "/models/{model}:batchEmbedContents", {"requests": requests})
-
-    def parse_embedded(self, body: bytes) -> Embedded:
-        """Its answer. Raises UpstreamFailed when it is not one."""
-        return embeddings.gemini(body)
 
     def _send(self, target: Target, body: bytes, *, stream: bool) -> Outgoing:
         row = target.provider
