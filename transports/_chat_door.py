@@ -36,7 +36,8 @@ EVENT_STREAM = b"text/event-stream; charset=utf-8"
 class Encoder(Protocol):
     """Writes a stream in a dialect. ``feed`` any number of times, then ``end`` or, when it broke, ``error``.
 
-    After a Failed event, and in a stream whose provider speaks the dialect itself, ``end`` is empty or is not called.
+    After a Failed event, and in a stream whose provider speaks the dialect itself, ``end`` is empty or is not called. One whose client
+    wants another framing than providers have also has ``passed(data)`` and ``passed_end()``, which frame what passes.
     """
 
     def feed(self, events: list[ChatEvent]) -> bytes:
@@ -161,9 +162,13 @@ async def _stream(exchange: Exchange, dialect: Dialect, ask: ChatAsk, items: Asy
         await exchange.start(200, stream_headers(dialect, ask, head))
         encoder = dialect.encoder(exchange, ask, head)
         progress = Progress(exchange.hub.clock) if ask.hints.progress and dialect.progress else None
+        passed: Callable[[bytes], bytes] | None = getattr(encoder, "passed", None)
         try:
             async for item in items:
-                data = item if isinstance(item, bytes) else b"" if isinstance(item, StreamTail) else encoder.feed(item)
+                if isinstance(item, bytes):
+                    data = item if passed is None else passed(item)
+                else:
+                    data = b"" if isinstance(item, StreamTail) else encoder.feed(item)
                 if progress is not None:
                     data = progress.after(item, data)
                 if data:
@@ -171,7 +176,8 @@ async def _stream(exchange: Exchange, dialect: Dialect, ask: ChatAsk, items: Asy
         except HubError as error:
             await exchange.finish(encoder.error(error))
             return
-    await exchange.finish(b"" if head.lossless else encoder.end())
+    ending: Callable[[], bytes] | None = getattr(encoder, "passed_end", None) if head.lossless else encoder.end
+    await exchange.finish(ending() if ending is not None else b"")
 
 
 @lru_cache(maxsize=1024)

@@ -57,18 +57,25 @@ MOST_HEADERS = 256
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """The manner of a door: its name in records, its error bodies, and where it takes credentials besides Bearer."""
+    """The manner of a door: its name in records, its error bodies, and where it takes credentials besides Bearer.
+
+    ``query_field`` is the query field that holds one, for clients that know no other way; it is never logged.
+    """
 
     name: str
     error: Callable[[HubError], Any] = rest_body
     token_headers: tuple[bytes, ...] = (b"x-api-key",)
+    query_field: str = ""
     route_class: bytes = b"MANAGEMENT"
     challenge: bytes = b'Bearer realm="hubroute"'
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One address of a door. ``path`` is exact, or holds ``{names}`` (found in ``exchange.params``)."""
+    """One address of a door. ``path`` is exact, or holds ``{names}`` (found in ``exchange.params``).
+
+    ``when`` makes it an answer beside that of another door at the same address, for those requests that it holds for.
+    """
 
     path: str
     handler: Handler
@@ -76,6 +83,7 @@ class Route:
     methods: tuple[str, ...] = ("GET",)
     public: bool = False
     body_limit: int | None = None
+    when: Callable[[Scope], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -105,6 +113,8 @@ class Exchange:
         self.receive = receive
         self.send = send
         self.head = _read_head(scope["headers"], route.door.token_headers)
+        if route.door.query_field and self.head.token is None:
+            self.head.token = self.query.get(route.door.query_field)
         self.params: dict[str, str] = scope.get("path_params") or {}
         self.started = False
         self.caller: Caller
@@ -342,7 +352,11 @@ class App:
         self.routes = list(routes)
         self._exact: dict[str, dict[str, Route]] = {}
         self._cold: ASGIApp | None = None
+        self._beside: dict[str, list[Route]] = {}
         for route in self.routes:
+            if route.when is not None:
+                self._beside.setdefault(route.path, []).append(route)
+                continue
             for path in _spellings(route.path):
                 table = self._exact.setdefault(path, {}) if "{" not in path else {}
                 for method in route.methods:
@@ -368,6 +382,9 @@ class App:
         await self._serve(table.get(scope["method"]) or _other_method(table, scope["method"]), scope, receive, send)
 
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        for other in self._beside.get(route.path, ()):
+            if scope["method"] in other.methods and other.when is not None and other.when(scope):
+                route = other
         exchange = Exchange(self.hub, route, scope, receive, send)
         try:
             exchange.admit(self.guard)
@@ -390,7 +407,7 @@ class App:
 
         tables: dict[str, dict[str, Route]] = {}
         for route in self.routes:
-            if "{" in route.path:
+            if "{" in route.path and route.when is None:
                 for path in _spellings(route.path):
                     tables.setdefault(path, {}).update(dict.fromkeys(route.methods, route))
 
@@ -463,7 +480,7 @@ def _other_method(table: dict[str, Route], method: str) -> Route:
 def _spellings(path: str) -> list[str]:
     """Every form of an address that is served: with and without a trailing slash, and the seed's aliases of ``/v1``."""
     forms = [path]
-    if path.startswith("/v1/"):
+    if path.startswith(("/v1/", "/v1beta/")):
         forms.append("/api" + path)
     if path in ("/v1/chat/completions", "/v1/models", "/v1/responses"):
         forms.append(path.removeprefix("/v1"))

@@ -8,8 +8,10 @@ import msgspec
 
 from hub.providers import _embeddings as embeddings
 from hub.providers import _gemini_answer as answer
+from hub.providers._gemini_foreign import without_foreign_thoughts
 from hub.providers._gemini_request import encode
 from hub.providers._request import build
+from hub.providers._signature import WRAPPED
 from hub.providers._wire import Reading, WireFormat
 from hub.providers.base import Adapter, Embedded, Prepared, RawChat, Target
 
@@ -50,8 +52,9 @@ class Gemini(WireFormat):
         return Prepared(self._send(target, body, stream=request.stream), dropped)
 
     def splice(self, raw: RawChat, target: Target) -> Prepared:
-        """The client's own bytes, sent to the target's address."""
-        return Prepared(self._send(target, raw.body, stream=raw.stream))
+        """The client's own bytes, sent to the target's address; without thoughts of other vendors, whose signatures it would refuse."""
+        body, dropped = without_foreign_thoughts(raw.body) if WRAPPED in raw.body else (raw.body, [])
+        return Prepared(self._send(target, body, stream=raw.stream), dropped)
 
     def embed(self, texts: list[str], target: Target) -> Outgoing:
         """``batchEmbedContents``."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ class Heard:
     schema: dict[str, Any] | None = None
     thinks: bool = False
     usage_wanted: bool = False
+    signed: bool = False
 
 
 @dataclass
@@ -333,7 +335,7 @@ def _gemini_read(request: Received, path: str) -> Heard | Behaviour:
         return json_answer({"models": [{"name": "models/gemini-2.5-flash"}]})
     model, _, method = path.removeprefix("v1beta/models/").partition(":")
     expect(method in ("generateContent", "streamGenerateContent?alt=sse"), "no such method", status=404)
-    body = request.json()
+    body = _camel(request.json())
     only(body, "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings")
     config = body.get("generationConfig", {})
     only(
@@ -353,16 +355,32 @@ def _gemini_read(request: Received, path: str) -> Heard | Behaviour:
     return heard
 
 
+def _camel(value: Any) -> Any:
+    """A body with its field names in camel case: either is taken. What has names of the caller's own stays."""
+    if isinstance(value, list):
+        return [_camel(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    own = ("args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema")
+    named = {re.sub("_([a-z])", lambda found: found[1].upper(), name): one for name, one in value.items()}
+    return {name: one if name in own else _camel(one) for name, one in named.items()}
+
+
 def _gemini_content(content: dict[str, Any], heard: Heard, asked: list[tuple[str, str]]) -> None:
-    signed = False
+    # A turn may come as several contents, as its stream did; one signature is enough for it.
+    heard.signed = heard.signed and content["role"] == "model"
     for part in content["parts"]:
         if "functionCall" in part:
-            signed = signed or part.get("thoughtSignature") == SIGNATURE
-            expect(signed or not heard.model.startswith("gemini-3"), "Function call is missing a thought_signature in functionCall parts")
+            heard.signed = heard.signed or part.get("thoughtSignature") == SIGNATURE
+            expect(
+                heard.signed or not heard.model.startswith("gemini-3"), "Function call is missing a thought_signature in functionCall parts"
+            )
             asked.append((part["functionCall"]["name"], part["functionCall"]["args"]["city"]))
         elif "functionResponse" in part:
             expect(asked and asked[0][0] == part["functionResponse"]["name"], "function response without its call")
-            heard.results[asked.pop(0)[1]] = part["functionResponse"]["response"]["output"]
+            said = part["functionResponse"]["response"]
+            # without an output of its own the whole response is the output
+            heard.results[asked.pop(0)[1]] = said["output"] if "output" in said else json.dumps(said)
         elif "inlineData" in part:
             heard.pictures.append(picture(part["inlineData"]["mimeType"], part["inlineData"]["data"]))
         elif content["role"] == "user":
