@@ -59,7 +59,8 @@ MOST_HEADERS = 256
 class Door:
     """The manner of a door: its name in records, its error bodies, and where it takes credentials besides Bearer.
 
-    ``query_field`` is the query field that holds one, for clients that know no other way; it is never logged.
+    ``query_field`` is the query field that holds one, for clients that know no other way; it is never logged. ``id_header`` is where
+    the dialect's clients look for the id of a request, besides the one that all doors have.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Door:
     query_field: str = ""
     route_class: bytes = b"MANAGEMENT"
     challenge: bytes = b'Bearer realm="hubroute"'
+    id_header: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,18 +191,11 @@ class Exchange:
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head of the answer; the request id and route class are added."""
         self.started = True
-        await self.send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    *headers,
-                    (b"x-request-id", self.request_id.encode()),
-                    (b"x-omniroute-route-class", self.route.door.route_class),
-                    _NOSNIFF,
-                ],
-            }
-        )
+        door, name = self.route.door, self.request_id.encode()
+        sent = [*headers, (b"x-request-id", name), (b"x-omniroute-route-class", door.route_class), _NOSNIFF]
+        if door.id_header:
+            sent.append((door.id_header, name))
+        await self.send({"type": "http.response.start", "status": status, "headers": sent})
 
     async def chunk(self, data: bytes) -> None:
         """Send a piece of the body; returns when the client can take more."""

@@ -284,4 +284,6 @@ def _thinking(encoding: Encoding, config: JsonObject, asked: Thinking) -> None:
     else:
         made["thinkingBudget"] = (asked.budget if asked.budget is not None else BUDGETS.get(asked.effort)) if wanted else 0
     made = {name: value for name, value in made.items() if value is not None}
-    config["thinkingConfig"] = {**made, **encoding.kept(asked.extra)}
+    extra = dict(asked.extra)
+    extra.pop("type", None)  # another dialect's, and what effort and budget say
+    config["thinkingConfig"] = {**made, **encoding.kept(extra)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 
 from hub.providers import _anthropic_answer as answer
+from hub.providers._anthropic_foreign import without_foreign
 from hub.providers._anthropic_request import betas, encode
 from hub.providers._request import build
 from hub.providers._wire import Reading, WireFormat
@@ -58,9 +59,10 @@ class Anthropic(WireFormat):
         return Prepared(self._send(target, body, beta=betas(request)), dropped)
 
     def splice(self, raw: RawChat, target: Target) -> Prepared:
-        """The client's own bytes with the model's name replaced, and the beta features it asked for."""
+        """The client's own bytes with the model's name replaced, without other vendors' thinking, and the beta features it asked for."""
         beta = ",".join(value for name, value in raw.headers if name == "anthropic-beta")
-        return Prepared(self._send(target, replace_model(raw.body, target.model), beta=beta))
+        body, dropped = without_foreign(raw.body, self.dialect)
+        return Prepared(self._send(target, replace_model(body, target.model), beta=beta), dropped)
 
     def _send(self, target: Target, body: bytes, *, beta: str) -> Outgoing:
         row = target.provider
