@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec.structs import replace
 
-from hub.ask import ChatAsk, ChatReply, Hints, StreamHead, StreamTail
+from hub.ask import ChatAsk, ChatReply, Hints, StreamHead
 from hub.errors import HubError
 from transports import _hints
 from transports._progress import Progress
@@ -20,6 +20,7 @@ from transports._progress import Progress
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from hub.ask import StreamItem
     from hub.chat import ChatEvent, ChatRequest, ChatResponse
     from hub.providers.base import RawChat
     from transports._http import Exchange
@@ -165,10 +166,7 @@ async def _stream(exchange: Exchange, dialect: Dialect, ask: ChatAsk, items: Asy
         passed: Callable[[bytes], bytes] | None = getattr(encoder, "passed", None)
         try:
             async for item in items:
-                if isinstance(item, bytes):
-                    data = item if passed is None else passed(item)
-                else:
-                    data = b"" if isinstance(item, StreamTail) else encoder.feed(item)
+                data = _data(item, encoder, passed)
                 if progress is not None:
                     data = progress.after(item, data)
                 if data:
@@ -176,8 +174,19 @@ async def _stream(exchange: Exchange, dialect: Dialect, ask: ChatAsk, items: Asy
         except HubError as error:
             await exchange.finish(encoder.error(error))
             return
-    ending: Callable[[], bytes] | None = getattr(encoder, "passed_end", None) if head.lossless else encoder.end
-    await exchange.finish(ending() if ending is not None else b"")
+    await exchange.finish(_ending(encoder, lossless=head.lossless))
+
+
+def _data(item: StreamItem, encoder: Encoder, passed: Callable[[bytes], bytes] | None) -> bytes:
+    """What is sent for an item of a stream; may be empty."""
+    if isinstance(item, bytes):
+        return item if passed is None else passed(item)
+    return encoder.feed(item) if isinstance(item, list) else b""
+
+
+def _ending(encoder: Encoder, *, lossless: bool) -> bytes:
+    ending: Callable[[], bytes] | None = getattr(encoder, "passed_end", None) if lossless else encoder.end
+    return ending() if ending is not None else b""
 
 
 @lru_cache(maxsize=1024)

@@ -84,38 +84,43 @@ def envelope(body: bytes, *, model: str, stream: bool) -> RawChat:
 
     Raises BadRequest for a body that is no JSON object, or says nothing to the model.
     """
-    try:
-        found = _ENVELOPE.decode(body)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"Invalid JSON body: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest("Invalid JSON body") from error
+    found = _read(body)
     if not any(_says(raw) for raw in (found.contents, found.systemInstruction, found.system_instruction)):
         raise BadRequest("contents: must be a list with at least one content", field="contents")
     if bytes(found.model):
         # It is said in the address; a provider refuses a body that names another.
         body = msgspec.json.encode({name: raw for name, raw in _MEMBERS.decode(body).items() if name != "model"})
     config = found.generationConfig or found.generation_config or _Config()
-    choices = _count(config.candidateCount if config.candidateCount is not None else config.candidate_count)
+    choices = _count(config.candidateCount, config.candidate_count)
     return RawChat(
         DIALECT,
         body,
         model,
         stream,
         include_usage=True,
-        max_tokens=_count(config.maxOutputTokens if config.maxOutputTokens is not None else config.max_output_tokens),
+        max_tokens=_count(config.maxOutputTokens, config.max_output_tokens),
         choices=choices,
         cacheable=config.temperature == 0 and choices in (None, 1),
         session="",
     )
 
 
+def _read(body: bytes) -> _Envelope:
+    try:
+        return _ENVELOPE.decode(body)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"Invalid JSON body: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest("Invalid JSON body") from error
+
+
 def _says(raw: msgspec.Raw) -> bool:
     return b"".join(bytes(memoryview(raw)[:64]).split()) not in (b"", b"null", b"[]", b"{}", b'""')
 
 
-def _count(value: object) -> int | None:
-    return value if type(value) is int and value > 0 else None
+def _count(*spellings: object) -> int | None:
+    """A number of tokens or answers under either of its names; whatever else a client sends is for the provider to judge."""
+    return next((value for value in spellings if type(value) is int and value > 0), None)
 
 
 def encode(response: ChatResponse, *, request_id: str) -> bytes:

@@ -147,16 +147,16 @@ def _messages(content: Fields, calls: _Calls) -> Iterator[Message]:
 
 def _append(messages: list[Message], message: Message) -> None:
     """Add a message; one of the model's joins the model's before it: clients keep each piece of a stream as a content of its own."""
-    last = messages[-1] if messages else None
-    if last is None or message.role is not Role.ASSISTANT or last.role is not Role.ASSISTANT or last.extra or message.extra:
+    if message.role is not Role.ASSISTANT:
+        messages.append(message)
+        return
+    last = messages[-1] if messages else message
+    if last is message or last.role is not Role.ASSISTANT or last.extra != message.extra:
         last = Message(message.role, [], extra=message.extra)
         messages.append(last)
     for part in message.parts:
-        joined = _joined(last.parts[-1], part) if last.parts and message.role is Role.ASSISTANT else None
-        if joined is None:
-            last.parts.append(part)
-        else:
-            last.parts[-1] = joined
+        joined = _joined(last.parts[-1], part) if last.parts else None
+        last.parts[-1:] = [joined] if joined is not None else [*last.parts[-1:], part]
 
 
 def _joined(before: Part, part: Part) -> Part | None:

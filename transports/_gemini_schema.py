@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 from transports._raw_fields import camel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hub.chat import JsonObject
 
-_COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
 #: Words of the form itself that JSON Schema has no use for.
 _OWN = frozenset({"nullable", "propertyOrdering", "example"})
 _UNTYPED = ("TYPE_UNSPECIFIED", "type_unspecified")
@@ -35,17 +36,25 @@ def json_schema(given: JsonObject) -> JsonObject:
 
 
 def _keyword(name: str, value: Any) -> Any:
-    if name == "type":
-        return value.lower() if isinstance(value, str) and value not in _UNTYPED else value
-    if name == "properties" and isinstance(value, dict):
-        return {key: _inner(one) for key, one in cast("JsonObject", value).items()}
-    if name in ("items", "additionalProperties"):
-        return _inner(value)
-    if name in ("anyOf", "oneOf", "allOf", "prefixItems") and isinstance(value, list):
-        return [_inner(one) for one in cast("list[object]", value)]
-    if name in _COUNTS and isinstance(value, str) and value.isdecimal() and value.isascii():
-        return int(value)
-    return value
+    read = _KEYWORDS.get(name)
+    return value if read is None else read(value)
+
+
+def _type(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) and value not in _UNTYPED else value
+
+
+def _named(value: Any) -> Any:
+    return {key: _inner(one) for key, one in cast("JsonObject", value).items()} if isinstance(value, dict) else value
+
+
+def _several(value: Any) -> Any:
+    return [_inner(one) for one in cast("list[object]", value)] if isinstance(value, list) else value
+
+
+def _count(value: Any) -> Any:
+    """Protobuf writes 64-bit numbers as text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() and value.isascii() and len(value) < 20 else value
 
 
 def _inner(value: object) -> object:
@@ -71,3 +80,12 @@ def _nullable(schema: JsonObject) -> JsonObject:
     if isinstance(choices, list) and None not in choices:
         schema["enum"] = [*cast("list[object]", choices), None]
     return schema
+
+
+_KEYWORDS: dict[str, Callable[[Any], Any]] = {
+    "type": _type,
+    "properties": _named,
+    **dict.fromkeys(("items", "additionalProperties"), _inner),
+    **dict.fromkeys(("anyOf", "oneOf", "allOf", "prefixItems"), _several),
+    **dict.fromkeys(("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"), _count),
+}
