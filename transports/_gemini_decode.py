@@ -32,6 +32,7 @@ from hub.providers._signature import mark, unwrapped
 from transports._fields import bad
 from transports._gemini_schema import json_schema
 from transports._raw_fields import Fields
+from transports._tool_pairs import ToolPairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,7 @@ def _decoded(fields: Fields, model: str, stream: bool) -> ChatRequest:
     fields.take("model")
     request = ChatRequest(model=model, messages=[], dialect=DIALECT, stream=stream)
     system = _system(fields)
-    calls = _Calls()
+    calls = ToolPairs()
     for content in fields.objects("contents", one=True):
         for message in _messages(content, calls):
             _append(request.messages, message)
@@ -98,33 +99,7 @@ def _system(fields: Fields) -> list[Message]:
     return [Message(Role.SYSTEM, parts)] if parts else []
 
 
-class _Calls:
-    """The function calls of a conversation: each gets an id, and each response the id of its call."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._waiting: list[tuple[str, str]] = []
-
-    def asked(self, name: str, given: str) -> str:
-        """The id of the next call."""
-        self._count += 1
-        # Counted, so that a conversation has the same ids with every turn, and vendors' prompt caches hit.
-        call_id = given or f"call_{self._count}"
-        self._waiting.append((name, call_id))
-        return call_id
-
-    def answered(self, name: str, given: str, at: str) -> str:
-        """The id of the call that a response answers: the one it names, else the first of that function that waits for one."""
-        for place, (asked, call_id) in enumerate(self._waiting):
-            if call_id == given if given else asked == name:
-                del self._waiting[place]
-                return call_id
-        if not given:
-            bad(f"{at}.functionResponse", f"no call of {name!r} comes before it")
-        return given
-
-
-def _messages(content: Fields, calls: _Calls) -> Iterator[Message]:
+def _messages(content: Fields, calls: ToolPairs) -> Iterator[Message]:
     """The messages of one content: what functions answered comes before what the user said with it."""
     role = _ROLES.get(content.text("role"))
     if role is None:
@@ -212,7 +187,7 @@ def _file(item: Fields, extra: JsonObject) -> Image | Document:
     return Document(url=uri, media_type=kind, filename=name, extra=extra)
 
 
-def _call(item: Fields, calls: _Calls) -> ToolCall:
+def _call(item: Fields, calls: ToolPairs) -> ToolCall:
     signature = item.text("thoughtSignature")
     call = item.object("functionCall") or Fields(b"{}")
     name, given, arguments = call.text("name"), call.text("id"), call.raw("args")
@@ -224,12 +199,14 @@ def _call(item: Fields, calls: _Calls) -> ToolCall:
     return ToolCall(calls.asked(name, given), name, words, signature, extra={**call.rest(), **item.rest()})
 
 
-def _result(item: Fields, calls: _Calls) -> ToolResult:
+def _result(item: Fields, calls: ToolPairs) -> ToolResult:
     answer = item.object("functionResponse") or Fields(b"{}")
     name, given = answer.text("name"), answer.text("id")
     if not name:
         bad(f"{item.at}.functionResponse.name", "is missing")
-    call_id = calls.answered(name, given, item.at)
+    call_id, _ = calls.answered(name, given)
+    if not call_id:
+        bad(f"{item.at}.functionResponse", f"no call of {name!r} comes before it")
     text, failed = _said(answer.raw("response"), f"{item.at}.functionResponse.response")
     parts: list[Part] = [Text(text)] if text else []
     parts += [part for inner in answer.objects("parts", one=True) for part in _part(inner)]
