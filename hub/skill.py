@@ -54,8 +54,9 @@ class Rest:
 
     ``view`` turns the output into the wire's shape where the seed's differs; ``ask`` turns the merged
     path, query and body fields into the skill's input; ``headers`` gives further headers of a successful answer,
-    ``status_of`` its status where that varies. ``moved`` is where the skill is served now: the address answers 308
-    with it and runs nothing. ``public`` addresses answer without a key (SEC-01's allowlist).
+    ``status_of`` its status where that varies. ``views`` are further shapes, each for requests with a header of that name (lower case).
+    ``moved`` is where the skill is served now: the address answers 308 with it and runs nothing. ``public`` addresses answer without a
+    key (SEC-01's allowlist).
     """
 
     method: str
@@ -67,6 +68,7 @@ class Rest:
     public: bool = False
     moved: str = ""
     status_of: Callable[[Any], int] | None = None
+    views: tuple[tuple[str, Callable[[Any], Any]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

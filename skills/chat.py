@@ -6,10 +6,17 @@ from collections.abc import AsyncIterator
 
 from hub.ask import ChatAsk, ChatReply, StreamItem
 from hub.context import Context
+from hub.counting import Counted
 from hub.skill import Audit, CostClass, Rest, skill
 
 
-@skill("chat", scopes=["chat"], cost=CostClass.METERED, rest=[Rest("POST", "/v1/chat/completions")], audit=Audit.NONE)
+@skill(
+    "chat",
+    scopes=["chat"],
+    cost=CostClass.METERED,
+    rest=[Rest("POST", "/v1/chat/completions"), Rest("POST", "/v1/messages")],
+    audit=Audit.NONE,
+)
 async def chat(ctx: Context, ask: ChatAsk) -> ChatReply:
     """Complete a chat with the model that routing chooses."""
     return await ctx.hub.chat.complete(ask, ctx)
@@ -19,3 +26,11 @@ async def chat(ctx: Context, ask: ChatAsk) -> ChatReply:
 def chat_stream(ctx: Context, ask: ChatAsk) -> AsyncIterator[StreamItem]:
     """Stream a chat with the model that routing chooses: a StreamHead, then bytes or lists of events, then a StreamTail."""
     return ctx.hub.chat.stream(ask, ctx)
+
+
+@skill(
+    "count-tokens", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("POST", "/v1/messages/count_tokens")], read_only=True, audit=Audit.NONE
+)
+async def count_tokens(ctx: Context, ask: ChatAsk) -> Counted:
+    """Count the tokens of a prompt: as its provider counts them where that can say, else an estimate."""
+    return await ctx.hub.counting.count(ask, ctx)

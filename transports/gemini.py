@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hub.errors import BadRequest, NotFound
-from hub.tokens import estimate_prompt
-from transports._chat_door import Dialect, serve
+from transports._chat_door import Dialect, asked, serve
 from transports._fields import object_of, tree_of
 from transports._gemini_chat import ArrayEncoder, StreamEncoder, encode, envelope
 from transports._gemini_decode import decode
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from hub.ask import ChatAsk, StreamHead
     from hub.call import Hub
     from hub.chat import ChatResponse, JsonObject
+    from hub.counting import Counted
     from transports._http import Scope
 
 DOOR = Door("gemini", error=gemini_body, token_headers=(b"x-goog-api-key", b"x-api-key"), query_field="key", route_class=b"CLIENT_API")
@@ -140,14 +140,17 @@ def _shown(found: Any) -> JsonObject:
 
 
 async def count(exchange: Exchange, model: str) -> None:
-    """``:countTokens``, of bare contents or of a whole request."""
-    exchange.hub.allow(exchange.hub.find("chat"), exchange.ctx)
+    """``:countTokens``, of bare contents or of a whole request; an estimate where the model's provider cannot say."""
     body = await exchange.body()
     fields = tree_of(body)
     whole = fields.get("generateContentRequest", fields.get("generate_content_request"))
     if whole is not None:
         body = msgspec.json.encode(object_of(whole, "generateContentRequest"))
-    await exchange.answer_json({"totalTokens": estimate_prompt(decode(body, model=model))})
+    ask = asked(exchange, _EVENTS, envelope(body, model=model, stream=False), partial(decode, model=model))
+    exchange.cancel_when_gone()
+    counted: Counted = await exchange.hub.call(exchange.hub.find("count-tokens"), ask, exchange.ctx)
+    source = b"estimated" if counted.estimated else b"provider"
+    await exchange.answer_json({"totalTokens": counted.tokens}, headers=[(b"x-hubroute-source", source)])
 
 
 _METHODS: dict[str, Callable[[Exchange, str], Awaitable[None]]] = {

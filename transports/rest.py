@@ -58,7 +58,7 @@ def _handler(skill: Skill, address: Rest) -> Any:
             return
         headers = address.headers(output) if address.headers is not None else {}
         more = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await exchange.answer_json(_shape(output, address), status=status, headers=more)
+        await exchange.answer_json(_shape(exchange, output, address), status=status, headers=more)
 
     return handle
 
@@ -100,9 +100,10 @@ async def _body(exchange: Exchange) -> dict[str, Any]:
     return body  # pyright: ignore[reportUnknownVariableType] - JSON edge
 
 
-def _shape(output: Any, address: Rest) -> Any:
-    if address.view is not None:
-        output = address.view(output)
+def _shape(exchange: Exchange, output: Any, address: Rest) -> Any:
+    view = next((view for name, view in address.views if exchange.header(name.encode())), address.view)
+    if view is not None:
+        output = view(output)
     return output.model_dump(mode="json", by_alias=True) if isinstance(output, BaseModel) else output
 
 

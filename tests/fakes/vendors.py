@@ -227,8 +227,11 @@ def _anthropic_read(request: Received, path: str) -> Heard | Behaviour:
     expect(request.headers.get("anthropic-version") == "2023-06-01", "anthropic-version: header is required")
     if path.startswith("v1/models"):
         return json_answer({"data": [{"id": "claude-sonnet-4-5", "type": "model"}], "has_more": False})
-    expect(path == "v1/messages", "Not found", status=404)
+    expect(path in ("v1/messages", "v1/messages/count_tokens"), "Not found", status=404)
     body = request.json()
+    if path.endswith("/count_tokens"):
+        only(body, "model", "messages", "system", "tools", "tool_choice", "thinking")
+        return json_answer({"input_tokens": 4321})
     only(
         body, "model", "messages", "max_tokens", "system", "stream", "tools", "tool_choice", "thinking", "temperature", "top_p", "top_k",
         "stop_sequences", "metadata", "output_config",
@@ -334,8 +337,13 @@ def _gemini_read(request: Received, path: str) -> Heard | Behaviour:
     if request.method == "GET":
         return json_answer({"models": [{"name": "models/gemini-2.5-flash"}]})
     model, _, method = path.removeprefix("v1beta/models/").partition(":")
-    expect(method in ("generateContent", "streamGenerateContent?alt=sse"), "no such method", status=404)
+    expect(method in ("generateContent", "streamGenerateContent?alt=sse", "countTokens"), "no such method", status=404)
     body = _camel(request.json())
+    if method == "countTokens":
+        asked = body["generateContentRequest"]
+        only(asked, "model", "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings")
+        expect(asked["model"] == f"models/{model}", "model is required")
+        return json_answer({"totalTokens": 4321})
     only(body, "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings")
     config = body.get("generationConfig", {})
     only(

@@ -10,6 +10,7 @@ import pytest
 from anthropic import Anthropic, AsyncAnthropic
 
 from tests.fakes.doors import rows_of, vendor_hub
+from tests.fakes.upstream import json_answer
 from tests.fakes.vendors import CITIES, MODELS, PIXEL, SIGNATURE, THOUGHT
 
 if TYPE_CHECKING:
@@ -183,3 +184,37 @@ async def test_the_sync_sdk_with_either_kind_of_key(running: tuple[Running, Faul
                 assert "messages.0.content" in wrong.value.body["error"]["message"]
 
     await asyncio.to_thread(work)
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_tokens_are_counted_by_the_vendor_or_estimated(
+    running: tuple[Running, FaultUpstream], client: AsyncAnthropic, vendor: str
+) -> None:
+    ask: dict[str, Any] = {"model": MODELS[vendor], "system": [{"type": "text", "text": "be brief"}], "messages": asks("hello " * 50)}
+    raw = await client.messages.with_raw_response.count_tokens(**ask, tools=[WEATHER])
+    counted = (await raw.parse()).input_tokens
+    if vendor in ("anthropic", "gemini"):
+        assert (counted, raw.headers["x-hubroute-source"]) == (4321, "provider")
+    else:
+        assert raw.headers["x-hubroute-source"] == "estimated"
+        fewer = (await client.messages.count_tokens(**ask)).input_tokens
+        assert 75 < fewer < counted, "tools count, too"
+    assert await rows_of(running[0]) == [], "nothing is billed"
+
+
+async def test_a_vendor_that_cannot_count_is_asked_once(running: tuple[Running, FaultUpstream], client: AsyncAnthropic) -> None:
+    upstream = running[1]
+    upstream.script(lambda request: json_answer({"type": "error", "error": {"type": "not_found_error", "message": "no"}}, status=404))
+    for _ in range(2):
+        raw = await client.messages.with_raw_response.count_tokens(model=MODELS["anthropic"], messages=asks("hi"))
+        assert raw.headers["x-hubroute-source"] == "estimated"
+    assert len(upstream.requests) == 1
+
+
+async def test_models_are_listed_in_the_client_s_shape(client: AsyncAnthropic) -> None:
+    listed = await client.models.list()
+    assert {MODELS["openai"], MODELS["anthropic"]} <= {model.id for model in listed.data}
+    one = await client.models.retrieve(MODELS["anthropic"])
+    assert (one.type, one.id, one.display_name) == ("model", MODELS["anthropic"], "claude-sonnet-4-5")
+    with pytest.raises(anthropic.NotFoundError):
+        await client.models.retrieve("nobody/nothing")
