@@ -7,7 +7,7 @@ cancelled. Whatever happens, one usage row and one decision record are written (
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -19,6 +19,7 @@ from hub.log import logger, masked
 from hub.outbound.base import LOCAL_FAULTS, OutboundError
 from hub.providers.base import Failure, FailureKind, Watcher
 from hub.records import Attempt, Decision, UsageRow
+from hub.units import cost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from hub.fallback import Rule
     from hub.inflight import InFlight
     from hub.outbound.base import Incoming
-    from hub.prefixes import Prefixes
+    from hub.prefixes import Chain, Prefixes
     from hub.prices import Priced, Prices
     from hub.query import Plan
     from hub.resilience import Resilience
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from hub.secret import Secret
     from hub.telemetry import Telemetry
     from hub.throttle import Ticket
+    from hub.units import Units
 
 log = logger("hub.attempts")
 
@@ -56,6 +58,21 @@ def spoken(secret: Secret) -> bytes:
     """A credential as a provider would repeat it; the mask itself when it is too short to be told from other words."""
     value = secret.reveal().encode()
     return value if len(value) >= 8 else MASK
+
+
+class Asked(Protocol):
+    """What a run reads of a request: a chat, or an order of another modality."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def stream(self) -> bool: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def session_id(self) -> str: ...
+    @property
+    def chain(self) -> Chain | None: ...
 
 
 class Ledger:
@@ -114,9 +131,9 @@ class Ledger:
         else:
             self.running.pop(connection_id, None)
 
-    def begin(self, ask: ChatAsk, ctx: Context) -> Run:
-        """Start the record of a request."""
-        return Run(self, ask, ctx)
+    def begin(self, ask: Asked, ctx: Context, *, skill: str = "chat") -> Run:
+        """Start the record of a request. ``skill`` names what was asked for in its usage row."""
+        return Run(self, ask, ctx, skill)
 
     def again(self, ask: ChatAsk, ctx: Context, answer: StoredAnswer | None, source: str, error: HubError | None) -> UsageRow:
         """Record a request that got an earlier answer, or error: nothing was sent, nothing is charged, no tokens were used."""
@@ -144,10 +161,10 @@ class Run:
     __slots__ = (
         "_ask", "_began", "_bytes", "_calling", "_counted", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_name",
         "_note", "_option", "_pin", "_priced", "_probing", "_prompt", "_row", "_slots", "_started", "_track", "_watcher", "allowed",
-        "hold", "usage",
+        "hold", "units", "usage",
     )  # fmt: skip
 
-    def __init__(self, ledger: Ledger, ask: ChatAsk, ctx: Context) -> None:
+    def __init__(self, ledger: Ledger, ask: Asked, ctx: Context, skill: str) -> None:
         clock = ledger.clock
         self._ledger = ledger
         self._began = clock.monotonic()
@@ -175,10 +192,12 @@ class Run:
         self.hold: Hold | None = None
         self.allowed = 0
         self.usage: Usage | None = None
+        #: What a call that is no chat has used besides tokens.
+        self.units: Units | None = None
         caller = ctx.caller
         at = clock.now_ms()
         self._row = UsageRow(
-            request_id=ctx.request_id, at=at, door=ctx.door, skill="chat", key_id=caller.key_id, key_name=caller.name, provider="",
+            request_id=ctx.request_id, at=at, door=ctx.door, skill=skill, key_id=caller.key_id, key_name=caller.name, provider="",
             model="", requested_model=ask.model, connection_id="", usage=Usage(), cost=0.0, price_source="none", status=200,
             outcome="ok", latency_ms=0, stream=ask.stream, session=ask.session_id,
         )  # fmt: skip
@@ -204,6 +223,11 @@ class Run:
         if self._note is not None:
             facts = {"request": self._row.request_id, "strategy": plan.strategy, "targets": len(plan.options), "why": plan.resolution.why}
             self._note("debug", f"{self._ask.model!r} leads to {len(plan.options)} targets, tried by {plan.strategy}", facts)
+
+    @property
+    def row(self) -> UsageRow:
+        """The usage row as it stands."""
+        return self._row
 
     @property
     def combo(self) -> str:
@@ -271,6 +295,7 @@ class Run:
         """An attempt failed before the client saw anything of it; what to do next."""
         # What came was an error and no part of an answer: nobody is billed for it.
         self._bytes = 0
+        self.units = None
         attempt.latency_ms = self._since(self._started)
         attempt.status = None if fault is not None else failure.status
         attempt.kind = failure.kind.value
@@ -314,6 +339,11 @@ class Run:
             self._first = self._ledger.clock.monotonic()
             self._succeeded()
 
+    def taken(self, usage: Usage, units: Units, priced: Priced | None) -> None:
+        """The provider has begun work that it charges for whatever becomes of the request."""
+        self.usage, self.units, self._priced = usage, units, priced
+        self._bytes += 1
+
     def passed(self, size: int) -> None:
         """Bytes of the answer arrived."""
         self._bytes += size
@@ -329,8 +359,10 @@ class Run:
         row.usage = usage
         if priced is None:
             row.cost, row.price_source = None, "unknown"
-        else:
+        elif self.units is None:
             row.cost, row.price_source = self._ledger.prices.cost(priced.price, usage), priced.source
+        else:
+            row.cost, row.price_source = cost(priced.price, usage, self.units), priced.source
         self._write()
         return row
 
@@ -364,6 +396,8 @@ class Run:
             await self._incoming.close()
 
     def _consumed(self, *, complete: bool) -> Usage:
+        if self.units is not None:
+            return self.usage or Usage()
         usage = (self._watcher.usage if self._watcher else None) or self.usage
         if usage is not None:
             # Cut short, a provider's first word on usage counts hardly any output yet.
@@ -445,6 +479,8 @@ class Run:
         decision.outcome = row.outcome
         decision.provider, decision.model = row.provider, row.model
         decision.cost, decision.latency_ms = row.cost, row.latency_ms
+        if self.units is not None:
+            decision.units = self.units.stated()
         self._free()
         if self.hold is not None:
             self._pay(self.hold)

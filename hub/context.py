@@ -23,6 +23,7 @@ class Context:
     ``deadline`` is on ``hub.clock.monotonic()``; ``session`` is the client's session id, where it sent
     one. ``report`` shows progress to clients that asked for it: ``await ctx.report(done, total, words)``.
     ``skill`` is what the door called; ``counted`` says that the call counts against the key's limits already.
+    ``connection`` is the id of the one connection that the client wants to be used, empty for any.
     ``note`` takes messages about how the call was routed, for clients that want them: ``ctx.note(level, words, facts)``.
     """
 
@@ -36,6 +37,7 @@ class Context:
     note: Note | None = None
     skill: str = ""
     counted: bool = False
+    connection: str = ""
 
     async def progress(self, done: float, total: float | None = None, words: str = "") -> None:
         """Report progress when somebody listens."""

@@ -25,6 +25,7 @@ from hub.errors import HubError
 from hub.events import Events
 from hub.inflight import InFlight
 from hub.limits import Limits
+from hub.media.engine import Formats, MediaEngine
 from hub.outbound.client import Outbound
 from hub.plan import Planner
 from hub.policies import Policies
@@ -43,6 +44,7 @@ from hub.relay import Relay
 from hub.resilience import Resilience
 from hub.retention import Retention
 from hub.roots import Roots
+from hub.rounds import Rounds
 from hub.routing.combo import Combo, Mapping
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Strategy
@@ -77,6 +79,7 @@ class Parts:
         self.skills = skills or Skills.load()
         self.catalog = Catalog.load()
         self.adapters: dict[str, Adapter] = dict(load("hub.providers", Adapter, lambda adapter: adapter.name))
+        self.media_formats = Formats()
         self.strategies = load("hub.routing.strategies", Strategy, lambda strategy: strategy.name)
         self.store = Store(settings, self.clock)
         self.events = Events(self.clock)
@@ -188,6 +191,7 @@ class Parts:
             aliases=directory.aliases,
             preferences=self._preferred,
             formats=frozenset(self.adapters),
+            media=self.media_formats.names,
             builtins=self.settings.demo != "off",
         )
         self.planner = Planner(
@@ -203,15 +207,28 @@ class Parts:
         )
 
     def _chats(self) -> None:
-        """What runs a chat, and what stands before it."""
-        embeddings = Embeddings(
-            planner=self.planner,
+        """What runs a chat, what stands before it, and what runs all that is no chat."""
+        waiting = Waiting(lambda: self._preferred().resilience_settings.wait_for_cooldown)
+        self.rounds = Rounds(
             targets=self.targets,
-            adapters=self.adapters,
+            ledger=self.ledger,
+            senses=self.senses,
+            throttle=self.throttle,
+            preferences=self._preferred,
+            profile=self.catalog.profile,
+            settings=self.settings,
+        )
+        self.media = MediaEngine(
+            planner=self.planner,
+            rounds=self.rounds,
+            formats=self.media_formats,
             outbound=self.outbound,
             prices=self.prices,
-            clock=self.clock,
-            add_usage=self._used,
+            ledger=self.ledger,
+            quotas=self.quotas,
+            policies=self.policies,
+            waiting=waiting,
+            settings=self.settings,
         )
         self.sameness = Sameness(
             store=self.store,
@@ -220,7 +237,7 @@ class Parts:
             preferences=self._preferred,
             note=self.ledger.again,
             route=self._route,
-            semantic=Semantic(embeddings, self.clock, lambda: self._preferred().response_cache),
+            semantic=Semantic(Embeddings(self.media), self.clock, lambda: self._preferred().response_cache),
         )
         engine = ChatEngine(
             planner=self.planner,
@@ -230,12 +247,10 @@ class Parts:
             prices=self.prices,
             quotas=self.quotas,
             ledger=self.ledger,
-            senses=self.senses,
-            throttle=self.throttle,
+            rounds=self.rounds,
             preferences=self._preferred,
-            profile=self.catalog.profile,
             relay=self.relay,
-            waiting=Waiting(lambda: self._preferred().resilience_settings.wait_for_cooldown),
+            waiting=waiting,
             settings=self.settings,
         )
         self.counting = Counting(planner=self.planner, targets=self.targets, adapters=self.adapters, outbound=self.outbound)

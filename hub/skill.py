@@ -40,6 +40,14 @@ class Download:
     pieces: collections.abc.AsyncIterator[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a view of an address may give instead of JSON to be: a body that is made already, or passes on as it came."""
+
+    body: bytes
+    content_type: str = "application/json"
+
+
 class Audit(StrEnum):
     """How much of a call the audit log keeps."""
 

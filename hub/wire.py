@@ -41,6 +41,11 @@ def iso(at_ms: int | None) -> str | None:
     return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def header(text: str) -> str:
+    """Text as the value of an HTTP header: printable ASCII only, whatever a model is called (SEC-29)."""
+    return text.encode("ascii", "replace").translate(None, bytes(range(32)) + b"\x7f").decode()
+
+
 def _moment(value: object) -> object:
     """A moment as a caller writes it, in epoch milliseconds."""
     if not isinstance(value, str) or value.lstrip("-").isdigit():

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from hub.ask import ChatAsk, ChatReply, Hints, StreamHead
 from hub.errors import HubError
+from hub.wire import header
 from transports import _hints
 from transports._progress import Progress
 
@@ -153,7 +154,7 @@ def stream_headers(dialect: Dialect, ask: ChatAsk, head: StreamHead) -> Headers:
 
 def plain_header(text: str) -> bytes:
     """A header value: printable ASCII only, whatever a model is called (SEC-29)."""
-    return text.encode("ascii", "replace").translate(None, bytes(range(32)) + b"\x7f")
+    return header(text).encode()
 
 
 async def _stream(exchange: Exchange, dialect: Dialect, ask: ChatAsk, items: AsyncGenerator[Any]) -> None:

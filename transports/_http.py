@@ -50,7 +50,7 @@ log = logger("transports.http")
 
 JSON = (b"content-type", b"application/json")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
-_NO_STORE = (b"cache-control", b"no-store")
+NO_STORE = (b"cache-control", b"no-store")
 NOBODY = Caller.anonymous()
 MOST_HEADERS = 256
 
@@ -205,14 +205,14 @@ class Exchange:
         """Send the last piece of the body."""
         await self.send({"type": "http.response.body", "body": data})
 
-    async def answer(self, status: int, data: bytes, headers: Iterable[tuple[bytes, bytes]] = (JSON, _NO_STORE)) -> None:
+    async def answer(self, status: int, data: bytes, headers: Iterable[tuple[bytes, bytes]] = (JSON, NO_STORE)) -> None:
         """Send a whole answer."""
         await self.start(status, [*headers, (b"content-length", str(len(data)).encode())])
         await self.send({"type": "http.response.body", "body": data})
 
     async def answer_json(self, value: Any, *, status: int = 200, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Send a value as JSON."""
-        await self.answer(status, orjson.dumps(value, default=_plain), [JSON, _NO_STORE, *headers])
+        await self.answer(status, orjson.dumps(value, default=_plain), [JSON, NO_STORE, *headers])
 
     async def fail(self, error: HubError) -> None:
         """Send an error in the shape of this door."""

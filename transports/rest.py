@@ -9,9 +9,9 @@ import orjson
 from pydantic import BaseModel
 
 from hub.errors import BadRequest, rest_body
-from hub.skill import Download, path_fields
+from hub.skill import Answer, Download, path_fields
 from transports import openai
-from transports._http import Door, Exchange, Route
+from transports._http import NO_STORE, Door, Exchange, Route
 
 if TYPE_CHECKING:
     from hub.call import Hub
@@ -44,6 +44,7 @@ def _handler(skill: Skill, address: Rest) -> Any:
         if address.moved:
             await _point(exchange, skill, address.moved)
             return
+        exchange.ctx.connection = exchange.head.wishes.get("connection", "") if exchange.head.wishes else ""
         data = await _input(exchange, names, lists)
         if address.ask is not None:
             data = address.ask(data)
@@ -58,7 +59,11 @@ def _handler(skill: Skill, address: Rest) -> Any:
             return
         headers = address.headers(output) if address.headers is not None else {}
         more = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await exchange.answer_json(_shape(exchange, output, address), status=status, headers=more)
+        shaped = _shape(exchange, output, address)
+        if isinstance(shaped, Answer):
+            await exchange.answer(status, shaped.body, [(b"content-type", shaped.content_type.encode("latin-1")), NO_STORE, *more])
+            return
+        await exchange.answer_json(shaped, status=status, headers=more)
 
     return handle
 

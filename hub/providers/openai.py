@@ -9,7 +9,6 @@ import msgspec
 import orjson
 
 from hub.outbound.base import Outgoing
-from hub.providers import _embeddings as embeddings
 from hub.providers._openai_request import encode_request
 from hub.providers._openai_response import finished_in, parse_answer, usage_in
 from hub.providers._openai_stream import OpenAiDecoder
@@ -21,7 +20,7 @@ from hub.splice import Change, edit, edit_text, with_usage
 
 if TYPE_CHECKING:
     from hub.chat import ChatRequest
-    from hub.providers.base import Embedded, RawChat, Target, Watcher
+    from hub.providers.base import RawChat, Target, Watcher
 
 
 def _models(body: bytes) -> list[str]:
@@ -48,7 +47,6 @@ class OpenAiAdapter(WireFormat):
     """OpenAI chat completions, both ways, and the lossless lane for clients that speak the same."""
 
     name = "openai"
-    embeds_by_spelling = False
     dialect = "openai"
     reading = Reading(parse_answer, usage_in, _models, OpenAiDecoder, partial(OpenAiWatcher, cut_usage=True), finished_in)
 
@@ -89,14 +87,6 @@ class OpenAiAdapter(WireFormat):
     def watcher(self, raw: RawChat) -> Watcher:
         """A watcher for one stream; it cuts the usage chunk that the client did not ask for."""
         return OpenAiWatcher(cut_usage=not raw.include_usage)
-
-    def embed(self, texts: list[str], target: Target) -> Outgoing:
-        """``POST /embeddings``."""
-        return embeddings.post(target, "/embeddings", {"model": target.model, "input": texts, "encoding_format": "float"})
-
-    def parse_embedded(self, body: bytes) -> Embedded:
-        """Its answer. Raises UpstreamFailed when it is not one."""
-        return embeddings.openai(body)
 
 
 @lru_cache(maxsize=1024)

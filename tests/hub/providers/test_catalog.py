@@ -195,7 +195,7 @@ def test_the_demo_needs_nothing() -> None:
     """D3"""
     row = CATALOG.get("demo")
     assert row.auth == Auth("none")
-    assert [model.id for model in row.models] == ["demo", "demo-echo", "demo-slow"]
+    assert [model.id for model in row.models] == ["demo", "demo-echo", "demo-embed", "demo-slow"]
     assert all(model.price == Price(input=0, output=0) and model.context == 128000 for model in row.models)
 
 
