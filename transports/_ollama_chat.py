@@ -119,6 +119,11 @@ class Timing:
         """The time as an answer states it."""
         return datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
+    def embedded(self, usage: Usage) -> JsonObject:
+        """The last members of an answer with embeddings."""
+        took = _nanoseconds(self._clock.monotonic() - self._began)
+        return {"total_duration": took, "load_duration": 0, "prompt_eval_count": usage.prompt}
+
     def durations(self, usage: Usage | None) -> JsonObject:
         """The last members of an answer. What a model somewhere else needs to be loaded nobody knows: it counts as no time."""
         end = self._clock.monotonic()

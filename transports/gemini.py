@@ -16,8 +16,10 @@ from transports._chat_door import Dialect, asked, serve
 from transports._fields import object_of, tree_of
 from transports._gemini_chat import ArrayEncoder, StreamEncoder, encode, envelope
 from transports._gemini_decode import decode
+from transports._gemini_embed import embed_input
 from transports._gemini_errors import gemini_body
 from transports._http import Door, Exchange, Route
+from transports._vectors import vectors_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -153,8 +155,24 @@ async def count(exchange: Exchange, model: str) -> None:
     await exchange.answer_json({"totalTokens": counted.tokens}, headers=[(b"x-hubroute-source", source)])
 
 
+async def embed(exchange: Exchange, model: str) -> None:
+    """``:embedContent``."""
+    made = await vectors_of(exchange, embed_input(await exchange.body(), model, batch=False))
+    body = {"embedding": {"values": made.vectors[0]}, "usageMetadata": {"promptTokenCount": made.usage.prompt}}
+    await exchange.answer_json(body, headers=made.headers)
+
+
+async def embed_batch(exchange: Exchange, model: str) -> None:
+    """``:batchEmbedContents``."""
+    made = await vectors_of(exchange, embed_input(await exchange.body(), model, batch=True))
+    body = {"embeddings": [{"values": one} for one in made.vectors], "usageMetadata": {"promptTokenCount": made.usage.prompt}}
+    await exchange.answer_json(body, headers=made.headers)
+
+
 _METHODS: dict[str, Callable[[Exchange, str], Awaitable[None]]] = {
     "generateContent": generate,
     "streamGenerateContent": stream,
     "countTokens": count,
+    "embedContent": embed,
+    "batchEmbedContents": embed_batch,
 }

@@ -15,6 +15,7 @@ from transports._fields import tree_of
 from transports._http import Door, Exchange, Route
 from transports._ollama_chat import StreamEncoder, Timing, encode, envelope, loaded, raw_chat
 from transports._ollama_decode import DIALECT, GENERATE, decode, decode_generate
+from transports._vectors import vectors_of
 
 if TYPE_CHECKING:
     from hub.ask import ChatAsk, StreamHead
@@ -47,6 +48,8 @@ def routes(hub: Hub) -> list[Route]:
         for name, handler, method in (
             ("chat", chat, "POST"),
             ("generate", generate, "POST"),
+            ("embed", embed, "POST"),
+            ("embeddings", embed_older, "POST"),
             ("tags", tags, "GET"),
             ("show", show, "POST"),
             ("ps", running, "GET"),
@@ -88,6 +91,23 @@ _CHAT = Dialect("/api/chat", decode=decode, encode=partial(_encoded, False), enc
 _GENERATE = Dialect(
     "/api/generate", decode=decode_generate, encode=partial(_encoded, True), encoder=partial(_encoder, True), content_type=_LINES
 )
+
+
+async def embed(exchange: Exchange) -> None:
+    """``POST /api/embed``: a text or a list of them."""
+    timing = Timing(exchange.hub.clock)
+    fields = tree_of(await exchange.body())
+    made = await vectors_of(exchange, fields)
+    body = {"model": fields["model"], "embeddings": made.vectors, **timing.embedded(made.usage)}
+    await exchange.answer_json(body, headers=made.headers)
+
+
+async def embed_older(exchange: Exchange) -> None:
+    """``POST /api/embeddings``, the older form: one prompt."""
+    fields = tree_of(await exchange.body())
+    fields["input"] = fields.pop("prompt", "")
+    made = await vectors_of(exchange, fields)
+    await exchange.answer_json({"embedding": made.vectors[0]}, headers=made.headers)
 
 
 async def tags(exchange: Exchange) -> None:
