@@ -21,10 +21,10 @@ class Made:
     headers: list[tuple[bytes, bytes]]
 
 
-async def vectors_of(exchange: Exchange, fields: dict[str, Any]) -> Made:
-    """The vectors that the ``embeddings`` skill makes for its input. Raises HubError."""
+async def vectors_of(exchange: Exchange, fields: dict[str, Any], dialect: str) -> Made:
+    """The vectors that the ``embeddings`` skill makes for its input, whose other fields are of this dialect. Raises HubError."""
     exchange.cancel_when_gone()
-    found = await exchange.hub.call(exchange.hub.find("embeddings"), fields, exchange.ctx)
+    found = await exchange.hub.call(exchange.hub.find("embeddings"), {**fields, "dialect": dialect}, exchange.ctx)
     delivered = found.delivered
     row = delivered.row
     headers = [(b"x-omniroute-provider", row.provider.encode()), (b"x-omniroute-model", plain_header(row.model))]

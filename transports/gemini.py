@@ -15,7 +15,7 @@ from hub.errors import BadRequest, NotFound
 from transports._chat_door import Dialect, asked, serve
 from transports._fields import object_of, tree_of
 from transports._gemini_chat import ArrayEncoder, StreamEncoder, encode, envelope
-from transports._gemini_decode import decode
+from transports._gemini_decode import DIALECT, decode
 from transports._gemini_embed import embed_input
 from transports._gemini_errors import gemini_body
 from transports._http import Door, Exchange, Route
@@ -157,14 +157,14 @@ async def count(exchange: Exchange, model: str) -> None:
 
 async def embed(exchange: Exchange, model: str) -> None:
     """``:embedContent``."""
-    made = await vectors_of(exchange, embed_input(await exchange.body(), model, batch=False))
+    made = await vectors_of(exchange, embed_input(await exchange.body(), model, batch=False), DIALECT)
     body = {"embedding": {"values": made.vectors[0]}, "usageMetadata": {"promptTokenCount": made.usage.prompt}}
     await exchange.answer_json(body, headers=made.headers)
 
 
 async def embed_batch(exchange: Exchange, model: str) -> None:
     """``:batchEmbedContents``."""
-    made = await vectors_of(exchange, embed_input(await exchange.body(), model, batch=True))
+    made = await vectors_of(exchange, embed_input(await exchange.body(), model, batch=True), DIALECT)
     body = {"embeddings": [{"values": one} for one in made.vectors], "usageMetadata": {"promptTokenCount": made.usage.prompt}}
     await exchange.answer_json(body, headers=made.headers)
 

@@ -97,7 +97,7 @@ async def embed(exchange: Exchange) -> None:
     """``POST /api/embed``: a text or a list of them."""
     timing = Timing(exchange.hub.clock)
     fields = tree_of(await exchange.body())
-    made = await vectors_of(exchange, fields)
+    made = await vectors_of(exchange, fields, DIALECT)
     body = {"model": fields["model"], "embeddings": made.vectors, **timing.embedded(made.usage)}
     await exchange.answer_json(body, headers=made.headers)
 
@@ -106,7 +106,7 @@ async def embed_older(exchange: Exchange) -> None:
     """``POST /api/embeddings``, the older form: one prompt."""
     fields = tree_of(await exchange.body())
     fields["input"] = fields.pop("prompt", "")
-    made = await vectors_of(exchange, fields)
+    made = await vectors_of(exchange, fields, DIALECT)
     await exchange.answer_json({"embedding": made.vectors[0]}, headers=made.headers)
 
 
