@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class EmbedJob:
-    """Texts, or lists of a model's tokens. ``encoding`` is float or base64, as the client asked; ``dialect`` is whose fields ``extra`` are."""
+    """Texts, or lists of a model's tokens. ``encoding`` is float or base64, as the client asked.
+
+    ``dialect`` is whose fields ``extra`` are.
+    """
 
     inputs: Sequence[str] | Sequence[Sequence[int]]
     encoding: str = "float"
