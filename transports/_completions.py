@@ -127,8 +127,8 @@ def decode(body: bytes) -> ChatRequest:
         request.logprobs, request.top_logprobs = True, tops
     request.user = text(fields, "user")
     request.stop = _stop(fields.pop("stop", None))
-    if fields.get("best_of") in (1, request.n):
-        del fields["best_of"]
+    if fields.get("best_of", 1) in (1, request.n):
+        fields.pop("best_of", None)  # the best of as many as are shown is all of them
     request.extra = {name: value for name, value in left(fields).items() if value not in ("", {})}
     return request
 

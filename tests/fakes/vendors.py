@@ -75,6 +75,7 @@ class Heard:
     thinks: bool = False
     usage_wanted: bool = False
     signed: bool = False
+    bare: bool = False  # a text that goes on, and no chat
 
 
 @dataclass
@@ -427,10 +428,13 @@ def _gemini_refuse(refused: Refused) -> Behaviour:
 def _ollama_read(request: Received, path: str) -> Heard | Behaviour:
     if path == "api/tags":
         return json_answer({"models": [{"name": "llama3.2:latest", "model": "llama3.2:latest"}]})
-    expect(path == "api/chat", "404 page not found", status=404)
+    expect(path in ("api/chat", "api/generate"), "404 page not found", status=404)
     body = request.json()
     expect(body["model"] != "missing", "model 'missing' not found", status=404)
     heard = Heard(body["model"], stream=body.get("stream", True), thinks=bool(body.get("think")))
+    if path == "api/generate":
+        heard.bare, heard.words, heard.system = True, body["prompt"], body.get("system", "")
+        return heard
     heard.tools = [tool["function"]["name"] for tool in body.get("tools", ())]
     heard.schema = body["format"] if isinstance(body.get("format"), dict) else None
     asked: list[dict[str, Any]] = []
@@ -455,6 +459,10 @@ def _ollama_write(heard: Heard, reply: Reply) -> Behaviour:
     calls = [{"function": {"name": name, "arguments": asked}} for _, name, asked in reply.calls]
     head = {"model": heard.model, "created_at": "2026-01-01T00:00:00.123456789Z"}
     tail = {"done": True, "done_reason": "stop", "total_duration": 5, **USAGE["ollama"]}
+    if heard.bare:
+        texts = [{**head, "response": piece, "done": False} for piece in reply.pieces()]
+        last = {**head, "response": "" if heard.stream else reply.text, **tail}
+        return _lines([*texts, last]) if heard.stream else json_answer(last)
     if not heard.stream:
         message = {"role": "assistant", "content": reply.text, **({"thinking": reply.thought} if reply.thought else {})}
         return json_answer({**head, "message": {**message, **({"tool_calls": calls} if calls else {})}, **tail})
