@@ -7,7 +7,7 @@ cancelled. Whatever happens, one usage row and one decision record are written (
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hub.affinity import Sessions
-    from hub.answers import StoredAnswer
-    from hub.ask import ChatAsk
+    from hub.ask import Asked, Place
     from hub.budgets import Budgets, Hold
     from hub.clock import Clock
     from hub.comboboard import ComboBoard
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from hub.fallback import Rule
     from hub.inflight import InFlight
     from hub.outbound.base import Incoming
-    from hub.prefixes import Chain, Prefixes
+    from hub.prefixes import Prefixes
     from hub.prices import Priced, Prices
     from hub.query import Plan
     from hub.resilience import Resilience
@@ -58,21 +57,6 @@ def spoken(secret: Secret) -> bytes:
     """A credential as a provider would repeat it; the mask itself when it is too short to be told from other words."""
     value = secret.reveal().encode()
     return value if len(value) >= 8 else MASK
-
-
-class Asked(Protocol):
-    """What a run reads of a request: a chat, or an order of another modality."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def stream(self) -> bool: ...
-    @property
-    def session(self) -> str: ...
-    @property
-    def session_id(self) -> str: ...
-    @property
-    def chain(self) -> Chain | None: ...
 
 
 class Ledger:
@@ -135,12 +119,14 @@ class Ledger:
         """Start the record of a request. ``skill`` names what was asked for in its usage row."""
         return Run(self, ask, ctx, skill)
 
-    def again(self, ask: ChatAsk, ctx: Context, answer: StoredAnswer | None, source: str, error: HubError | None) -> UsageRow:
+    def again(
+        self, ask: Asked, ctx: Context, answer: Place | None, source: str, error: HubError | None, *, skill: str = "chat"
+    ) -> UsageRow:
         """Record a request that got an earlier answer, or error: nothing was sent, nothing is charged, no tokens were used."""
         caller, at = ctx.caller, self.clock.now_ms()
         provider, model = (answer.provider, answer.model) if answer is not None else ("", "")
         row = UsageRow(
-            request_id=ctx.request_id, at=at, door=ctx.door, skill="chat", key_id=caller.key_id, key_name=caller.name, provider=provider,
+            request_id=ctx.request_id, at=at, door=ctx.door, skill=skill, key_id=caller.key_id, key_name=caller.name, provider=provider,
             model=model, requested_model=ask.model, connection_id="", usage=Usage(), cost=0.0, price_source="none", latency_ms=0,
             status=error.status if error is not None else 200, outcome="ok" if error is None else "error",
             error_code=error.code if error is not None else "", stream=ask.stream, source=source, session=ask.session_id,
@@ -233,6 +219,11 @@ class Run:
     def combo(self) -> str:
         """The combo that the request was planned by, empty for none."""
         return self._row.combo
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The upstream calls so far."""
+        return self._decision.attempts
 
     @property
     def provider(self) -> str:

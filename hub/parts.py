@@ -26,6 +26,7 @@ from hub.events import Events
 from hub.inflight import InFlight
 from hub.limits import Limits
 from hub.media.engine import Formats, MediaEngine
+from hub.media.searches import Searches
 from hub.outbound.client import Outbound
 from hub.plan import Planner
 from hub.policies import Policies
@@ -230,6 +231,7 @@ class Parts:
             waiting=waiting,
             settings=self.settings,
         )
+        self.searches = Searches(self.media, self.ledger, self.catalog, self.clock)
         self.sameness = Sameness(
             store=self.store,
             clock=self.clock,

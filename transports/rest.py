@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import BaseModel
 
-from hub.errors import BadRequest, rest_body
+from hub.errors import BadRequest, cohere_body, rest_body
 from hub.skill import Answer, Download, path_fields
 from transports import openai
 from transports._http import NO_STORE, Door, Exchange, Route
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hub.skill import Rest, Skill
 
 DOOR = Door("rest", error=rest_body)
+#: Addresses that belong to a public dialect, by the start of their path.
+_DOORS = {"/v1/": openai.DOOR, "/v2/": Door("cohere", error=cohere_body, route_class=b"CLIENT_API")}
 
 
 def routes(hub: Hub) -> list[Route]:
@@ -26,7 +28,7 @@ def routes(hub: Hub) -> list[Route]:
         Route(
             address.path,
             _handler(skill, address),
-            openai.DOOR if address.path.startswith("/v1") else DOOR,
+            _DOORS.get(address.path[:4], DOOR),
             methods=(address.method,),
             public=address.public,
         )

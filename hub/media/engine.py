@@ -100,7 +100,7 @@ class MediaEngine:
 
         With a body the rows are written when it ends.
         """
-        await self._admit(order, ctx)
+        await self.admit(order, ctx)
         run = self._ledger.begin(order, ctx, skill=order.skill)
         try:
             async with asyncio.timeout(order.seconds):
@@ -123,10 +123,11 @@ class MediaEngine:
             return None
         return self.formats.of(self._rounds.target(plan.options[0]), service)
 
-    async def _admit(self, order: Order, ctx: Context) -> None:
+    async def admit(self, order: Order, ctx: Context) -> None:
         """Raise Forbidden for a model outside the key's list or against a policy; a policy may name another model."""
-        if order.admitted:
+        if order.admitted or order.checked:
             return
+        order.checked = True
         if ctx.caller.allowed_models and order.model != AUTO:
             require_allowed(order.model, ctx.caller.allowed_models)
         if self._policies.active:
@@ -245,13 +246,14 @@ class MediaEngine:
     async def _delivered(self, made: Made[Any], order: Order, run: Run, priced: Priced | None) -> Delivered[Any]:
         usage = made.usage if made.usage is not None and made.usage.total else order.usage
         run.usage, run.units = usage, made.units
+        failed = [attempt for attempt in run.attempts if attempt.kind != "ok"]
         if made.body is None:
             run.first_byte()
             row = run.settle(usage, priced)
-            return Delivered(made.value, row, usage, made.units, row.cost, made.dropped)
+            return Delivered(made.value, row, usage, made.units, row.cost, made.dropped, failed=failed)
         body = await _Flowing.begun(made.body, run, usage, priced)
         known = cost(priced.price, usage, made.units) if priced is not None else None
-        return Delivered(made.value, run.row, usage, made.units, known, made.dropped, body)
+        return Delivered(made.value, run.row, usage, made.units, known, made.dropped, body, failed)
 
 
 def _listed(plan: Plan, allowed: Sequence[str]) -> Plan:

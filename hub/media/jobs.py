@@ -35,3 +35,85 @@ class EmbedJob:
 def unsent(extra: Mapping[str, Any], known: Iterable[str] = ()) -> list[str]:
     """The names of a client's other fields that a format does not carry."""
     return sorted(extra.keys() - set(known))
+
+
+@dataclass(slots=True)
+class RerankJob:
+    """Documents to put in the order in which they fit a query; the best ``top`` of them, None for all."""
+
+    query: str
+    documents: Sequence[str]
+    top: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(slots=True)
+class Ranked:
+    """The documents by fit, best first, as (place in the list that was sent, score). ``id`` is the provider's, where it gives one."""
+
+    order: list[tuple[int, float]]
+    id: str = ""
+
+
+@dataclass(slots=True)
+class ModerationJob:
+    """What to judge, as OpenAI's ``input``: a text, texts, or parts of one message. ``count`` is how many judgements that makes."""
+
+    input: str | Sequence[Any]
+    count: int
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(slots=True)
+class SearchJob:
+    """What to look for on the web. ``kind`` is web or news, ``period`` a day, week, month or year back, empty for any time.
+
+    ``pages`` asks for the text of the pages, in this form and of this length each; ``answer`` for one in words. ``strict`` wants
+    no result at all rather than one that a filter should have kept out.
+    """
+
+    query: str
+    kind: str = "web"
+    count: int = 5
+    offset: int = 0
+    country: str = ""
+    language: str = ""
+    period: str = ""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    safe: str = ""
+    pages: str = ""
+    length: int = 0
+    answer: bool = False
+    strict: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def wishes(self) -> list[str]:
+        """The names of what is asked for beyond words, kind and number."""
+        names = ("offset", "country", "language", "period", "include", "exclude", "safe", "pages", "answer")
+        return [name for name in names if getattr(self, name)]
+
+
+@dataclass(slots=True)
+class Hit:
+    """One result. What a provider does not say is None."""
+
+    title: str
+    url: str
+    snippet: str
+    score: float | None = None
+    published_at: str | None = None
+    favicon_url: str | None = None
+    content: str | None = None
+    author: str | None = None
+    language: str | None = None
+    image_url: str | None = None
+
+
+@dataclass(slots=True)
+class Hits:
+    """Results in the provider's order, how many there are in all where it says so, and an answer in words where it gives one."""
+
+    hits: list[Hit]
+    total: int | None = None
+    answer: str | None = None

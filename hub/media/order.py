@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from hub.outbound.base import Incoming, Outgoing
     from hub.providers.base import Failure, Target
-    from hub.records import UsageRow
+    from hub.records import Attempt, UsageRow
 
 Value = TypeVar("Value")
 
@@ -24,7 +24,7 @@ class Order:
 
     ``usage`` and ``units`` are the most that it may use, as far as that can be told before; ``skill`` is its name in
     records. ``seconds`` bounds it as a whole, None leaves that to the settings. ``admitted`` says that the owner wants it,
-    whatever the key's list of models says.
+    whatever the key's list of models says; ``checked`` that list and policies were looked at already.
     """
 
     service: str
@@ -36,6 +36,8 @@ class Order:
     connection: str = ""
     seconds: float | None = None
     admitted: bool = False
+    checked: bool = False
+    strategy: str = ""
     stream: bool = False
     session: str = ""
     session_id: str = ""
@@ -60,7 +62,7 @@ class Made(Generic[Value]):
 class Delivered(Generic[Value]):
     """What an order came to. ``row`` is its usage row; ``cost`` in US dollars is known although a body is still to come.
 
-    Iterate ``body`` to its end or close it: only then are the rows written.
+    Iterate ``body`` to its end or close it: only then are the rows written. ``failed`` are the calls that came to nothing before.
     """
 
     value: Value
@@ -70,6 +72,7 @@ class Delivered(Generic[Value]):
     cost: float | None
     dropped: list[str]
     body: Body | None = None
+    failed: list[Attempt] = field(default_factory=list["Attempt"])
 
 
 class Body(Protocol):

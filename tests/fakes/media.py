@@ -155,3 +155,85 @@ def cohere_embeddings(request: Received) -> Behaviour:
     found = {"float": [vector(text) for text in body["texts"]]}
     meta = {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 10}}
     return json_answer({"id": "emb", "embeddings": found, "texts": body["texts"], "meta": meta, "response_type": "embeddings_by_type"})
+
+
+# -- ranking and moderation
+
+
+def _scores(documents: list[str]) -> list[tuple[int, float]]:
+    """The longest document fits best."""
+    most = max(map(len, documents))
+    return sorted(((place, len(text) / (2 * most)) for place, text in enumerate(documents)), key=lambda one: -one[1])
+
+
+@strict
+def cohere_rerank(request: Received) -> Behaviour:
+    bearer(request)
+    expect(path_of(request) == "/v2/rerank", "no such path", 404)
+    body = request.json()
+    only(body, "model", "query", "documents", "top_n", "max_tokens_per_doc", "priority")
+    expect(all(isinstance(one, str) for one in body["documents"]), "documents must be strings")
+    results = [{"index": place, "relevance_score": score} for place, score in _scores(body["documents"])][: body.get("top_n")]
+    meta = {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}
+    return json_answer({"results": results, "id": "rank_1", "meta": meta})
+
+
+@strict
+def jina_rerank(request: Received) -> Behaviour:
+    bearer(request)
+    expect(path_of(request) == "/v1/rerank", "no such path", 404)
+    body = request.json()
+    only(body, "model", "query", "documents", "top_n", "return_documents")
+    results = [{"index": place, "relevance_score": score} for place, score in _scores(body["documents"])][: body.get("top_n")]
+    return json_answer({"model": body["model"], "object": "list", "usage": {"total_tokens": 20}, "results": results})
+
+
+@strict
+def voyage_rerank(request: Received) -> Behaviour:
+    bearer(request)
+    expect(path_of(request) == "/v1/rerank", "no such path", 404)
+    body = request.json()
+    only(body, "model", "query", "documents", "top_k", "return_documents", "truncation")
+    data = [{"relevance_score": score, "index": place} for place, score in _scores(body["documents"])][: body.get("top_k")]
+    return json_answer({"object": "list", "data": data, "model": body["model"], "usage": {"total_tokens": 20}})
+
+
+@strict
+def together_rerank(request: Received) -> Behaviour:
+    bearer(request)
+    expect(path_of(request) == "/v1/rerank", "no such path", 404)
+    body = request.json()
+    results = [{"index": place, "relevance_score": score} for place, score in _scores(body["documents"])][: body.get("top_n")]
+    usage = {"prompt_tokens": 20, "completion_tokens": 0, "total_tokens": 20}
+    return json_answer({"object": "rerank", "id": "together_1", "model": body["model"], "results": results, "usage": usage})
+
+
+@strict
+def nvidia_rerank(request: Received) -> Behaviour:
+    bearer(request)
+    expect(path_of(request) == "/v1/ranking", "no such path", 404)
+    body = request.json()
+    only(body, "model", "query", "passages", "truncate")
+    texts = [one["text"] for one in body["passages"]]
+    expect(body["query"]["text"], "query is required")
+    return json_answer({"rankings": [{"index": place, "logit": score * 20 - 5} for place, score in _scores(texts)]})
+
+
+@strict
+def openai_moderation(request: Received) -> Behaviour:
+    bearer(request)
+    expect(path_of(request) == "/v1/moderations", "no such path", 404)
+    body = request.json()
+    only(body, "model", "input")
+    given = body["input"]
+    inputs = given if isinstance(given, list) and isinstance(given[0], str) else [given]
+    results = [
+        {
+            "flagged": "harm" in str(one),
+            "categories": {"violence": "harm" in str(one)},
+            "category_scores": {"violence": 0.9 if "harm" in str(one) else 0.1},
+            "category_applied_input_types": {"violence": ["text"]},
+        }
+        for one in inputs
+    ]
+    return json_answer({"id": "modr-1", "model": body["model"], "results": results})
