@@ -6,6 +6,7 @@ Source: Ollama's API documentation, "Generate a chat completion", "Generate a co
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -117,7 +118,7 @@ class Timing:
 
     def now(self) -> str:
         """The time as an answer states it."""
-        return datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return _stated(self._clock.now_ms())
 
     def embedded(self, usage: Usage) -> JsonObject:
         """The last members of an answer with embeddings."""
@@ -137,6 +138,12 @@ class Timing:
             "eval_count": output,
             "eval_duration": _nanoseconds(end - first),
         }
+
+
+@lru_cache(maxsize=16)
+def _stated(ms: int) -> str:
+    """A time; many lines are written in the same millisecond."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _nanoseconds(seconds: float) -> int:
@@ -208,10 +215,16 @@ class StreamEncoder:
         self._end = Finish.ERROR
         self._usage: Usage | None = None
         self._failed = False
+        # most lines are a few words: those are written into this
+        self._before = b'{"model":' + msgspec.json.encode(model) + b',"created_at":"'
+        self._words = b'","response":' if generate else b'","message":{"role":"assistant","content":'
+        self._after = b',"done":false}\n' if generate else b'},"done":false}\n'
         timing.first()
 
     def feed(self, events: list[ChatEvent]) -> bytes:
         """At most one line for these events; may be empty."""
+        if len(events) == 1 and type(event := events[0]) is TextDelta and event.text and not (event.choice or event.extra):
+            return b"".join((self._before, self._timing.now().encode(), self._words, msgspec.json.encode(event.text), self._after))
         said: list[str] = []
         thought: list[str] = []
         images: list[str] = []
