@@ -95,6 +95,7 @@ def _headers(found: Embedded) -> dict[str, str]:
     rest=[
         Rest("POST", "/v1/embeddings", view=_openai, headers=_headers),
         Rest("POST", "/v1/providers/{provider}/embeddings", view=_openai, headers=_headers),
+        *(Rest("POST", f"{base}/api/{name}", door="ollama") for base in ("", "/v1") for name in ("embed", "embeddings")),
     ],
     audit=Audit.NONE,
 )

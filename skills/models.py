@@ -279,7 +279,12 @@ _VERSION = "anthropic-version"
     "openai-models",
     scopes=["chat"],
     cost=CostClass.FREE,
-    rest=[Rest("GET", "/v1/models", views=((_VERSION, _anthropic_list),))],
+    rest=[
+        Rest("GET", "/v1/models", views=((_VERSION, _anthropic_list),)),
+        Rest("GET", "/v1beta/models", door="gemini"),
+        Rest("GET", "/v1/providers/{provider}/models", door="openai"),
+        *(Rest("GET", f"{base}/api/tags", door="ollama") for base in ("", "/v1")),
+    ],
     read_only=True,
     audit=Audit.NONE,
 )
@@ -301,7 +306,11 @@ class ModelName(Wire):
     "openai-model",
     scopes=["chat"],
     cost=CostClass.FREE,
-    rest=[Rest("GET", "/v1/models/{model:path}", views=((_VERSION, _anthropic),))],
+    rest=[
+        Rest("GET", "/v1/models/{model:path}", views=((_VERSION, _anthropic),)),
+        Rest("GET", "/v1beta/models/{model:path}", door="gemini"),
+        *(Rest("POST", f"{base}/api/show", door="ollama") for base in ("", "/v1")),
+    ],
     read_only=True,
     audit=Audit.NONE,
 )

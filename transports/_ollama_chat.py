@@ -223,8 +223,12 @@ class StreamEncoder:
 
     def feed(self, events: list[ChatEvent]) -> bytes:
         """At most one line for these events; may be empty."""
-        if len(events) == 1 and type(event := events[0]) is TextDelta and event.text and not (event.choice or event.extra):
-            return b"".join((self._before, self._timing.now().encode(), self._words, msgspec.json.encode(event.text), self._after))
+        first = events[0] if len(events) == 1 else None
+        if type(first) is TextDelta and first.text and not (first.choice or first.extra):
+            return b"".join((self._before, self._timing.now().encode(), self._words, msgspec.json.encode(first.text), self._after))
+        return self._mixed(events)
+
+    def _mixed(self, events: list[ChatEvent]) -> bytes:
         said: list[str] = []
         thought: list[str] = []
         images: list[str] = []
@@ -234,10 +238,11 @@ class StreamEncoder:
                 self._failed = True
                 return self._line(said, thought, images, beside) + _error(event.message)
             match event:
-                case TextDelta(choice=0) | RefusalDelta(choice=0):
+                case TextDelta(choice=0):
                     said.append(event.text)
-                    if isinstance(event, TextDelta) and event.extra:
-                        _note_extra(event.extra, images, beside)
+                    _note_extra(event.extra, images, beside)
+                case RefusalDelta(choice=0):
+                    said.append(event.text)
                 case ReasoningDelta(choice=0):
                     thought.append(event.text)
                 case _:

@@ -45,6 +45,7 @@ async def completions(exchange: Exchange) -> None:
 
 async def answered(exchange: Exchange, body: bytes) -> None:
     """Answer a body as if it had come to this door. Raises HubError before the answer has begun."""
+    exchange.hub.allow(exchange.hub.find("chat"), exchange.ctx)
     found = envelope(body)
     if len(found.prompts) == 1:
         await serve(exchange, _DIALECT, raw_chat(body if isinstance(found.prompt, str) else _with(body, found.prompts[0]), found))

@@ -58,6 +58,7 @@ def _googles(scope: Scope) -> bool:
 
 async def method(exchange: Exchange) -> None:
     """``POST /v1beta/models/{model}:{method}``."""
+    exchange.hub.allow(exchange.hub.find("chat"), exchange.ctx)
     name, _, word = exchange.params["model"].rpartition(":")
     serving = _METHODS.get(word)
     if serving is None or not name:

@@ -69,11 +69,11 @@ async def generate(exchange: Exchange) -> None:
 
 
 async def _served(exchange: Exchange, dialect: str) -> None:
+    exchange.hub.allow(exchange.hub.find("chat"), exchange.ctx)
     timing = exchange.scope[_TIMING] = Timing(exchange.hub.clock)
     body = await exchange.body()
     found = envelope(body)
     if found.empty:
-        exchange.hub.allow(exchange.hub.find("chat"), exchange.ctx)
         await exchange.answer(200, loaded(found, timing, generate=dialect == GENERATE), [(b"content-type", b"application/json")])
         return
     await serve(exchange, _CHAT if dialect == DIALECT else _GENERATE, raw_chat(body, found, dialect))
@@ -134,6 +134,7 @@ def _details(found: Any) -> JsonObject:
 
 async def show(exchange: Exchange) -> None:
     """``POST /api/show``: what is known of one model, above all what it can do and how long its context is."""
+    exchange.hub.allow(exchange.hub.find("openai-model"), exchange.ctx)
     fields = tree_of(await exchange.body())
     name = fields.get("model") or fields.get("name")
     if not isinstance(name, str):

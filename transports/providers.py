@@ -46,7 +46,11 @@ async def text(exchange: Exchange) -> None:
 
 
 async def _body(exchange: Exchange) -> bytes:
-    """The body with the model's name in full. A body without a model's name stays, for the door to refuse in its own words."""
+    """The body with the model's name in full. A body without a model's name stays, for the door to refuse in its own words.
+
+    Raises HubError; who may not call learns nothing of what is wrong with it.
+    """
+    exchange.hub.allow(exchange.hub.find("chat"), exchange.ctx)
     body = await exchange.body()
     try:
         model = _NAMED.decode(body).model
@@ -59,6 +63,7 @@ async def _body(exchange: Exchange) -> bytes:
 async def models(exchange: Exchange) -> None:
     """``GET /v1/providers/{provider}/models``: those of its models that this key can call. Raises NotFound."""
     hub, provider = exchange.hub, exchange.params["provider"]
+    hub.allow(hub.find("openai-models"), exchange.ctx)
     row = provider_row(hub, provider)
     owner = row.id if row is not None else hub.directory.prefixes()[provider].partition("/")[0]
     listed = await hub.call(hub.find("openai-models"), {}, exchange.ctx)

@@ -35,6 +35,7 @@ def routes(hub: Hub) -> list[Route]:
         for skill in hub.skills
         if skill.typed
         for address in skill.rest
+        if not address.door
     ]
 
 
