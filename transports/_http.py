@@ -9,30 +9,27 @@ credential. Errors leave in the shape of the route's door.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import orjson
 
 from hub.errors import (
     BadRequest,
-    Forbidden,
     HeadTooLarge,
     HubError,
     Internal,
     MethodNotAllowed,
     NotFound,
     TooLarge,
-    Unauthenticated,
     UnsupportedMedia,
     rest_body,
 )
 from hub.log import logger
 from hub.records import Caller
 from hub.registry import modules
-from hub.settings import LOOPBACK
-from transports import _hints
+from transports import _access, _hints
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -61,6 +58,7 @@ class Door:
 
     ``query_field`` is the query field that holds one, for clients that know no other way; it is never logged. ``id_header`` is where
     the dialect's clients look for the id of a request, besides the one that all doors have.
+    ``opens`` is the scope without which nothing works here. ``resource`` is the path of a door that access tokens may be made for.
     """
 
     name: str
@@ -70,6 +68,8 @@ class Door:
     route_class: bytes = b"MANAGEMENT"
     challenge: bytes = b'Bearer realm="hubroute"'
     id_header: bytes = b""
+    opens: str = ""
+    resource: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +123,22 @@ class Exchange:
         self.ctx: Context
         self.request_id = ""
 
-    def admit(self, guard: Guard) -> None:
+    async def admit(self, guard: Guard) -> None:
         """Check the head, then who calls; make the call's context.
 
-        Raises Forbidden, HeadTooLarge, Unauthenticated, and UnsupportedMedia for a compressed body (REL-08: nothing is unpacked).
+        Raises Forbidden, HeadTooLarge, Unauthenticated, Unavailable while nobody can say whether a token is good, and
+        UnsupportedMedia for a compressed body (REL-08: nothing is unpacked).
         """
         guard.check(self.head)
         if len(self.scope["headers"]) > MOST_HEADERS:
             raise HeadTooLarge(f"a request may have {MOST_HEADERS} headers")
-        hub = self.hub
-        if self.route.public and not self.head.token:
+        hub, token = self.hub, self.head.token
+        if self.route.public and not token:
             self.caller = NOBODY
+        elif token and hub.oauth.takes(token):
+            self.caller = await _access.caller_of(self, token)
         else:
-            self.caller = hub.authenticate(self.head.token)
+            self.caller = hub.authenticate(token)
         self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session)
         self.request_id = self.ctx.request_id
         if self.head.encoding:
@@ -216,12 +219,10 @@ class Exchange:
 
     async def fail(self, error: HubError) -> None:
         """Send an error in the shape of this door."""
-        headers: list[tuple[bytes, bytes]] = []
+        headers = _access.headers(self, error)
         if error.retry_after is not None:
             headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
-        if isinstance(error, Unauthenticated):
-            headers.append((b"www-authenticate", self.route.door.challenge))
-        elif isinstance(error, MethodNotAllowed):
+        if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", error.data["allow"].encode()))
         elif isinstance(error, UnsupportedMedia):
             headers.append((b"accept-encoding", b"identity"))
@@ -284,60 +285,6 @@ _SETTERS: dict[bytes, Callable[[Head, bytes], None]] = {
 }
 
 
-@dataclass(slots=True)
-class Guard:
-    """The check of Host and Origin that keeps web pages away from a hub on loopback (SEC-07).
-
-    On loopback only loopback names, the public URL's host and ``allowed_hosts`` are accepted. A
-    request with an Origin must come from one of our own or an allowed origin.
-    """
-
-    hosts: frozenset[str]
-    origins: frozenset[str]
-    strict: bool
-    _passed: set[str] = field(default_factory=set[str])
-
-    @classmethod
-    def of(cls, hub: Hub) -> Guard:
-        """The guard that the settings ask for."""
-        settings = hub.settings
-        named = {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
-        public = urlsplit(settings.public_url).hostname if settings.public_url else None
-        hosts = {*LOOPBACK, settings.host.lower(), *named, *([public] if public else [])}
-        origins = {origin.strip().rstrip("/").lower() for origin in settings.allowed_origins.split(",") if origin.strip()}
-        return cls(frozenset(hosts), frozenset(origins), strict=settings.loopback or bool(named))
-
-    def check(self, head: Head) -> None:
-        """Raises Forbidden for a foreign Host or Origin."""
-        if self.strict and head.host not in self._passed:
-            self._check_host(head.host)
-        if head.origin is not None and not self.allows_origin(head.origin):
-            raise Forbidden(
-                "requests from this web origin are not allowed; name it in HUBROUTE_ALLOWED_ORIGINS if it is yours", code="origin_refused"
-            )
-
-    def _check_host(self, host: str) -> None:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            name = ""
-        if name not in self.hosts:
-            raise Forbidden("this Host is not one of the hub's names; add it to HUBROUTE_ALLOWED_HOSTS if it is", code="host_refused")
-        if len(self._passed) < 64:
-            self._passed.add(host)
-
-    def allows_origin(self, origin: str) -> bool:
-        """Whether a web origin may call: one that was allowed by name, or a page of this hub itself."""
-        value = origin.rstrip("/").lower()
-        if value in self.origins:
-            return True
-        try:
-            parts = urlsplit(value)
-        except ValueError:
-            return False
-        return parts.scheme in ("http", "https") and (parts.hostname or "") in self.hosts and self.strict
-
-
 class App:
     """The ASGI app: every door's routes behind one look-up."""
 
@@ -345,6 +292,7 @@ class App:
         self.hub = hub
         self.guard = Guard.of(hub)
         self.routes = list(routes)
+        hub.oauth.resources = frozenset(route.door.resource for route in self.routes) | {""}
         self._exact: dict[str, dict[str, Route]] = {}
         self._cold: ASGIApp | None = None
         self._beside: dict[str, list[Route]] = {}
@@ -382,7 +330,7 @@ class App:
                 route = other
         exchange = Exchange(self.hub, route, scope, receive, send)
         try:
-            exchange.admit(self.guard)
+            await exchange.admit(self.guard)
             await route.handler(exchange)
         except HubError as error:
             await _refuse(exchange, error)
