@@ -30,6 +30,7 @@ from hub.log import logger
 from hub.records import Caller
 from hub.registry import modules
 from transports import _access, _hints
+from transports._guard import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
