@@ -40,9 +40,9 @@ class Context:
     note: Note | None = None
     skill: str = ""
     counted: bool = False
+    connection: str = ""
     show: Show | None = None
     hops: int = 0
-    connection: str = ""
 
     async def progress(self, done: float, total: float | None = None, words: str = "") -> None:
         """Report progress when somebody listens."""

@@ -264,8 +264,14 @@ class ChatEngine:
             return await self._rounds.by_keys(option, lambda target: self._open(ask, target, plan))
         return await self._open(ask, self._rounds.target(option), plan)
 
+    def _adapter(self, ask: ChatAsk, target: Target) -> Adapter:
+        """The adapter of a target; where its provider takes the client's own dialect beside its usual one, the adapter of that."""
+        if ask.raw is not None and ask.raw.dialect in target.provider.also:
+            return self._adapters[ask.raw.dialect]
+        return self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]
+
     async def _open(self, ask: ChatAsk, target: Target, plan: Plan) -> _Opened:
-        adapter = self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]
+        adapter = self._adapter(ask, target)
         lossless = ask.raw is not None and ask.raw.dialect == adapter.dialect
         prepared = adapter.splice(ask.raw, target) if lossless and ask.raw else adapter.prepare(ask.request(), target)
         outgoing = prepared.outgoing

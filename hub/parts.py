@@ -16,6 +16,7 @@ from hub.chats import Chats
 from hub.clock import Clock
 from hub.cloud_agents.tasks import CloudTasks
 from hub.comboboard import ComboBoard
+from hub.counting import Counting
 from hub.delivery import Deliverer
 from hub.directory import Directory
 from hub.embeddings import Embeddings
@@ -272,6 +273,7 @@ class Parts:
             waiting=waiting,
             settings=self.settings,
         )
+        self.counting = Counting(planner=self.planner, targets=self.targets, adapters=self.adapters, outbound=self.outbound)
         self.chat = Chats(engine=engine, policies=self.policies, sameness=self.sameness, sessions=self.sessions)
 
     async def open(self) -> None:

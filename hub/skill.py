@@ -80,8 +80,9 @@ class Rest:
 
     ``view`` turns the output into the wire's shape where the seed's differs; ``ask`` turns the merged
     path, query and body fields into the skill's input; ``headers`` gives further headers of a successful answer,
-    ``status_of`` its status where that varies. ``moved`` is where the skill is served now: the address answers 308
-    with it and runs nothing. ``public`` addresses answer without a key (SEC-01's allowlist).
+    ``status_of`` its status where that varies. ``views`` are further shapes, each for requests with a header of that name (lower case).
+    ``moved`` is where the skill is served now: the address answers 308 with it and runs nothing. ``public`` addresses answer without a
+    key (SEC-01's allowlist). ``door`` names the door that serves the address in a dialect of its own; the others are the REST door's.
     """
 
     method: str
@@ -93,6 +94,8 @@ class Rest:
     public: bool = False
     moved: str = ""
     status_of: Callable[[Any], int] | None = None
+    views: tuple[tuple[str, Callable[[Any], Any]], ...] = ()
+    door: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,7 +370,8 @@ def _check_fields(made: Skill) -> None:
         raise ValueError(f"skill {made.name}: input fields without description: {bare}")
     names = set(fields) | {info.alias for info in fields.values() if info.alias}
     for address in made.rest:
-        missing = [] if address.ask else [part for part in path_fields(address.path) if part not in names]
+        free = address.ask is not None or bool(address.door)
+        missing = [] if free else sorted(set(path_fields(address.path)) - names)
         if missing or not address.path.startswith("/"):
             raise ValueError(f"skill {made.name}: REST path {address.path} does not fit the input {missing}")
     _check_resources(made, names)

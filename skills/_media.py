@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hub.errors import NotFound
+from hub.pinned import pinned
 from hub.wire import header
 
 if TYPE_CHECKING:
@@ -27,14 +27,9 @@ class MediaAsk(BaseModel):
 
 
 def addressed(ctx: Context, provider: str, model: str) -> str:
-    """The model string for a model at the provider that an address or a field names. Raises NotFound for an unknown one."""
-    if not provider:
-        return model
-    row = ctx.hub.catalog.find(provider)
-    if row is None and provider not in ctx.hub.directory.prefixes():
-        raise NotFound(f"no provider {provider!r}; GET /api/models/catalog lists them", field="provider")
-    names = {provider} if row is None else {provider, row.id, row.alias}
-    return model if model.partition("/")[0] in names else f"{provider}/{model}"
+    """The model string for a model at the provider that an address or a field names. Raises NotFound for an unknown one, BadRequest
+    for a model of another."""
+    return pinned(ctx.hub, provider, model) if provider else model
 
 
 def told(delivered: Delivered[Any]) -> dict[str, str]:

@@ -28,6 +28,7 @@ class EmbeddingsAsk(MediaAsk):
     model: str = Field(min_length=1, max_length=200, description="provider/model, alias or combo name.")
     input: str | list[Any] = Field(description=f"What to embed: {_WORDS}.")
     encoding_format: Literal["float", "base64"] = Field(default="float", description="How vectors are written.")
+    dialect: Literal["openai", "gemini", "ollama"] = Field(default="openai", description="Whose words the fields not named here are.")
     dimensions: int | None = Field(default=None, ge=1, le=65_536, description="Length of the vectors, where the model lets one choose.")
 
     @field_validator("input")
@@ -94,13 +95,14 @@ def _headers(found: Embedded) -> dict[str, str]:
     rest=[
         Rest("POST", "/v1/embeddings", view=_openai, headers=_headers),
         Rest("POST", "/v1/providers/{provider}/embeddings", view=_openai, headers=_headers),
+        *(Rest("POST", f"{base}/api/{name}", door="ollama") for base in ("", "/v1") for name in ("embed", "embeddings")),
     ],
     audit=Audit.NONE,
 )
 async def embeddings(ctx: Context, ask: EmbeddingsAsk) -> Embedded:
     """Make vectors of texts with the model that routing chooses."""
     inputs = ask.inputs()
-    job = EmbedJob(inputs, ask.encoding_format, ask.dimensions, ask.others())
+    job = EmbedJob(inputs, ask.encoding_format, ask.dimensions, ask.others(), ask.dialect)
     order = Order(
         SERVICE,
         addressed(ctx, ask.provider, ask.model),

@@ -15,7 +15,7 @@ from hub.providers.catalog import ModelRow, ProviderRow
 from hub.routing.combo import Combo, Step
 from hub.skill import Audit, CostClass, Mcp, Names, Resource, Rest, skill
 from hub.store.documents import Document
-from hub.wire import Nothing, Wire
+from hub.wire import Nothing, Wire, iso
 from skills._shelf import in_order, leaves, may_use, provider_of
 
 if TYPE_CHECKING:
@@ -252,9 +252,44 @@ def _row_of(ctx: Context, step: Step) -> ModelRow:
     return listed if listed.context else msgspec.structs.replace(listed, context=row.default_context)
 
 
-@skill("openai-models", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("GET", "/v1/models")], read_only=True, audit=Audit.NONE)
+def _anthropic(model: OpenAiModel) -> dict[str, Any]:
+    """A model as Anthropic's list has it."""
+    return {
+        "type": "model",
+        "id": model.id,
+        "display_name": model.root,
+        "created_at": iso(model.created * 1000),
+        "max_input_tokens": model.context_length,
+        "max_tokens": model.max_output_tokens,
+    }
+
+
+def _anthropic_list(found: OpenAiModels) -> dict[str, Any]:
+    """All models as one page of Anthropic's list."""
+    data = [_anthropic(model) for model in found.data]
+    ends = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return {"data": data, "has_more": False, "first_id": ends[0], "last_id": ends[1]}
+
+
+#: Clients of the Messages API say its version with every request.
+_VERSION = "anthropic-version"
+
+
+@skill(
+    "openai-models",
+    scopes=["chat"],
+    cost=CostClass.FREE,
+    rest=[
+        Rest("GET", "/v1/models", views=((_VERSION, _anthropic_list),)),
+        Rest("GET", "/v1beta/models", door="gemini"),
+        Rest("GET", "/v1/providers/{provider}/models", door="openai"),
+        *(Rest("GET", f"{base}/api/tags", door="ollama") for base in ("", "/v1")),
+    ],
+    read_only=True,
+    audit=Audit.NONE,
+)
 async def openai_models(ctx: Context, ask: Nothing) -> OpenAiModels:
-    """List the combos and models this key can call, in OpenAI's shape."""
+    """List the combos and models this key can call, in OpenAI's shape, or Anthropic's for its clients."""
     combos = [_openai_combo(ctx, one) for one in _listed_combos(ctx)]
     taken = {one.id for one in combos}
     models = [_openai(row, model) for row, model in callable_models(ctx)]
@@ -268,7 +303,16 @@ class ModelName(Wire):
 
 
 @skill(
-    "openai-model", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("GET", "/v1/models/{model:path}")], read_only=True, audit=Audit.NONE
+    "openai-model",
+    scopes=["chat"],
+    cost=CostClass.FREE,
+    rest=[
+        Rest("GET", "/v1/models/{model:path}", views=((_VERSION, _anthropic),)),
+        Rest("GET", "/v1beta/models/{model:path}", door="gemini"),
+        *(Rest("POST", f"{base}/api/show", door="ollama") for base in ("", "/v1")),
+    ],
+    read_only=True,
+    audit=Audit.NONE,
 )
 async def openai_model(ctx: Context, ask: ModelName) -> OpenAiModel:
     """Show one model or combo this key can call, in OpenAI's shape."""

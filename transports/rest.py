@@ -35,6 +35,7 @@ def routes(hub: Hub) -> list[Route]:
         for skill in hub.skills
         if skill.typed
         for address in skill.rest
+        if not address.door
     ]
 
 
@@ -61,7 +62,7 @@ def _handler(skill: Skill, address: Rest) -> Any:
             return
         headers = address.headers(output) if address.headers is not None else {}
         more = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await _send(exchange, _shape(output, address), status, more)
+        await _send(exchange, _shape(exchange, output, address), status, more)
 
     return handle
 
@@ -103,9 +104,10 @@ async def _body(exchange: Exchange) -> dict[str, Any]:
     return body  # pyright: ignore[reportUnknownVariableType] - JSON edge
 
 
-def _shape(output: Any, address: Rest) -> Any:
-    if address.view is not None:
-        output = address.view(output)
+def _shape(exchange: Exchange, output: Any, address: Rest) -> Any:
+    view = next((view for name, view in address.views if exchange.header(name.encode())), address.view)
+    if view is not None:
+        output = view(output)
     return output.model_dump(mode="json", by_alias=True) if isinstance(output, BaseModel) else output
 
 

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class EmbedJob:
-    """Texts, or lists of a model's tokens. ``encoding`` is float or base64, as the client asked."""
+    """Texts, or lists of a model's tokens. ``encoding`` is float or base64, as the client asked.
+
+    ``dialect`` is whose fields ``extra`` are.
+    """
 
     inputs: Sequence[str] | Sequence[Sequence[int]]
     encoding: str = "float"
     dimensions: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    dialect: str = "openai"
 
     def texts(self) -> list[str]:
         """The inputs where they are texts. Raises BadRequest for tokens, which only the format they were made for takes."""

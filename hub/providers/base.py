@@ -16,6 +16,7 @@ from hub.outbound.base import Headers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hub.ask import ChatAsk
     from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
     from hub.outbound.base import Incoming, Outgoing
     from hub.providers.catalog import ModelRow, ProviderRow
@@ -177,6 +178,19 @@ class Adapter(Protocol):
 
     def parse_models(self, body: bytes) -> list[str]:
         """The model ids of such an answer."""
+        ...
+
+
+@runtime_checkable
+class CountingAdapter(Protocol):
+    """An adapter whose format can say how many tokens a prompt is."""
+
+    def count(self, ask: ChatAsk, target: Target) -> Outgoing | None:
+        """The request that asks it; None where this target has no address for it."""
+        ...
+
+    def parse_count(self, body: bytes) -> int:
+        """The number of tokens. Raises UpstreamFailed when the body does not say one."""
         ...
 
 

@@ -113,7 +113,8 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     ``base_url_template`` holds ``{fields}`` that a connection's data must fill (region, account ...); a row with
     neither it nor ``base_url`` takes the base URL from the connection. ``passthrough_models`` accepts model ids the
     catalogue does not list. ``family_prefixes`` are the starts of model ids that lead to this provider when nothing
-    else decides (it is their vendor); ``prices_as`` is its id in the genai-prices data.
+    else decides (it is their vendor); ``prices_as`` is its id in the genai-prices data. ``also`` maps further client dialects whose
+    bytes the provider takes as they are, each read by the adapter of that name, to their path.
     """
 
     id: str
@@ -142,6 +143,7 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     verified: str = "inferred"
     website: str = ""
     note: str = ""
+    also: dict[str, str] = {}
     deprecated: str = ""
     timeout_ms: int | None = None
     search: dict[str, Any] = {}

@@ -10,7 +10,7 @@ from hub.chat import Image, Opaque, Reasoning, Refusal, Role, Text, ToolCall, To
 from hub.errors import BadRequest
 from hub.providers import _ollama_answer as answer
 from hub.providers._arguments import object_of
-from hub.providers._encoding import SYSTEM_ROLES, Encoding, kind_of, merged, wants
+from hub.providers._encoding import SYSTEM_ROLES, Encoding, kind_of, merged, nested, wants
 from hub.providers._request import build
 from hub.providers._wire import Reading, WireFormat
 from hub.providers.base import Adapter, Prepared, RawChat, Target
@@ -54,7 +54,9 @@ def encode(request: ChatRequest, target: Target) -> tuple[bytes, list[str]]:
         body["logprobs"] = True
         body |= {"top_logprobs": request.top_logprobs} if request.top_logprobs else {}
     encoding.drop_set("n", "user")
-    extra = dict(encoding.kept(request.extra))
+    extra = nested(encoding.kept(request.extra))
+    for name in extra.pop("generate", ()):
+        encoding.drop(name)
     options = merged(extra.pop("options", None), _options(encoding))
     if options:
         body["options"] = options

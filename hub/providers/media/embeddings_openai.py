@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hub.media.jobs import unsent
 from hub.media.order import Made
 from hub.media.vectors import Vectors, openai_answer
 from hub.providers.media._address import request
@@ -29,14 +30,15 @@ class OpenAiEmbeddings:
 
     async def make(self, job: EmbedJob, target: Target, line: Line) -> Made[Vectors]:
         """``POST /embeddings``."""
-        body: dict[str, Any] = {**job.extra, "model": target.model, "input": job.inputs if self.encodes else job.texts()}
+        own = job.dialect == "openai"
+        body: dict[str, Any] = {**(job.extra if own else {}), "model": target.model, "input": job.inputs if self.encodes else job.texts()}
         if job.dimensions is not None:
             body[self.size] = job.dimensions
         if self.encodes:
             body["encoding_format"] = job.encoding
         answer = await line.call(request(target, self.service, "/embeddings", body))
         vectors, usage = openai_answer(answer, len(job.inputs))
-        return Made(vectors if self.encodes else Vectors(vectors.values()), usage)
+        return Made(vectors if self.encodes else Vectors(vectors.values()), usage, dropped=[] if own else unsent(job.extra))
 
 
 OPENAI = OpenAiEmbeddings("openai", encodes=True)

@@ -315,6 +315,6 @@ def test_a_door_that_is_not_there_yet_is_named(person: Person, live: Served) -> 
         for edit in row.edits:
             if edit.waits_for:
                 assert httpx.post(f"{live.url}{edit.waits_for}", headers=headers, json={}).status_code == 404, name
-    warned = person("connect", "claude", "--models", "--dry-run")
-    assert "/v1/messages" in warned.stderr + warned.stdout
-    assert "does not serve" not in person("connect", "claude", "--dry-run").stderr
+    warned = person("connect", "codex", "--models", "--dry-run")
+    assert "/v1/responses" in warned.stderr + warned.stdout
+    assert "does not serve" not in person("connect", "claude", "--models", "--dry-run").stderr
