@@ -14,7 +14,7 @@ from hub.skill import Audit, CostClass, Rest, skill
     "chat",
     scopes=["chat"],
     cost=CostClass.METERED,
-    rest=[Rest("POST", "/v1/chat/completions"), Rest("POST", "/v1/messages")],
+    rest=[Rest("POST", "/v1/chat/completions"), Rest("POST", "/v1/messages"), Rest("POST", "/v1/responses")],
     audit=Audit.NONE,
 )
 async def chat(ctx: Context, ask: ChatAsk) -> ChatReply:
