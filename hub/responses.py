@@ -41,6 +41,12 @@ _MOST_EVENTS = 4 * LARGEST
 OPEN = frozenset({"queued", "in_progress"})
 
 
+class ResponseId(msgspec.Struct, frozen=True):
+    """Names a kept answer, for the door that can also stream it."""
+
+    value: str
+
+
 class Live:
     """The events of an answer in the background, for those who follow it."""
 

@@ -29,7 +29,12 @@ def chat_stream(ctx: Context, ask: ChatAsk) -> AsyncIterator[StreamItem]:
 
 
 @skill(
-    "count-tokens", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("POST", "/v1/messages/count_tokens")], read_only=True, audit=Audit.NONE
+    "count-tokens",
+    scopes=["chat"],
+    cost=CostClass.FREE,
+    rest=[Rest("POST", "/v1/messages/count_tokens"), Rest("POST", "/v1/responses/input_tokens")],
+    read_only=True,
+    audit=Audit.NONE,
 )
 async def count_tokens(ctx: Context, ask: ChatAsk) -> Counted:
     """Count the tokens of a prompt: as its provider counts them where that can say, else an estimate."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from hub.context import Context
 from hub.errors import BadRequest
+from hub.responses import ResponseId
 from hub.skill import Audit, CostClass, Rest, skill
 from hub.wire import Wire
 
@@ -55,11 +56,18 @@ def _whole(found: KeptResponse) -> dict[str, Any]:
     return found.response
 
 
-@skill("response-get", scopes=["chat"], cost=CostClass.FREE, read_only=True, audit=Audit.NONE)
-async def get(ctx: Context, ask: ResponseName) -> KeptResponse:
+@skill(
+    "response-get",
+    scopes=["chat"],
+    cost=CostClass.FREE,
+    rest=[Rest("GET", "/v1/responses/{response_id}")],
+    read_only=True,
+    audit=Audit.NONE,
+)
+async def get(ctx: Context, ask: ResponseId) -> dict[str, Any]:
     """Show an answer of /v1/responses that is kept for this key."""
-    row = await ctx.hub.responses.get(ask.response_id, ctx)
-    return KeptResponse(response=msgspec.json.decode(row.body))
+    row = await ctx.hub.responses.get(ask.value, ctx)
+    return msgspec.json.decode(row.body)
 
 
 @skill("response-delete", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("DELETE", "/v1/responses/{response_id}")], destructive=True)

@@ -15,6 +15,7 @@ from hub.answers import events_of
 from hub.ask import StreamHead, StreamTail
 from hub.chat import Choice, Image, JsonObject
 from hub.errors import BadRequest, HubError
+from hub.responses import ResponseId
 from transports import openai
 from transports._chat_door import Address, asked, reply_headers, seconds, stream_headers
 from transports._http import Exchange, Route
@@ -86,8 +87,9 @@ class _Turn:
 async def create(exchange: Exchange) -> None:
     """``POST /v1/responses``: whole, streaming or in the background."""
     hub, ctx = exchange.hub, exchange.ctx
-    request = read(await exchange.body())
+    body = await exchange.body()
     hub.allow(hub.find("chat"), ctx)
+    request = read(body)
     if ctx.caller.no_log and request.store:
         if request.background:
             raise BadRequest("background: this key keeps nothing, so its responses cannot be asked for later", field="background")
@@ -107,8 +109,9 @@ async def create(exchange: Exchange) -> None:
 async def input_tokens(exchange: Exchange) -> None:
     """``POST /v1/responses/input_tokens``: how many the input would be; a header says whether the provider said so or it is an estimate."""
     hub, ctx = exchange.hub, exchange.ctx
-    request = read(await exchange.body())
+    body = await exchange.body()
     hub.allow(hub.find("count-tokens"), ctx)
+    request = read(body)
     before = await hub.responses.before(request.previous, ctx) if request.previous else []
     counted: Counted = await hub.call(hub.find("count-tokens"), _Turn(exchange, request, before).ask, ctx)
     source = b"estimated" if counted.estimated else b"provider"
@@ -120,9 +123,9 @@ async def retrieve(exchange: Exchange) -> None:
     """``GET /v1/responses/{id}``; with ``stream=true`` its events after ``starting_after``, for one in the background."""
     hub, ctx, query = exchange.hub, exchange.ctx, exchange.query
     response_id = exchange.params["response_id"]
-    kept: Any = await hub.call(hub.find("response-get"), {"response_id": response_id}, ctx)
+    kept: JsonObject = await hub.call(hub.find("response-get"), ResponseId(response_id), ctx)
     if query.get("stream", "").lower() not in ("true", "1"):
-        await exchange.answer_json(kept.response)
+        await exchange.answer_json(kept)
         return
     after = query.get("starting_after", "")
     if after and not after.isdigit():
@@ -131,10 +134,10 @@ async def retrieve(exchange: Exchange) -> None:
     if live is not None:
         await _follow(exchange, live, int(after) if after else -1)
         return
-    if kept.response["status"] == "in_progress":
+    if kept["status"] == "in_progress":
         raise BadRequest("another process works on this response; ask for it without stream", field="stream")
-    kind = f"response.{kept.response['status']}"
-    last = {"type": kind, "sequence_number": int(after or -1) + 1, "response": kept.response}
+    kind = f"response.{kept['status']}"
+    last = {"type": kind, "sequence_number": int(after or -1) + 1, "response": kept}
     await exchange.start(200, _ADDRESS.stream_headers)
     await exchange.finish(b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(last) + b"\n\n")
 
