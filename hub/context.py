@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     Note = Callable[[Literal["debug", "info", "notice", "warning", "error"], str, dict[str, Any]], None]
     Progress = Callable[[float, float | None, str], Awaitable[None]]
+    Show = Callable[[dict[str, Any], bool, bool], None]
 
 
 @dataclass(slots=True)
@@ -24,6 +25,8 @@ class Context:
     one. ``report`` shows progress to clients that asked for it: ``await ctx.report(done, total, words)``.
     ``skill`` is what the door called; ``counted`` says that the call counts against the key's limits already.
     ``note`` takes messages about how the call was routed, for clients that want them: ``ctx.note(level, words, facts)``.
+    ``show`` takes artifacts of A2A 1.0, or with ``append`` more of one, while the skill makes them: ``ctx.show(artifact, append, last)``.
+    ``hops`` is how many hubs the call has passed through as a message between agents.
     """
 
     hub: Hub
@@ -36,6 +39,8 @@ class Context:
     note: Note | None = None
     skill: str = ""
     counted: bool = False
+    show: Show | None = None
+    hops: int = 0
 
     async def progress(self, done: float, total: float | None = None, words: str = "") -> None:
         """Report progress when somebody listens."""

@@ -25,6 +25,7 @@ from hub.errors import HubError
 from hub.events import Events
 from hub.inflight import InFlight
 from hub.limits import Limits
+from hub.oauth.resource import ResourceServer
 from hub.outbound.client import Outbound
 from hub.plan import Planner
 from hub.policies import Policies
@@ -40,6 +41,7 @@ from hub.query import Query
 from hub.quota import Quotas
 from hub.registry import Skills, load
 from hub.relay import Relay
+from hub.remote_agents.agents import RemoteAgents
 from hub.resilience import Resilience
 from hub.responses import Responses
 from hub.retention import Retention
@@ -88,6 +90,8 @@ class Parts:
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.targets = Targets(self.catalog)
         self.upstreams = Upstreams(self.store, self.outbound, self.events, self.clock, settings, self.skills)
+        self.remote_agents = RemoteAgents(self.store, self.outbound, self.events, self.clock, self.skills)
+        self.tasks.on_left.append(self.remote_agents.left)
         self._written()
         self._elsewhere()
         self._learned()
@@ -118,14 +122,26 @@ class Parts:
             prices=self.prices,
             catalog=self.catalog,
         )
-        self.limits = Limits(self.store.state, self.clock, shared=self.store.postgres)
+        issuers = self.settings.oauth_issuers
+        counted = any(one.per_minute or one.per_day for one in issuers)
+        self.limits = Limits(self.store.state, self.clock, shared=self.store.postgres, always=counted)
+        self.oauth = ResourceServer(
+            issuers, outbound=self.outbound, clock=self.clock, budgets=self.budgets, blocked=lambda: self._preferred().oauth_blocked
+        )
 
     def _elsewhere(self) -> None:
         """Agents beside the hub: on this machine, at vendors, at other hubs."""
         custom = self.store.collection("acp-agent", what="agent", prefix="agent_", body=CustomAgent)
         self.agents = LocalAgents(self.settings, custom, self.clock)
         self.adapters[acp.NAME] = acp.AgentAdapter(self.agents, self.clock, allowed=self.settings.acp_chat)
-        self.cloud_tasks = CloudTasks(store=self.store, outbound=self.outbound, agents=self.agents, clock=self.clock, events=self.events)
+        self.cloud_tasks = CloudTasks(
+            store=self.store,
+            outbound=self.outbound,
+            agents=self.agents,
+            clock=self.clock,
+            events=self.events,
+            known=self.remote_agents.named,
+        )
 
     def _learned(self) -> None:
         """What the hub learns while it runs: health, quota, latency, sessions, warm caches, how combos did."""
@@ -262,7 +278,10 @@ class Parts:
         self.changed()
         await self.sameness.open()
         self.retention.start()
-        self.on_close += [self.upstreams.close, self.limits.close, self.agents.close, self.cloud_tasks.close]
+        self.oauth.open()
+        self.remote_agents.open()
+        self.on_close += [self.oauth.close, self.remote_agents.close, self.upstreams.close, self.limits.close]
+        self.on_close += [self.agents.close, self.cloud_tasks.close]
         self.on_close += [self.pushes.close, self.tasks.close, self.sameness.close, self.responses.close]
 
     def stop(self) -> None:
@@ -304,6 +323,7 @@ class Parts:
         self.quotas.keep_only({*self.directory.builtin, *(connection.id for connection in connections)})
         self.planner.forget()
         self.upstreams.refresh()
+        self.remote_agents.refresh()
         self.policies.refresh()
         self.limits.refresh(self.store.keys.all())
         if self.pricebook.refresh():

@@ -118,18 +118,26 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class A2aAnswer:
-    """What an A2A client gets: a text for people, ``data`` for programs, ``metadata`` for the seed's clients."""
+    """What an A2A client gets: a text for people, ``data`` for programs, ``metadata`` for the seed's clients.
+
+    ``asks`` says that the text is a question: the task waits for an answer. ``kept`` is given to the skill again with what is said
+    next in the task, or in its conversation. ``shown`` says that the work was shown as artifacts already (``ctx.show``).
+    """
 
     text: str
     data: dict[str, Any]
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    asks: bool = False
+    kept: dict[str, Any] = field(default_factory=dict[str, Any])
+    shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class A2aAsk:
     """What an A2A client said: the last user text, all messages as ``{"role", "content"}``, metadata, data parts.
 
-    ``interactive`` clients can be asked back: an InvalidInput raised for what is missing pauses their task.
+    ``interactive`` clients can be asked back: an InvalidInput raised for what is missing pauses their task. ``parts`` are those of the
+    last message as they came, ``kept`` is what the skill's last answer in the task, else in the conversation, said to keep.
     """
 
     text: str
@@ -137,6 +145,8 @@ class A2aAsk:
     metadata: dict[str, Any]
     data: dict[str, Any]
     interactive: bool = False
+    parts: Sequence[dict[str, Any]] = ()
+    kept: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,5 +241,6 @@ async def test_every_route_is_a_skill_s_or_one_of_a_few(doors: Doors) -> None:
     others = sorted(
         {f"{method} {route.path}" for route in doors.app.routes for method in route.methods if (method, route.path) not in ours}
     )
-    unmatched = [path for path in others if not path.split(" ")[1].startswith(("/a2a", "/api/mcp/", "/.well-known/agent", "/owner"))]
+    protocols = ("/a2a", "/api/mcp/", "/.well-known/agent", "/.well-known/oauth-protected-resource", "/owner")
+    unmatched = [path for path in others if not path.split(" ")[1].startswith(protocols)]
     assert unmatched == ["GET /", "GET /health", "GET /ready"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hub.task import Item, LiveTask
 
-DOOR = Door("a2a", error=_a2a_errors.rest, route_class=b"CLIENT_API")
+DOOR = Door("a2a", error=_a2a_errors.rest, route_class=b"CLIENT_API", opens="mcp:connect", resource="/a2a")
 _V1 = V1()
 _SHAPES = _a2a_push.V1Shapes()
 
@@ -70,8 +70,8 @@ class Rest:
         if isinstance(live, dict):
             await exchange.answer_json(_V1.answered(live))
             return
-        live.detached |= not send.wait
-        row = await self._agent.hub.tasks.settled(live) if send.wait else live.snapshot()
+        live.detached |= not send.said.waits
+        row = await self._agent.hub.tasks.settled(live) if send.said.waits else live.snapshot()
         await exchange.answer_json(_V1.sent(row, send.history), headers=_a2a_push.secret_header(send.said.push))
 
     async def stream(self, exchange: Exchange) -> None:

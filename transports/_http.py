@@ -24,15 +24,14 @@ from hub.errors import (
     MethodNotAllowed,
     NotFound,
     TooLarge,
-    Unauthenticated,
     UnsupportedMedia,
     rest_body,
 )
 from hub.log import logger
+from hub.outbound.address import LOOPBACK
 from hub.records import Caller
 from hub.registry import modules
-from hub.settings import LOOPBACK
-from transports import _hints
+from transports import _access, _hints
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -60,6 +59,7 @@ class Door:
     """The manner of a door: its name in records, its error bodies, and where it takes credentials besides Bearer.
 
     ``id_header`` is where the dialect's clients look for the id of a request, besides the one that all doors have.
+    ``opens`` is the scope without which nothing works here. ``resource`` is the path of a door that access tokens may be made for.
     """
 
     name: str
@@ -68,6 +68,8 @@ class Door:
     route_class: bytes = b"MANAGEMENT"
     challenge: bytes = b'Bearer realm="hubroute"'
     id_header: bytes = b""
+    opens: str = ""
+    resource: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +117,22 @@ class Exchange:
         self.ctx: Context
         self.request_id = ""
 
-    def admit(self, guard: Guard) -> None:
+    async def admit(self, guard: Guard) -> None:
         """Check the head, then who calls; make the call's context.
 
-        Raises Forbidden, HeadTooLarge, Unauthenticated, and UnsupportedMedia for a compressed body (REL-08: nothing is unpacked).
+        Raises Forbidden, HeadTooLarge, Unauthenticated, Unavailable while nobody can say whether a token is good, and
+        UnsupportedMedia for a compressed body (REL-08: nothing is unpacked).
         """
         guard.check(self.head)
         if len(self.scope["headers"]) > MOST_HEADERS:
             raise HeadTooLarge(f"a request may have {MOST_HEADERS} headers")
-        hub = self.hub
-        if self.route.public and not self.head.token:
+        hub, token = self.hub, self.head.token
+        if self.route.public and not token:
             self.caller = NOBODY
+        elif token and hub.oauth.takes(token):
+            self.caller = await _access.caller_of(self, token)
         else:
-            self.caller = hub.authenticate(self.head.token)
+            self.caller = hub.authenticate(token)
         self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session)
         self.request_id = self.ctx.request_id
         if self.head.encoding:
@@ -208,12 +213,10 @@ class Exchange:
 
     async def fail(self, error: HubError) -> None:
         """Send an error in the shape of this door."""
-        headers: list[tuple[bytes, bytes]] = []
+        headers = _access.headers(self, error)
         if error.retry_after is not None:
             headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
-        if isinstance(error, Unauthenticated):
-            headers.append((b"www-authenticate", self.route.door.challenge))
-        elif isinstance(error, MethodNotAllowed):
+        if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", error.data["allow"].encode()))
         elif isinstance(error, UnsupportedMedia):
             headers.append((b"accept-encoding", b"identity"))
@@ -337,6 +340,7 @@ class App:
         self.hub = hub
         self.guard = Guard.of(hub)
         self.routes = list(routes)
+        hub.oauth.resources = frozenset(route.door.resource for route in self.routes) | {""}
         self._exact: dict[str, dict[str, Route]] = {}
         self._cold: ASGIApp | None = None
         for route in self.routes:
@@ -367,7 +371,7 @@ class App:
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(self.hub, route, scope, receive, send)
         try:
-            exchange.admit(self.guard)
+            await exchange.admit(self.guard)
             await route.handler(exchange)
         except HubError as error:
             await _refuse(exchange, error)

@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hub.errors import Forbidden, HubError, Unavailable, rpc_body
+from hub.errors import Unavailable, rpc_body
 from transports._http import Door
+from transports._mcp_tools import Tools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 
     from hub.call import Hub
     from hub.context import Context
+    from hub.errors import HubError
     from hub.records import Caller
     from transports._http import Exchange
     from transports._mcp_pipe import Pipe
     from transports._mcp_server import Sessions
 
 SCOPE = "mcp:connect"
+#: How the server names itself.
+NAME, TITLE = "hubroute", "HubRoute"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +71,17 @@ def error_body(error: HubError) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": None, "error": body}
 
 
-DOOR = Door("mcp", error=error_body, route_class=b"CLIENT_API")
+def door_at(path: str) -> Door:
+    """The door at one of its addresses; access tokens are made for each by itself."""
+    return Door("mcp", error=error_body, route_class=b"CLIENT_API", opens=SCOPE, resource=path)
 
 
 class Mcp:
     """The MCP server of one hub. Get it with :func:`of`; it ends with the hub."""
 
     def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+        self.hub = hub
+        self._tools: Tools | None = None
         self._loading: asyncio.Task[Server[Any]] | None = None
         self._starting: asyncio.Task[Sessions] | None = None
         self._running: asyncio.Task[None] | None = None
@@ -82,6 +89,13 @@ class Mcp:
         self._standing: set[asyncio.Task[Any]] = set()
         hub.on_stop.append(self._stop)
         hub.on_close.append(self._close)
+
+    @property
+    def tools(self) -> Tools:
+        """The tools as the registry has them now; imported ones come and go."""
+        if self._tools is None or self._tools.version != self.hub.skills.version:
+            self._tools = Tools(self.hub.skills, version=self.hub.skills.version)
+        return self._tools
 
     async def server(self) -> Server[Any]:
         """The SDK's server, fed from the registry. The first caller waits for the import, all others with it."""
@@ -95,6 +109,11 @@ class Mcp:
             self._starting = asyncio.create_task(self._start())
         return await asyncio.shield(self._starting)
 
+    async def accepts(self, capabilities: Any, client: Any) -> bool:
+        """Whether the SDK takes what a client of 2026-07-28 declares of itself."""
+        await self.server()
+        return importlib.import_module("transports._mcp_server").accepts(capabilities, client)
+
     async def pipe(self) -> Pipe:
         """A new connection of messages to the server, for doors that frame messages themselves."""
         server = await self.server()
@@ -102,13 +121,14 @@ class Mcp:
 
     @asynccontextmanager
     async def standing(self, exchange: Exchange) -> AsyncGenerator[None]:
-        """Around an answer that lasts until the client leaves: when the hub stops, it ends in good order."""
-        if self._hub.closing:
+        """Around an answer that lasts until the client leaves: when the hub stops or the client's token ends, it ends in good order."""
+        if self.hub.closing:
             raise Unavailable("the hub is stopping; connect again in a moment", retry_after=5)
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is served outside of a task")
         self._standing.add(task)
+        endless = self.hub.at_end(exchange.caller, lambda: self._end(task))
         try:
             yield
         except asyncio.CancelledError:
@@ -117,15 +137,16 @@ class Mcp:
             task.uncancel()
             await exchange.finish()
         finally:
+            endless()
             self._standing.discard(task)
 
     async def _load(self) -> Server[Any]:
         module = await asyncio.to_thread(importlib.import_module, "transports._mcp_server")
-        return module.build(self._hub)
+        return module.build(self)
 
     async def _start(self) -> Sessions:
         server = await self.server()
-        sessions: Sessions = importlib.import_module("transports._mcp_server").Sessions(server, self._hub)
+        sessions: Sessions = importlib.import_module("transports._mcp_server").Sessions(server, self.hub)
         ready = asyncio.Event()
         running = self._running = asyncio.create_task(self._run(sessions, ready))
         waiting = asyncio.create_task(ready.wait())
@@ -143,8 +164,11 @@ class Mcp:
 
     def _stop(self) -> None:
         for task in list(self._standing):
-            self._standing.discard(task)
-            task.cancel()
+            self._end(task)
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._standing.discard(task)
+        task.cancel()
 
     async def _close(self) -> None:
         self._ended.set()
@@ -164,8 +188,8 @@ def of(hub: Hub) -> Mcp:
 async def admitted(exchange: Exchange, transport: str) -> bool:
     """Whether the caller may use MCP over this transport; answers the request when not.
 
-    With the door switched off it says 503, with another transport chosen 400, both in the seed's plain form; without the
-    scope 403, naming it (SEC-54).
+    With the door switched off it says 503, with another transport chosen 400, both in the seed's plain form. Raises Forbidden
+    without the scope, which the answer names (SEC-54).
     """
     wanted = exchange.hub.preferences.current
     if not wanted.mcp_enabled:
@@ -175,12 +199,7 @@ async def admitted(exchange: Exchange, transport: str) -> bool:
         words = f"this hub serves MCP over {wanted.mcp_transport}, not {transport}; set mcpTransport to {transport} or all to change that"
         await exchange.answer_json({"error": words}, status=400)
         return False
-    try:
-        exchange.hub.admit(SCOPE, exchange.ctx)
-    except Forbidden as error:
-        challenge = f'{DOOR.challenge.decode()}, error="insufficient_scope", scope="{SCOPE}"'
-        await exchange.answer_json(error_body(error), status=error.status, headers=[(b"www-authenticate", challenge.encode())])
-        return False
+    exchange.hub.admit(SCOPE, exchange.ctx)
     return True
 
 

@@ -80,6 +80,7 @@ class Watch:
         self._deaf: list[Callable[[], None]] = []
         hub.on_stop.append(self.close)
         hub.upstreams.listeners.append(self._tools_changed)
+        hub.remote_agents.listeners.append(self._tools_changed)
 
     def add(self, server: Server[Any]) -> None:
         """Serve subscriptions in both protocol eras."""
@@ -126,7 +127,7 @@ class Watch:
         return types.EmptyResult()
 
     async def listen(self, ctx: Ctx, params: types.SubscriptionsListenRequestParams) -> types.SubscriptionsListenResult:
-        """``subscriptions/listen``: a stream of notices until the client leaves, its key ends or the hub stops.
+        """``subscriptions/listen``: a stream of notices until the client leaves, its key or token ends or the hub stops.
 
         Resources that the caller may not see are accepted and never told of, like those that are nowhere.
         """
@@ -141,12 +142,14 @@ class Watch:
         watcher = Watcher(caller, ear.tell, handler.close)
         self._streams[caller.key_id] += 1
         self._join(watcher)
+        endless = self._hub.at_end(caller, watcher.end)
         try:
             for uri in dict.fromkeys(map(str, wanted)):
                 if (match := self._resources.match(uri, caller.scopes)) is not None:
                     self._watch(watcher, uri, match)
             return await handler(ctx, params)
         finally:
+            endless()
             self._streams[caller.key_id] -= 1
             self._streams += Counter()  # forgets keys without streams
             self._leave(watcher)
@@ -235,7 +238,7 @@ class Watch:
 
     def _again(self, watcher: Watcher) -> bool:
         """Look at a watcher's key anew: what it lost is told of no more, and other scopes show other lists."""
-        caller = self._hub.still(watcher.caller)
+        caller = self._hub.still(watcher.caller, renewed=True)
         if caller is None:
             for uri in list(watcher.uris):
                 self._unwatch(watcher, uri)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agents.card import card_v03, card_v1
 from hub.errors import BadRequest, HubError, Internal
 from hub.log import logger
-from transports import _a2a_errors, _a2a_push, _a2a_rest
+from transports import _a2a_errors, _a2a_push, _a2a_rest, _access
 from transports._a2a_agent import SSE_HEADERS, Agent, admit, read, sse, version_of
 from transports._a2a_cards import Cards, own_card
 from transports._a2a_dialect import Dialect, Operation
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 log = logger("transports.a2a")
 
-DOOR = Door("a2a", error=_a2a_errors.refused, route_class=b"CLIENT_API")
-CARDS = Door("a2a", error=_a2a_errors.rest, route_class=b"PUBLIC")
+DOOR = Door("a2a", error=_a2a_errors.refused, route_class=b"CLIENT_API", opens="mcp:connect", resource="/a2a")
+CARDS = Door("a2a", error=_a2a_errors.rest, route_class=b"PUBLIC", resource="/a2a")
 _V1, _V03, _SEED = V1(), V03(), Seed()
 
 
@@ -120,8 +120,8 @@ class Rpc:
         if isinstance(live, dict):
             await call.answer(call.dialect.answered(live))
             return
-        live.detached |= not send.wait
-        row = await self._agent.hub.tasks.settled(live) if send.wait else live.snapshot()
+        live.detached |= not send.said.waits
+        row = await self._agent.hub.tasks.settled(live) if send.said.waits else live.snapshot()
         await call.answer(call.dialect.sent(row, send.history), headers=_a2a_push.secret_header(send.said.push))
 
     async def _stream(self, call: Call) -> None:
@@ -181,7 +181,8 @@ async def _fail(call: Call, error: HubError) -> None:
     if call.exchange.started:
         raise error
     status, body = call.dialect.error(error)
-    await call.exchange.answer_json({"jsonrpc": "2.0", "id": call.id, "error": body}, status=status)
+    headers = _access.headers(call.exchange, error)
+    await call.exchange.answer_json({"jsonrpc": "2.0", "id": call.id, "error": body}, status=status, headers=headers)
 
 
 def _invalid(words: str) -> BadRequest:

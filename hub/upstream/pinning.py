@@ -87,7 +87,7 @@ def fault(tool: Mapping[str, Any]) -> str:
         ("its name is not 1 to 200 visible characters without spaces", lambda: not _named(tool.get("name"))),
         ("its inputSchema is not a schema of an object", lambda: not _of_object(tool.get("inputSchema"))),
         # Depth before all that walks the whole.
-        (f"it is nested more than {MOST_DEPTH} deep", lambda: _too_deep(tool, MOST_DEPTH)),
+        (f"it is nested more than {MOST_DEPTH} deep", lambda: too_deep(tool, MOST_DEPTH)),
         (f"it is larger than {MOST_BYTES // 1024} KiB", lambda: len(canonical(tool)) > MOST_BYTES),
         ("its schema refers to another document", lambda: any(not target.startswith("#") for target in _references(tool))),
     )
@@ -135,10 +135,11 @@ def _decodes(text: str) -> bool:
     return True
 
 
-def _too_deep(value: object, left: int) -> bool:
+def too_deep(value: object, left: int) -> bool:
+    """Whether objects and lists stand more than ``left`` deep in one another."""
     if isinstance(value, (dict, list)):
         inner = cast("dict[str, Any]", value).values() if isinstance(value, dict) else cast("list[Any]", value)
-        return not left or any(_too_deep(item, left - 1) for item in inner)
+        return not left or any(too_deep(item, left - 1) for item in inner)
     return False
 
 

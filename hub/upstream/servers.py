@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 import importlib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hub.chat import Usage
-from hub.errors import HubError, NotConfigured, NotFound, Unavailable, UpstreamFailed
+from hub.errors import HubError, LoginRequired, NotConfigured, NotFound, Unavailable, UpstreamFailed
 from hub.log import logger
-from hub.records import UsageRow
+from hub.toll import toll
 from hub.upstream import pinning
+from hub.upstream.login.flow import LoginFlow
+from hub.upstream.login.logins import Logins
+from hub.upstream.login.model import sealed_place
 from hub.upstream.model import Server, Standing
 from hub.upstream.outcome import Outcome
 from hub.upstream.skills import imported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from hub.clock import Clock
@@ -48,9 +51,9 @@ _RESYNC_SECONDS = 5.0
 
 @dataclass(slots=True)
 class _State:
-    """What is known of a server while the hub runs."""
+    """What is known of a server while the hub runs. Sessions are by principal and credential (SEC-56)."""
 
-    links: dict[str, Link] = field(default_factory=dict[str, "Link"])
+    links: dict[tuple[str, str], Link] = field(default_factory=dict[tuple[str, str], "Link"])
     failures: int = 0
     again_at: float = 0.0
     last_error: str = ""
@@ -63,6 +66,9 @@ class Upstreams:
 
     def __init__(self, store: Store, outbound: Outbound, events: Events, clock: Clock, settings: Settings, skills: Skills) -> None:
         self.documents = store.collection("mcp-server", what="MCP server", prefix="mcp_", body=Server)
+        self.logins = Logins(store, outbound, events, clock, self._enabled)
+        self.flow = LoginFlow(self.logins, store, outbound, events, clock, settings, self._enabled)
+        self.flow.listeners.append(self._logged_in)
         self._store = store
         self._outbound = outbound
         self._events = events
@@ -80,11 +86,13 @@ class Upstreams:
 
     def refresh(self) -> None:
         """Servers may have changed, here or in another process: renew the registry, end sessions of what changed."""
+        self.logins.refresh()
+        self._end_logged_out()
         if self.documents.version == self._version:
             return
         self._version = self.documents.version
         documents = self.documents.all()
-        self._skills.adopt(self._fitting(documents))
+        self._skills.adopt("mcp", imported(documents))
         known = {one.id: one.body for one in documents}
         for identity, state in list(self._states.items()):
             for link in list(state.links.values()):
@@ -96,16 +104,12 @@ class Upstreams:
         for listener in self.listeners:
             listener()
 
-    def _fitting(self, documents: Iterable[Document[Server]]) -> list[Any]:
-        """Imported skills whose names nobody of ours has: an upstream tool never shadows one of the hub (SEC-61)."""
-        taken = {made.mcp.tool for made in self._skills if made.mcp and not made.source}
-        found: dict[str, Any] = {}
-        for made in imported(documents):
-            if made.name in taken or made.name in found:
-                log.warning("an imported tool is left out: its name is taken", tool=made.name)
-            else:
-                found[made.name] = made
-        return list(found.values())
+    def named(self, name: str) -> Document[Server]:
+        """The server of this name or id. Raises NotFound."""
+        found = self.documents.find(name) or self.documents.peek(name)
+        if found is None:
+            raise NotFound(f"there is no MCP server {name[:100]!r}; `hubroute mcp-servers list` lists them", field="id")
+        return found
 
     def status(self, identity: str) -> dict[str, Any]:
         """Sessions and failures of a server: ``{"state", "sessions", "last_error", "retry_in"}``."""
@@ -116,19 +120,26 @@ class Upstreams:
         return {"state": word, "sessions": alive, "last_error": state.last_error, "retry_in": round(wait, 1)}
 
     async def sync(self, identity: str, *, principal: str = "hub") -> Document[Server]:
-        """Read a server's tools anew and judge each against its pin. Raises Unavailable, UpstreamFailed, UpstreamTimeout, NotFound."""
+        """Read a server's tools anew and judge each against its pin.
+
+        Raises Unavailable, UpstreamFailed, UpstreamTimeout, NotFound, and LoginRequired where the principal has no login.
+        """
         document = self.documents.get(identity)
-        link = await self._link(document, principal)
-        tools, more = await link.tools()
+        said = self.logins.watch()
+        try:
+            link = await self._link(document, principal)
+            tools, more = await link.tools()
+        except HubError as error:
+            raise self._explained(document, principal, principal, error, said) from error
         if more:
             log.warning("a server states more tools than are taken", server=document.name, taken=len(tools))
         title, protocol = link.facts()
         async with self.changing:
-            return await self._judged(identity, tools, title, protocol)
+            return await self._judged(identity, tools, title, protocol, principal)
 
-    async def _judged(self, identity: str, tools: list[dict[str, Any]], title: str, protocol: str) -> Document[Server]:
+    async def _judged(self, identity: str, tools: list[dict[str, Any]], title: str, protocol: str, principal: str) -> Document[Server]:
         """Store where each tool stands now; nothing is stored where all stands as it did."""
-        document = self.documents.get(identity)
+        document = await self._listed_by(self.documents.get(identity), principal)
         kept = document.body.tools
         pins = {str(tool.get("name", ""))[:200]: tool for tool in tools}
         judged = {name: pinning.judged(tool, kept.get(name)) for name, tool in pins.items() if name}
@@ -151,23 +162,18 @@ class Upstreams:
         pin = document.body.tools.get(tool)
         if not document.body.enabled or pin is None or pin.standing is not Standing.APPROVED:
             raise NotFound(f"{document.name} has no allowed tool {tool!r}; `hubroute mcp-servers list` shows where it stands")
-        cost = document.body.cost_per_call
-        budgets = ctx.hub.budgets
-        hold = await budgets.hold(ctx.caller.key_id, cost, group=f"mcp/{document.name}", least=cost) if cost else None
-        began = ctx.hub.clock.monotonic()
-        error: BaseException | None = None
+        async with toll(ctx, document.body.cost_per_call, provider="mcp", server=document.name, item=tool):
+            return await self._called(document, tool, arguments, ctx)
+
+    async def _called(self, document: Document[Server], tool: str, arguments: dict[str, Any], ctx: Context) -> Outcome:
+        principal, name = ctx.caller.key_id or "anonymous", ctx.caller.name
+        said = self.logins.watch()
         try:
-            link = await self._link(document, ctx.caller.key_id or "anonymous")
+            link = await self._link(document, principal, name)
             link.used_at = self._now()
             return _outcome(document.name, await link.call(tool, arguments, ctx))
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            if hold is not None:
-                budgets.settle(hold, cost) if error is None else budgets.release(hold)
-            if cost is not None:
-                ctx.hub.store.usage.add(_row(document.name, tool, ctx, began, cost, error))
+        except HubError as error:
+            raise self._explained(document, principal, name, error, said) from error
 
     async def close(self) -> None:
         """End every session and every program."""
@@ -178,31 +184,48 @@ class Upstreams:
         for task in resyncs:
             task.cancel()
         await asyncio.gather(*(link.close() for link in links), *self._closing, return_exceptions=True)
+        await self.logins.close()
 
-    async def _link(self, document: Document[Server], principal: str) -> Link:
-        """The live session of a principal with a server; opened when there is none (SEC-56)."""
+    async def _link(self, document: Document[Server], principal: str, name: str = "") -> Link:
+        """The live session of a principal, and its login where it needs one, with a server; opened when there is none (SEC-56)."""
         if not document.body.enabled:
             raise NotConfigured(f"the MCP server {document.name} is switched off")
+        credential = ""
+        if document.body.oauth is not None:
+            login = await self.logins.ready(document, principal, name)
+            credential = f"{login.id} {login.body.login}"
         state = self._states.setdefault(document.id, _State())
-        link = state.links.get(principal)
+        key = (principal, credential)
+        link = state.links.get(key)
         if link is not None and not link.dead:
             return link
         async with state.opening:
-            link = state.links.get(principal)
+            link = state.links.get(key)
             if link is not None and not link.dead:
                 return link
             wait = state.again_at - self._now()
             if wait > 0:
                 raise Unavailable(f"the MCP server {document.name} failed: {state.last_error}", retry_after=max(wait, 1.0))
-            if sum(not one.dead for one in state.links.values()) >= _MOST_LINKS:
-                raise Unavailable(f"the MCP server {document.name} has {_MOST_LINKS} sessions, which is the most", retry_after=5)
-            state.links[principal] = link = await self._opened(document, state, principal)
+            self._make_room(document, state)
+            state.links[key] = link = await self._opened(document, state, principal, credential)
             return link
 
-    async def _opened(self, document: Document[Server], state: _State, principal: str) -> Link:
+    def _make_room(self, document: Document[Server], state: _State) -> None:
+        """End the session that was idle for longest where there are too many. Raises Unavailable when all of them work."""
+        alive = [one for one in state.links.values() if not one.dead]
+        if len(alive) < _MOST_LINKS:
+            return
+        idle = [one for one in alive if not one.busy]
+        if not idle:
+            raise Unavailable(f"the MCP server {document.name} has {_MOST_LINKS} sessions, which is the most", retry_after=5)
+        self._drop(state, min(idle, key=lambda one: one.used_at))
+
+    async def _opened(self, document: Document[Server], state: _State, principal: str, credential: str) -> Link:
         server = document.body
         module = await asyncio.to_thread(importlib.import_module, "hub.upstream.link")
-        link: Link = module.Link(document.name, server, self._outbound, changed=lambda: self._announced(document.id, principal))
+        auth = await self._auth(server, credential)
+        changed = partial(self._announced, document.id, principal)
+        link: Link = module.Link(document.name, server, self._outbound, changed=changed, auth=auth)
         headers, env = (
             {name: self._store.unseal(value, sealed_place(document.id, part, name)).reveal() for name, value in sealed.items()}
             for part, sealed in (("headers", server.headers), ("env", server.env))
@@ -214,6 +237,8 @@ class Upstreams:
                 path = importlib.import_module("hub.upstream.program").checked(server.command, server.args, env)
             await link.open(headers=headers, env=env, path=path)
         except HubError as error:
+            if credential and self.logins.was_refused():
+                raise  # it is this login's fault and not the server's
             state.failures += 1
             state.last_error = error.message
             state.again_at = self._now() + _BACK_OFF[min(state.failures, len(_BACK_OFF) - 1)]
@@ -228,6 +253,13 @@ class Upstreams:
             self._announced(document.id, principal)
         return link
 
+    async def _auth(self, server: Server, credential: str) -> Any:
+        """What puts a login's token on a session's requests, None for a session without one."""
+        if not credential:
+            return None
+        bearer = await asyncio.to_thread(importlib.import_module, "hub.upstream.login.bearer")
+        return bearer.Bearer(self.logins, credential.partition(" ")[0], server.url)
+
     def may_start(self) -> None:
         """Raise NotConfigured where programs must not be started: a hub that others reach, without the owner's word (SEC-30)."""
         if not self._settings.programs_allowed:
@@ -235,9 +267,15 @@ class Upstreams:
 
     def _announced(self, identity: str, principal: str) -> None:
         """A server may have changed its list: read it over this principal's session, at most once in a while."""
-        state = self._states.get(identity)
+        state, document = self._states.get(identity), self.documents.peek(identity)
         if state is None or (state.resync is not None and not state.resync.done()):
             return
+        if document is None or not _lists(document, principal):
+            return
+        self._resync_soon(identity, principal)
+
+    def _resync_soon(self, identity: str, principal: str) -> None:
+        state = self._states[identity]
         state.resync = asyncio.create_task(self._resync(identity, principal))
 
     async def _resync(self, identity: str, principal: str) -> None:
@@ -246,6 +284,43 @@ class Upstreams:
             await self.sync(identity, principal=principal)
         except HubError as error:
             log.warning("a server's list could not be read", server=identity, reason=error.message)
+
+    def _enabled(self, identity: str) -> Document[Server] | None:
+        """A server that is there and switched on."""
+        found = self.documents.peek(identity)
+        return found if found is not None and found.body.enabled else None
+
+    def _explained(self, document: Document[Server], principal: str, name: str, error: HubError, said: list[str]) -> HubError:
+        """The error of a call: where the server refused the principal's token, the one that says to log in."""
+        if said and document.body.oauth is not None and not isinstance(error, LoginRequired):
+            return self.logins.required(document, principal, name, said[-1])
+        return error
+
+    def _logged_in(self, identity: str, principal: str, manages: bool) -> None:
+        """Somebody logged in: where nobody's list is read yet, or this is its reader, read it."""
+        document = self.documents.peek(identity)
+        if document is None or document.body.oauth is None:
+            return
+        self._states.setdefault(identity, _State())
+        if manages and not document.body.synced_at:
+            self._resync_soon(identity, principal)
+        else:
+            self._announced(identity, principal)
+
+    def _end_logged_out(self) -> None:
+        """End the sessions of logins that are gone or were made anew."""
+        for state in self._states.values():
+            for (_, credential), link in list(state.links.items()):
+                if credential and not self.logins.holds(credential):
+                    self._drop(state, link)
+
+    async def _listed_by(self, document: Document[Server], principal: str) -> Document[Server]:
+        """Note over whose session a list of tools was read: others may see another list, and theirs must not decide for all."""
+        oauth = document.body.oauth
+        if oauth is None or oauth.share == "shared" or oauth.lister == principal:
+            return document
+        body = document.body.model_copy(update={"oauth": oauth.model_copy(update={"lister": principal})})
+        return await self.documents.update(document.id, body)
 
     async def _sweep(self) -> None:
         """End sessions that nobody used for a while."""
@@ -257,9 +332,9 @@ class Upstreams:
                         self._drop(state, link)
 
     def _drop(self, state: _State, link: Link) -> None:
-        for principal, one in list(state.links.items()):
+        for key, one in list(state.links.items()):
             if one is link:
-                del state.links[principal]
+                del state.links[key]
         task = asyncio.ensure_future(link.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -275,9 +350,10 @@ class Upstreams:
         return asyncio.get_running_loop().time()
 
 
-def sealed_place(identity: str, part: str, name: str) -> str:
-    """Where a sealed value of a server's document stands (SEC-23)."""
-    return f"documents/{identity}/{part}/{name}"
+def _lists(document: Document[Server], principal: str) -> bool:
+    """Whether the list that all callers get may be read over this principal's session."""
+    oauth = document.body.oauth
+    return oauth is None or oauth.share == "shared" or oauth.lister == principal
 
 
 def _reach(server: Server) -> tuple[Any, ...]:
@@ -294,28 +370,3 @@ def _outcome(name: str, raw: dict[str, Any]) -> Outcome:
         raise UpstreamFailed(f"the MCP server {name} sent a result without content")
     blocks: list[dict[str, Any]] = [block for block in content if isinstance(block, dict)]  # pyright: ignore[reportUnknownVariableType]
     return Outcome(name, blocks, raw.get("structuredContent"), raw.get("isError") is True)
-
-
-def _row(server: str, tool: str, ctx: Context, began: float, cost: float, error: BaseException | None) -> UsageRow:
-    """A priced call in the usage log, under the provider ``mcp`` and the server's name as its connection."""
-    failed = error is not None
-    status = 200 if error is None else error.status if isinstance(error, HubError) else 499
-    return UsageRow(
-        request_id=ctx.request_id,
-        at=ctx.hub.clock.now_ms(),
-        door=ctx.door,
-        skill=ctx.skill,
-        key_id=ctx.caller.key_id,
-        key_name=ctx.caller.name,
-        provider="mcp",
-        model=f"{server}/{tool}",
-        requested_model=f"{server}/{tool}",
-        connection_id="",
-        usage=Usage(),
-        cost=0.0 if failed else cost,
-        price_source="server",
-        status=status,
-        outcome="ok" if not failed else "error" if isinstance(error, HubError) else "cancelled",
-        latency_ms=round((ctx.hub.clock.monotonic() - began) * 1000),
-        error_code=error.code if isinstance(error, HubError) else "",
-    )

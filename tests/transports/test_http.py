@@ -25,6 +25,8 @@ PUBLIC = {
     "/api/monitoring/health",
     "/.well-known/agent.json",
     "/.well-known/agent-card.json",
+    "/.well-known/oauth-protected-resource",
+    "/.well-known/oauth-protected-resource/resource",
 }
 
 
