@@ -45,6 +45,7 @@ from hub.registry import Skills, load
 from hub.relay import Relay
 from hub.remote_agents.agents import RemoteAgents
 from hub.resilience import Resilience
+from hub.responses import Responses
 from hub.retention import Retention
 from hub.roots import Roots
 from hub.rounds import Rounds
@@ -274,6 +275,7 @@ class Parts:
             settings=self.settings,
         )
         self.counting = Counting(planner=self.planner, targets=self.targets, adapters=self.adapters, outbound=self.outbound)
+        self.responses = Responses(self.store, self.clock, lambda: self._preferred().retention.response_days)
         self.chat = Chats(engine=engine, policies=self.policies, sameness=self.sameness, sessions=self.sessions)
 
     async def open(self) -> None:
@@ -299,7 +301,7 @@ class Parts:
         self.remote_agents.open()
         self.on_close += [self.oauth.close, self.remote_agents.close, self.upstreams.close, self.limits.close]
         self.on_close += [self.agents.close, self.cloud_tasks.close]
-        self.on_close += [self.pushes.close, self.tasks.close, self.sameness.close]
+        self.on_close += [self.pushes.close, self.tasks.close, self.sameness.close, self.responses.close]
 
     def stop(self) -> None:
         """The server stops: doors end their standing streams, calls that run go on."""

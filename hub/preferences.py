@@ -119,6 +119,7 @@ class Retention(Body):
     usage_days: int = Field(default=90, ge=1, le=3650, description="Usage rows, one a request.")
     decision_days: int = Field(default=30, ge=1, le=3650, description="Decision records.")
     sum_days: int = Field(default=730, ge=1, le=36500, description="Sums by the hour.")
+    response_days: int = Field(default=30, ge=1, le=3650, description="Answers of /v1/responses that their clients asked to be kept.")
 
 
 class Preferences(Body):

@@ -11,7 +11,7 @@ from hub.skill import Audit, CostClass, Rest, skill
 
 #: Every address at which a chat can be asked for, each in its own dialect.
 _ADDRESSES = (
-    "/v1/chat/completions", "/v1/completions", "/v1/messages",
+    "/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses",
     "/v1/providers/{provider}/chat/completions", "/v1/providers/{provider}/completions",
     "/v1beta/models/{model:path}", "/v1beta/tunedModels/{model:path}", "/v1/models/{model:path}",
     "/api/chat", "/api/generate", "/v1/api/chat", "/v1/api/generate",
@@ -37,7 +37,12 @@ def chat_stream(ctx: Context, ask: ChatAsk) -> AsyncIterator[StreamItem]:
 
 
 @skill(
-    "count-tokens", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("POST", "/v1/messages/count_tokens")], read_only=True, audit=Audit.NONE
+    "count-tokens",
+    scopes=["chat"],
+    cost=CostClass.FREE,
+    rest=[Rest("POST", "/v1/messages/count_tokens"), Rest("POST", "/v1/responses/input_tokens")],
+    read_only=True,
+    audit=Audit.NONE,
 )
 async def count_tokens(ctx: Context, ask: ChatAsk) -> Counted:
     """Count the tokens of a prompt: as its provider counts them where that can say, else an estimate."""

@@ -55,15 +55,35 @@ class Encoder(Protocol):
         ...
 
 
-class Dialect:
-    """One client dialect, as :func:`serve` needs it.
+class Address:
+    """Where a dialect's requests come in. ``path`` is the address under which they count as the same (``Hints.endpoint``).
 
-    ``path`` is the address under which its requests count as the same (``Hints.endpoint``). ``decode`` reads a body into the
-    internal model and raises BadRequest; ``encode`` writes a whole answer; ``encoder`` makes the writer of one stream.
     ``content_type`` is a stream's. A stream that is no event stream carries no progress events.
     """
 
-    __slots__ = ("decode", "encode", "encoder", "path", "plain", "progress", "stream_headers")
+    __slots__ = ("path", "plain", "progress", "stream_headers")
+
+    def __init__(self, path: str, *, content_type: bytes = EVENT_STREAM) -> None:
+        self.path = path
+        #: The hints of a client that wishes nothing.
+        self.plain = Hints(endpoint=path)
+        self.progress = content_type == EVENT_STREAM
+        self.stream_headers: Headers = [
+            (b"content-type", content_type),
+            (b"cache-control", b"no-cache, no-transform"),
+            (b"x-accel-buffering", b"no"),
+            (b"x-omniroute-latency-ms", b"0"),
+        ]
+
+
+class Dialect(Address):
+    """One client dialect, as :func:`serve` needs it.
+
+    ``decode`` reads a body into the internal model and raises BadRequest; ``encode`` writes a whole answer; ``encoder`` makes the
+    writer of one stream.
+    """
+
+    __slots__ = ("decode", "encode", "encoder")
 
     def __init__(
         self,
@@ -74,19 +94,10 @@ class Dialect:
         encoder: Callable[[Exchange, ChatAsk, StreamHead], Encoder],
         content_type: bytes = EVENT_STREAM,
     ) -> None:
-        self.path = path
+        super().__init__(path, content_type=content_type)
         self.decode = decode
         self.encode = encode
         self.encoder = encoder
-        #: The hints of a client that wishes nothing.
-        self.plain = Hints(endpoint=path)
-        self.progress = content_type == EVENT_STREAM
-        self.stream_headers: Headers = [
-            (b"content-type", content_type),
-            (b"cache-control", b"no-cache, no-transform"),
-            (b"x-accel-buffering", b"no"),
-            (b"x-omniroute-latency-ms", b"0"),
-        ]
 
 
 async def serve(exchange: Exchange, dialect: Dialect, raw: RawChat, decode: Callable[[bytes], ChatRequest] | None = None) -> None:
@@ -105,7 +116,7 @@ async def serve(exchange: Exchange, dialect: Dialect, raw: RawChat, decode: Call
         await exchange.answer(200, body or b"", reply_headers(ask, reply))
 
 
-def asked(exchange: Exchange, dialect: Dialect, raw: RawChat, decode: Callable[[bytes], ChatRequest]) -> ChatAsk:
+def asked(exchange: Exchange, dialect: Address, raw: RawChat, decode: Callable[[bytes], ChatRequest]) -> ChatAsk:
     """The request with what its headers wish for. Raises BadRequest naming a header."""
     head = exchange.head
     hints = dialect.plain if head.wishes is None and not head.session else _hints.read(head, dialect.path)
@@ -138,7 +149,7 @@ def reply_headers(ask: ChatAsk, reply: ChatReply) -> Headers:
     return headers
 
 
-def stream_headers(dialect: Dialect, ask: ChatAsk, head: StreamHead) -> Headers:
+def stream_headers(dialect: Address, ask: ChatAsk, head: StreamHead) -> Headers:
     """The headers of a stream."""
     headers = [
         *dialect.stream_headers,

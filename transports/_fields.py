@@ -95,3 +95,8 @@ def object_of(value: object, at: str) -> JsonObject:
 def left(fields: JsonObject) -> JsonObject:
     """What was not taken, without nulls: carried along as it is (D20)."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def objects(value: object) -> list[JsonObject]:
+    """The objects of a list, without what is none; none for anything but a list."""
+    return [cast("JsonObject", item) for item in cast("list[object]", value) if isinstance(item, dict)] if isinstance(value, list) else []

@@ -10,19 +10,34 @@ import pytest
 from anthropic import Anthropic, AsyncAnthropic
 
 from tests.fakes.doors import rows_of, vendor_hub
-from tests.fakes.upstream import json_answer
+from tests.fakes.upstream import Behaviour, json_answer
 from tests.fakes.vendors import CITIES, MODELS, PIXEL, SIGNATURE, THOUGHT
+from tests.fakes.wire import lines, sse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.fakes.hub import Running
-    from tests.fakes.upstream import FaultUpstream
+    from tests.fakes.upstream import Exchange, FaultUpstream, Received
 
 pytestmark = pytest.mark.anyio
 
 VENDORS = list(MODELS)
+_USAGE = {"input_tokens": 1, "output_tokens": 1}
+_STARTED = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": "m", "usage": _USAGE}
+#: How a stream of each vendor begins, up to its first word.
+OPENINGS = {
+    "openai": sse({"id": "x", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hæ"}, "finish_reason": None}]}),
+    "anthropic": sse(
+        {"type": "message_start", "message": _STARTED},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hæ"}},
+        named=True,
+    ),
+    "gemini": sse({"candidates": [{"content": {"parts": [{"text": "Hæ"}], "role": "model"}, "index": 0}]}),
+    "ollama": lines({"model": "m", "message": {"role": "assistant", "content": "Hæ"}, "done": False}),
+}
 #: Input without cached tokens, read from the cache, written to it, output with thinking; as each vendor says it used.
 USED = {"openai": (600, 400, 0, 200), "anthropic": (100, 300, 200, 80), "gemini": (300, 200, 0, 100), "ollama": (30, 0, 0, 12)}
 WEATHER: Any = {
@@ -218,3 +233,36 @@ async def test_models_are_listed_in_the_client_s_shape(client: AsyncAnthropic) -
     assert (one.type, one.id, one.display_name) == ("model", MODELS["anthropic"], "claude-sonnet-4-5")
     with pytest.raises(anthropic.NotFoundError):
         await client.models.retrieve("nobody/nothing")
+
+
+@pytest.mark.parametrize("then", ["reset", "close"])
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_a_stream_that_the_vendor_cuts_ends_with_an_error(
+    running: tuple[Running, FaultUpstream], client: AsyncAnthropic, vendor: str, then: str
+) -> None:
+    """REL-01: after its first words a break is an error of the SDK, in both lanes, never a message that looks complete."""
+    upstream = running[1]
+
+    def cut_short(request: Received) -> Behaviour:
+        async def run(exchange: Exchange) -> None:
+            await exchange.head(headers=[("content-type", "text/event-stream" if vendor != "ollama" else "application/x-ndjson")])
+            await exchange.chunk(OPENINGS[vendor])
+            exchange.reset() if then == "reset" else exchange.close()
+
+        return Behaviour(run)
+
+    upstream.script(cut_short)
+    said: list[str] = []
+
+    async def listen() -> None:
+        async with client.messages.stream(model=MODELS[vendor], max_tokens=50, messages=asks("hi")) as events:
+            async for text in events.text_stream:
+                said.append(text)
+
+    with pytest.raises(anthropic.APIStatusError) as broken:
+        await listen()
+    assert said in (["Hæ"], []), "a reset may overtake what was sent before it"
+    if said:
+        assert broken.value.body["error"]["type"] == "api_error"
+        (row,) = await rows_of(running[0])
+        assert row.outcome == "error"
