@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from hub.call import Hub
     from hub.records import Caller
+    from hub.upstream.asking import Answers, Asker
 
     Note = Callable[[Literal["debug", "info", "notice", "warning", "error"], str, dict[str, Any]], None]
     Progress = Callable[[float, float | None, str], Awaitable[None]]
@@ -24,6 +25,8 @@ class Context:
     one. ``report`` shows progress to clients that asked for it: ``await ctx.report(done, total, words)``.
     ``skill`` is what the door called; ``counted`` says that the call counts against the key's limits already.
     ``note`` takes messages about how the call was routed, for clients that want them: ``ctx.note(level, words, facts)``.
+    ``asker`` puts questions to the client in the middle of the call, where it can be asked; ``answers`` are those that came with
+    a call that was made again for them.
     """
 
     hub: Hub
@@ -36,6 +39,8 @@ class Context:
     note: Note | None = None
     skill: str = ""
     counted: bool = False
+    asker: Asker | None = None
+    answers: Answers | None = None
 
     async def progress(self, done: float, total: float | None = None, words: str = "") -> None:
         """Report progress when somebody listens."""

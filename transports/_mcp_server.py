@@ -20,7 +20,9 @@ from hub.errors import Forbidden, HubError, Internal
 from hub.log import logger
 from hub.version import VERSION
 from transports._mcp import visitor_of
+from transports._mcp_asker import arm
 from transports._mcp_confirm import Confirm
+from transports._mcp_imported import Imported
 from transports._mcp_notes import notes_of, set_level
 from transports._mcp_prompt_texts import PROMPTS
 from transports._mcp_prompts import Prompts
@@ -122,10 +124,11 @@ class _Handlers:
         self.hub = hub
         self._tools = Tools(hub.skills, version=hub.skills.version)
         self._lists: dict[tuple[frozenset[str], str, str], HandlerResult] = {}
-        self.resources = Resources(hub)
-        self.watch = Watch(hub, self.resources)
-        self.prompts = Prompts(hub, PROMPTS)
         self.confirm = Confirm(hub)
+        self.imported = Imported(hub, self.confirm)
+        self.resources = Resources(hub, self.imported)
+        self.watch = Watch(hub, self.resources)
+        self.prompts = Prompts(hub, PROMPTS, self.imported)
 
     @property
     def tools(self) -> Tools:
@@ -169,6 +172,8 @@ class _Handlers:
         try:
             if tool.skill.destructive and (asked := await self.confirm.settle(tool, arguments, ctx, call)) is not None:
                 return asked
+            if tool.skill.source:
+                await arm(call, ctx, self.confirm)
             return await tool.call(self.hub, arguments, call)
         except Forbidden as error:
             if not tool.skill.scopes <= call.caller.scopes:
@@ -184,6 +189,9 @@ class _Handlers:
     async def complete(self, ctx: ServerRequestContext[Any, Any], params: types.CompleteRequestParams) -> dict[str, Any]:
         """``completion/complete``: values for an argument of a prompt, or for a name in a resource's address."""
         ref, asked = params.ref, params.argument
+        theirs = await self.imported.complete(params, ctx)
+        if theirs is not None:
+            return {"completion": theirs, "resultType": "complete"}
         if isinstance(ref, types.PromptReference):
             found = await self.prompts.complete(ref.name, asked.name, asked.value, ctx)
         else:

@@ -17,8 +17,9 @@ from mcp.server.subscriptions import ListenHandler, PromptsListChanged, Resource
 from mcp.shared.exceptions import MCPError
 
 from hub.errors import RateLimited
+from hub.upstream.skills import SCOPE
 from transports._mcp import connection_of, visitor_of
-from transports._mcp_resources import not_found
+from transports._mcp_errors import not_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,13 @@ _STREAMS, _STREAMS_OF_KEY = 1024, 64
 _URIS = 200
 _STATE = "hubroute.watch"
 _LISTS: tuple[ServerEvent, ...] = (ToolsListChanged(), PromptsListChanged(), ResourcesListChanged())
+#: Which list shows what other servers offer.
+_LIST_OF: dict[str, ServerEvent] = {
+    "tools": ToolsListChanged(),
+    "resources": ResourcesListChanged(),
+    "templates": ResourcesListChanged(),
+    "prompts": PromptsListChanged(),
+}
 
 
 @dataclass(eq=False, slots=True)
@@ -78,8 +86,11 @@ class Watch:
         #: Address of a resource -> what it showed of the set-up when last looked at.
         self._states: dict[str, object] = {}
         self._deaf: list[Callable[[], None]] = []
+        #: Lists of which a notice is due, and when they were told of last, on the monotonic clock.
+        self._lists_due: dict[ServerEvent, asyncio.TimerHandle] = {}
+        self._lists_told: dict[ServerEvent, float] = {}
         hub.on_stop.append(self.close)
-        hub.upstreams.listeners.append(self._tools_changed)
+        hub.upstreams.listeners.append(self._offer_changed)
 
     def add(self, server: Server[Any]) -> None:
         """Serve subscriptions in both protocol eras."""
@@ -215,10 +226,20 @@ class Watch:
             if "setup" in watched.match.row.resource.changes and self._moved(watched.match.row, before):
                 self._mark(uri, watched)
 
-    def _tools_changed(self) -> None:
-        """Tools of other servers came or went."""
-        if self._watchers:
-            asyncio.get_running_loop().call_soon(self._tell_all, ToolsListChanged())
+    def _offer_changed(self, kinds: frozenset[str]) -> None:
+        """Tools, resources or prompts of other servers came or went: each list is told of at once, or a second after the last time."""
+        loop = asyncio.get_running_loop()
+        for event in {_LIST_OF[kind] for kind in kinds} if self._watchers else ():
+            if event not in self._lists_due:
+                wait = max(0.0, self._lists_told.get(event, float("-inf")) + _EVERY - self._hub.clock.monotonic())
+                self._lists_due[event] = loop.call_later(wait, self._fire_list, event)
+
+    def _fire_list(self, event: ServerEvent) -> None:
+        del self._lists_due[event]
+        self._lists_told[event] = self._hub.clock.monotonic()
+        for watcher in list(self._watchers):
+            if SCOPE in watcher.caller.scopes:
+                watcher.tell(event)
 
     def _tell_all(self, event: ServerEvent) -> None:
         for watcher in list(self._watchers):

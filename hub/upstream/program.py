@@ -81,7 +81,8 @@ class Program:
             raise Conflict(f"{self._path.name} is not the file it was when it was allowed; add the server again if that is right")
         env = child.environment(str(self._path), os.get_exec_path(), _INHERITED) | dict(self._env)
         process = await child.spawn([str(self._path), *self._args], env=env, cwd=env["HOME"], talk=True)
-        received, incoming = anyio.create_memory_object_stream[Any](64)
+        # Nothing is piled up: a line is read when the one before it was taken.
+        received, incoming = anyio.create_memory_object_stream[Any](0)
         outgoing, sent = anyio.create_memory_object_stream[Any](64)
         tasks = [asyncio.create_task(work) for work in (self._read(process, received), self._write(process, sent), self._listen(process))]
         try:

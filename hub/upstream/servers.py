@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 import importlib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hub.chat import Usage
-from hub.errors import HubError, NotConfigured, NotFound, Unavailable, UpstreamFailed
+from hub.errors import HubError, NotConfigured, NotFound, Unavailable
 from hub.log import logger
 from hub.records import UsageRow
-from hub.upstream import pinning
+from hub.upstream.listing import LISTINGS
 from hub.upstream.model import Server, Standing
-from hub.upstream.outcome import Outcome
+from hub.upstream.offered import Offered, fingerprints, offered
+from hub.upstream.outcome import Answer, Outcome, outcome_of
+from hub.upstream.rounds import Rounds
 from hub.upstream.skills import imported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from hub.clock import Clock
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from hub.store.documents import Document
     from hub.store.store import Store
     from hub.upstream.link import Link
+    from hub.upstream.model import Pin
+    from hub.upstream.offered import Item
+    from hub.upstream.ongoing import Ongoing
 
 log = logger("hub.upstream")
 
@@ -56,10 +62,15 @@ class _State:
     last_error: str = ""
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     resync: asyncio.Task[None] | None = None
+    #: Whether the lists changed, or may have, since they were last asked for.
+    stale: bool = False
 
 
 class Upstreams:
-    """Use :meth:`call` for a tool, :meth:`sync` to read a server's list anew. Documents are changed by the skills of the owner."""
+    """:meth:`call` is for tools, :meth:`ask` for resources and prompts; :meth:`sync` reads a server's lists anew.
+
+    Documents are changed by the skills of the owner.
+    """
 
     def __init__(self, store: Store, outbound: Outbound, events: Events, clock: Clock, settings: Settings, skills: Skills) -> None:
         self.documents = store.collection("mcp-server", what="MCP server", prefix="mcp_", body=Server)
@@ -75,8 +86,11 @@ class Upstreams:
         self._closing: set[asyncio.Future[None]] = set()
         #: Held while a server's document is read, changed and stored.
         self.changing = asyncio.Lock()
-        #: Told when the tools that this hub offers changed.
-        self.listeners: list[Callable[[], None]] = []
+        #: Told which kinds of things that this hub offers of other servers changed: tools, resources, templates, prompts.
+        self.listeners: list[Callable[[frozenset[str]], None]] = []
+        self.rounds = Rounds(self._put)
+        self.offered = Offered()
+        self._offered: dict[str, object] = {}
 
     def refresh(self) -> None:
         """Servers may have changed, here or in another process: renew the registry, end sessions of what changed."""
@@ -93,8 +107,14 @@ class Upstreams:
                     self._drop(state, link)
             if identity not in known:
                 del self._states[identity]
-        for listener in self.listeners:
-            listener()
+        self._offer(documents)
+
+    def _offer(self, documents: Sequence[Document[Server]]) -> None:
+        """Offer what is allowed now, and say which kinds are not what they were."""
+        before, self._offered, self.offered = self._offered, fingerprints(documents), offered(documents)
+        changed = frozenset(kind for kind, now in self._offered.items() if before.get(kind, ()) != now)
+        for listener in self.listeners if changed else ():
+            listener(changed)
 
     def _fitting(self, documents: Iterable[Document[Server]]) -> list[Any]:
         """Imported skills whose names nobody of ours has: an upstream tool never shadows one of the hub (SEC-61)."""
@@ -116,31 +136,30 @@ class Upstreams:
         return {"state": word, "sessions": alive, "last_error": state.last_error, "retry_in": round(wait, 1)}
 
     async def sync(self, identity: str, *, principal: str = "hub") -> Document[Server]:
-        """Read a server's tools anew and judge each against its pin. Raises Unavailable, UpstreamFailed, UpstreamTimeout, NotFound."""
+        """Read a server's lists anew and judge each thing against its pin.
+
+        Raises Unavailable, UpstreamFailed, UpstreamTimeout, NotFound.
+        """
         document = self.documents.get(identity)
         link = await self._link(document, principal)
-        tools, more = await link.tools()
-        if more:
-            log.warning("a server states more tools than are taken", server=document.name, taken=len(tools))
+        stated = await link.listed()
         title, protocol = link.facts()
         async with self.changing:
-            return await self._judged(identity, tools, title, protocol)
+            return await self._judged(identity, stated, title, protocol)
 
-    async def _judged(self, identity: str, tools: list[dict[str, Any]], title: str, protocol: str) -> Document[Server]:
-        """Store where each tool stands now; nothing is stored where all stands as it did."""
+    async def _judged(self, identity: str, stated: dict[str, list[dict[str, Any]]], title: str, protocol: str) -> Document[Server]:
+        """Store where each thing stands now; nothing is stored where all stands as it did."""
         document = self.documents.get(identity)
-        kept = document.body.tools
-        pins = {str(tool.get("name", ""))[:200]: tool for tool in tools}
-        judged = {name: pinning.judged(tool, kept.get(name)) for name, tool in pins.items() if name}
-        for name, pin in kept.items():
-            if name not in judged and pin.approved is not None:
-                # Never silently: what was allowed and is missing stays in the list, and says so.
-                judged[name] = pin.model_copy(update={"standing": Standing.GONE, "seen": {}})
-        if document.body.synced_at and (judged, title, protocol) == (kept, document.body.title, document.body.protocol):
+        body = document.body
+        # In a thread: a list may hold megabytes of a stranger's words to look through.
+        judged = await asyncio.to_thread(
+            lambda: {one.kind: one.judged(stated[one.kind], getattr(body, one.kind)) for one in LISTINGS if one.kind in stated}
+        )
+        found = {**judged, "title": title, "protocol": protocol}
+        if body.synced_at and all(getattr(body, name) == value for name, value in found.items()):
             return document
         self._tell(document, judged)
-        body = document.body.model_copy(update={"tools": judged, "title": title, "protocol": protocol, "synced_at": self._clock.now_ms()})
-        return await self.documents.update(identity, body)
+        return await self.documents.update(identity, body.model_copy(update={**found, "synced_at": self._clock.now_ms()}))
 
     async def call(self, identity: str, tool: str, arguments: dict[str, Any], ctx: Context) -> Outcome:
         """Call an allowed tool for a principal; its cost is held against the key's budgets and settled.
@@ -151,28 +170,44 @@ class Upstreams:
         pin = document.body.tools.get(tool)
         if not document.body.enabled or pin is None or pin.standing is not Standing.APPROVED:
             raise NotFound(f"{document.name} has no allowed tool {tool!r}; `hubroute mcp-servers list` shows where it stands")
-        cost = document.body.cost_per_call
+        return outcome_of(document.name, await self.rounds.run(document, "tools/call", {"name": tool, "arguments": arguments}, ctx))
+
+    async def ask(self, item: Item, method: str, params: dict[str, Any], ctx: Context) -> Answer:
+        """Read an allowed resource, get an allowed prompt, or complete an argument of one. Raises NotFound, and what a session raises."""
+        document = self.documents.peek(item.server)
+        if document is None or not document.body.enabled:
+            raise NotFound(f"{item.namespace} is not offered any more")
+        return Answer(document.name, await self.rounds.run(document, method, params, ctx))
+
+    async def _put(self, ongoing: Ongoing) -> dict[str, Any]:
+        """One round of a request over its principal's session. The cost of a tool's call is held before, and settled with its result."""
+        document, ctx = ongoing.document, ongoing.ctx
+        cost = document.body.cost_per_call if ongoing.method == "tools/call" else None
         budgets = ctx.hub.budgets
         hold = await budgets.hold(ctx.caller.key_id, cost, group=f"mcp/{document.name}", least=cost) if cost else None
         began = ctx.hub.clock.monotonic()
         error: BaseException | None = None
+        done = True
         try:
-            link = await self._link(document, ctx.caller.key_id or "anonymous")
+            link = await self._link(document, ongoing.principal or "anonymous")
             link.used_at = self._now()
-            return _outcome(document.name, await link.call(tool, arguments, ctx))
+            raw = await link.request(ongoing)
+            done = raw.get("resultType", "complete") != "input_required"
+            return raw
         except BaseException as caught:
             error = caught
             raise
         finally:
             if hold is not None:
-                budgets.settle(hold, cost) if error is None else budgets.release(hold)
-            if cost is not None:
-                ctx.hub.store.usage.add(_row(document.name, tool, ctx, began, cost, error))
+                budgets.settle(hold, cost) if error is None and done else budgets.release(hold)
+            if cost is not None and done:
+                ctx.hub.store.usage.add(_row(document.name, ongoing.params["name"], ctx, began, cost, error))
 
     async def close(self) -> None:
         """End every session and every program."""
         if self._sweeper is not None:
             self._sweeper.cancel()
+        await self.rounds.close()
         links = [link for state in self._states.values() for link in state.links.values()]
         resyncs = [state.resync for state in self._states.values() if state.resync is not None]
         for task in resyncs:
@@ -202,7 +237,7 @@ class Upstreams:
     async def _opened(self, document: Document[Server], state: _State, principal: str) -> Link:
         server = document.body
         module = await asyncio.to_thread(importlib.import_module, "hub.upstream.link")
-        link: Link = module.Link(document.name, server, self._outbound, changed=lambda: self._announced(document.id, principal))
+        link: Link = module.Link(document.name, server, self._outbound, told=partial(self._told, document.id, principal))
         headers, env = (
             {name: self._store.unseal(value, sealed_place(document.id, part, name)).reveal() for name, value in sealed.items()}
             for part, sealed in (("headers", server.headers), ("env", server.env))
@@ -233,19 +268,29 @@ class Upstreams:
         if not self._settings.programs_allowed:
             raise NotConfigured("this hub is reachable by others and starts no programs; set HUBROUTE_PROGRAMS=on to allow it")
 
-    def _announced(self, identity: str, principal: str) -> None:
-        """A server may have changed its list: read it over this principal's session, at most once in a while."""
-        state = self._states.get(identity)
-        if state is None or (state.resync is not None and not state.resync.done()):
-            return
-        state.resync = asyncio.create_task(self._resync(identity, principal))
+    def _told(self, identity: str, principal: str, method: str, params: dict[str, Any]) -> None:
+        """A server sent a notification over a principal's session."""
+        if method.endswith("/list_changed"):
+            self._announced(identity, principal)
 
-    async def _resync(self, identity: str, principal: str) -> None:
-        await asyncio.sleep(_RESYNC_SECONDS)
-        try:
-            await self.sync(identity, principal=principal)
-        except HubError as error:
-            log.warning("a server's list could not be read", server=identity, reason=error.message)
+    def _announced(self, identity: str, principal: str) -> None:
+        """A server may have changed its lists: read them over this principal's session, at most once in a while."""
+        state = self._states.get(identity)
+        if state is None:
+            return
+        state.stale = True
+        if state.resync is None or state.resync.done():
+            state.resync = asyncio.create_task(self._resync(identity, principal, state))
+
+    async def _resync(self, identity: str, principal: str, state: _State) -> None:
+        """Read the lists, and again when a change was announced while they were read."""
+        while state.stale and self._states.get(identity) is state:
+            await asyncio.sleep(_RESYNC_SECONDS)
+            state.stale = False
+            try:
+                await self.sync(identity, principal=principal)
+            except HubError as error:
+                log.warning("a server's lists could not be read", server=identity, reason=error.message)
 
     async def _sweep(self) -> None:
         """End sessions that nobody used for a while."""
@@ -264,12 +309,14 @@ class Upstreams:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _tell(self, document: Document[Server], pins: dict[str, Any]) -> None:
-        for name, pin in pins.items():
-            before = document.body.tools.get(name)
-            if pin.standing in (Standing.CHANGED, Standing.GONE) and (before is None or before.standing is not pin.standing):
-                self._events.emit(f"mcp.tool.{pin.standing.value}", server=document.name, tool=name)
-                log.warning("a tool of an upstream server is not what was allowed", server=document.name, tool=name, standing=pin.standing)
+    def _tell(self, document: Document[Server], judged: dict[str, dict[str, Pin]]) -> None:
+        for listing in LISTINGS:
+            kept: dict[str, Pin] = getattr(document.body, listing.kind)
+            for name, pin in judged.get(listing.kind, {}).items():
+                before = kept.get(name)
+                if pin.standing in (Standing.CHANGED, Standing.GONE) and (before is None or before.standing is not pin.standing):
+                    self._events.emit(f"mcp.{listing.word}.{pin.standing.value}", server=document.name, **{listing.word: name})
+                    log.warning(f"a {listing.what} is not what was allowed", server=document.name, name=name, standing=pin.standing)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -282,18 +329,17 @@ def sealed_place(identity: str, part: str, name: str) -> str:
 
 def _reach(server: Server) -> tuple[Any, ...]:
     """What a session depends on: a change of any of it ends the session."""
-    return (server.transport, server.url, server.command, server.args, server.digest, server.headers, server.env, server.allow_private)
-
-
-def _outcome(name: str, raw: dict[str, Any]) -> Outcome:
-    """A raw result as an outcome. Raises UpstreamFailed for what is none."""
-    content = raw.get("content")
-    if raw.get("resultType", "complete") != "complete":
-        raise UpstreamFailed(f"the MCP server {name} asks for more input, which this hub does not pass on for it")
-    if not isinstance(content, list):
-        raise UpstreamFailed(f"the MCP server {name} sent a result without content")
-    blocks: list[dict[str, Any]] = [block for block in content if isinstance(block, dict)]  # pyright: ignore[reportUnknownVariableType]
-    return Outcome(name, blocks, raw.get("structuredContent"), raw.get("isError") is True)
+    return (
+        server.transport,
+        server.url,
+        server.command,
+        server.args,
+        server.digest,
+        server.headers,
+        server.env,
+        server.allow_private,
+        server.sampling,
+    )
 
 
 def _row(server: str, tool: str, ctx: Context, began: float, cost: float, error: BaseException | None) -> UsageRow:

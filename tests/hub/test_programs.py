@@ -61,6 +61,7 @@ def test_where_the_program_is_unknown_all_such_flags_count() -> None:
 
 def test_node_under_its_other_name_takes_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """SEC-30: the same interpreter under another name is the same interpreter."""
+
     def which(name: str) -> str:
         return f"/usr/bin/{name}"
 
