@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -119,14 +119,19 @@ class Ongoing:
     @contextmanager
     def _clock_stopped(self) -> Generator[None]:
         self._stopped += 1
-        if self.limit is not None:
-            self.limit.reschedule(None)
+        self._move(None)
         try:
             yield
         finally:
             self._stopped -= 1
-            if not self._stopped and self.limit is not None and not self.limit.expired():
-                self.limit.reschedule(asyncio.get_running_loop().time() + self.document.body.timeout_seconds)
+            if not self._stopped:
+                self._move(asyncio.get_running_loop().time() + self.document.body.timeout_seconds)
+
+    def _move(self, end: float | None) -> None:
+        if self.limit is not None:
+            # A limit that is over cannot be moved any more, and nothing needs it.
+            with suppress(RuntimeError):
+                self.limit.reschedule(end)
 
 
 class _Reports:

@@ -101,23 +101,7 @@ async def _complete(ctx: Any, params: Any) -> dict[str, Any]:
 
 
 CACHE: dict[str, Any] = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
-FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-QUESTIONS: dict[str, dict[str, Any]] = {
-    "elicit": {"method": "elicitation/create", "params": {"mode": "form", "message": "Who are you?", "requestedSchema": FORM}},
-    "url": {
-        "method": "elicitation/create",
-        "params": {"mode": "url", "message": "Sign in.", "url": "https://example.com/in", "elicitationId": "e1"},
-    },
-    "plain": {
-        "method": "elicitation/create",
-        "params": {"mode": "url", "message": "Sign in.", "url": "http://example.com/in", "elicitationId": "e1"},
-    },
-    "sample": {
-        "method": "sampling/createMessage",
-        "params": {"messages": [{"role": "user", "content": {"type": "text", "text": "Say a word."}}], "maxTokens": 20},
-    },
-    "roots": {"method": "roots/list", "params": {}},
-}
+QUESTIONS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("questions.json").read_text())
 
 
 def _able(ctx: Any) -> dict[str, Any]:
