@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
@@ -60,6 +61,8 @@ class Watcher:
     tell: Callable[[ServerEvent], None]
     end: Callable[[], None]
     uris: dict[str, Match] = field(default_factory=dict[str, "Match"])
+    #: What ends the watch over another server's resource.
+    stops: dict[str, Callable[[], None]] = field(default_factory=dict[str, "Callable[[], None]"])
 
 
 @dataclass(slots=True)
@@ -199,12 +202,25 @@ class Watch:
     def _watch(self, watcher: Watcher, uri: str, match: Match) -> None:
         watcher.uris[uri] = match
         self._watched.setdefault(uri, _Watched(match)).watchers.add(watcher)
+        if match.item is not None:
+            key_id = watcher.caller.key_id
+            watcher.stops[uri] = self._hub.upstreams.watching.watch(
+                match.item, key_id or "anonymous", partial(self._moved_there, uri, key_id)
+            )
+
+    def _moved_there(self, uri: str, key_id: str) -> None:
+        """Another server says to one of our keys that a resource is new; it must still be offered."""
+        watched = self._watched.get(uri)
+        if watched is not None and self._hub.upstreams.offered.reading(uri) is not None:
+            self._mark(uri, watched, key_id)
 
     def _unwatch(self, watcher: Watcher, uri: str) -> None:
         watched = self._watched.get(uri)
         if watcher.uris.pop(uri, None) is None or watched is None:
             return
         watched.watchers.discard(watcher)
+        if (stop := watcher.stops.pop(uri, None)) is not None:
+            stop()
         if not watched.watchers:
             del self._watched[uri]
             if watched.due is not None:

@@ -10,7 +10,9 @@ import anyio
 import mcp_types as types
 
 from hub.log import logger
+from hub.upstream.listing import LISTINGS
 from hub.upstream.ongoing import CURRENT
+from hub.upstream.pinning import MOST_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -21,9 +23,10 @@ log = logger("hub.upstream")
 #: Notifications that are taken at once, and a second after them; requests of the server likewise.
 _NOTICES, _NOTICES_A_SECOND = 200.0, 100.0
 _REQUESTS, _REQUESTS_A_SECOND = 40.0, 20.0
-#: Requests of a server that wait for our answer; one that asks on and takes none is ended.
-_MOST_OPEN = 64
+#: Requests of a server that wait for our answer, and those that came too fast in a row.
+_MOST_OPEN, _MOST_PRESSED = 64, 60
 _BREATH = 0.01
+_LISTS = tuple(listing.field for listing in LISTINGS)
 #: What may be left out where there is too much of it.
 _LOSSY = frozenset(
     {
@@ -47,6 +50,7 @@ class Gate:
         self._notices = _Bucket(_NOTICES, _NOTICES_A_SECOND)
         self._requests = _Bucket(_REQUESTS, _REQUESTS_A_SECOND)
         self._open: set[Any] = set()
+        self._pressed = 0
         self.left_out = 0
 
     @asynccontextmanager
@@ -62,12 +66,19 @@ class Gate:
             self._told(message.method, message.params or {})
             return await self._notice(message.method)
         if isinstance(message, types.JSONRPCRequest):
-            await self._requests.take()
-            self._open.add(message.id)
-            if len(self._open) > _MOST_OPEN:
-                log.warning("a server asks and takes no answers; its session is ended", server=self._name)
-                self._end()
+            await self._request(message.id)
+        elif isinstance(message, types.JSONRPCResponse):
+            _cut(message.result)
         return True
+
+    async def _request(self, identity: Any) -> None:
+        """A server that asks faster than it may waits; one that goes on, or takes no answers, is ended."""
+        self._pressed = 0 if self._requests.full else self._pressed + self._requests.empty
+        self._open.add(identity)
+        if self._pressed > _MOST_PRESSED or len(self._open) > _MOST_OPEN:
+            log.warning("a server asks without end; its session is ended", server=self._name)
+            self._end()
+        await self._requests.take()
 
     async def _notice(self, method: str) -> bool:
         if self._notices.empty and method in _LOSSY:
@@ -88,6 +99,14 @@ class Gate:
             self._open.discard(message.id)
         elif isinstance(message, types.JSONRPCRequest):
             _stamp(message.params)
+
+
+def _cut(result: dict[str, Any]) -> None:
+    """Leave of a list what is taken of it and one more: checking each of a hundred thousand entries takes seconds and hundreds of MB."""
+    for field in _LISTS:
+        items = result.get(field)
+        if isinstance(items, list):
+            del cast("list[Any]", items)[MOST_TOOLS + 1 :]
 
 
 def _stamp(params: dict[str, Any] | None) -> None:
@@ -114,6 +133,11 @@ class _Bucket:
     def empty(self) -> bool:
         self._refill()
         return self._left < 1
+
+    @property
+    def full(self) -> bool:
+        self._refill()
+        return self._left >= self._most
 
     async def take(self) -> None:
         """Take one; wait for it where none is left."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from hub.errors import HubError, Unavailable, UpstreamFailed, UpstreamTimeout
 from hub.log import logger, masked
 from hub.upstream.callbacks import Callbacks
+from hub.upstream.ears import Ears
 from hub.upstream.gate import Gate
 from hub.upstream.listing import LISTINGS, MOST_BYTES
 from hub.upstream.ongoing import CURRENT
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 log = logger("hub.upstream")
 
 _OPEN_SECONDS = 30.0
+_CLOSE_SECONDS = 10.0
 #: A standing stream may be silent for so long before it is opened anew; longer where one call may take longer.
 _SILENCE_SECONDS = 300.0
 _PAGES = 100
@@ -76,6 +79,8 @@ class Link:
         self._callbacks = Callbacks()
         self._client: Client | None = None
         self._program: Program | None = None
+        self._greeted = False
+        self._ears: Ears | None = None
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -100,10 +105,15 @@ class Link:
     async def close(self) -> None:
         """End the session and, on stdio, the program."""
         self._stop.set()
-        if self._task is not None:
-            done, _ = await asyncio.wait([self._task], timeout=10)
-            if not done:
-                self._task.cancel()
+        if self._task is None:
+            return
+        if not self._greeted:
+            # It waits for a server that says nothing, and not for us.
+            self._task.cancel()
+        done, _ = await asyncio.wait([self._task], timeout=_CLOSE_SECONDS)
+        if not done:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=_CLOSE_SECONDS)
 
     def facts(self) -> tuple[str, str]:
         """What the server calls itself, and the revision agreed on."""
@@ -146,8 +156,8 @@ class Link:
             taken, left = _taken(page.get(listing.field, ()), left)
             found += taken
             cursor = page.get("nextCursor")
-            if not cursor:
-                return found[:MOST_TOOLS], left
+            if not cursor and len(found) <= MOST_TOOLS:
+                return found, left
         log.warning("a server states more than is taken", server=self.name, list=listing.kind, taken=min(len(found), MOST_TOOLS))
         return found[:MOST_TOOLS], left
 
@@ -166,11 +176,16 @@ class Link:
             del self._callbacks.ongoing[ongoing]
             self.busy -= 1
 
+    async def watch(self, uris: frozenset[str]) -> None:
+        """Hear of changes of these resources from now on, by the server's own URIs, and of no others."""
+        if self._ears is not None:
+            await self._ears.watch(uris)
+
     async def _ask(self, request: types.Request[Any, Any], *, seconds: float, ongoing: Ongoing | None = None) -> dict[str, Any]:
         if self._client is None or self.dead:
             raise self._gone()
         asked = asyncio.ensure_future(self._sent(request, seconds, ongoing))
-        ended = asyncio.ensure_future(self._ended())
+        ended = asyncio.ensure_future(self.ended())
         try:
             # A program that dies takes its answers with it: the wait ends at once, not at the limit.
             await asyncio.wait({asked, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -202,7 +217,8 @@ class Link:
                 raise self._gone() from None
             raise UpstreamFailed(f"the MCP server {self.name} answers: {masked(error.message[:500])}", data={"rpc": error.code}) from None
 
-    async def _ended(self) -> None:
+    async def ended(self) -> None:
+        """Return when the session ended, or is to end."""
         waits = [asyncio.ensure_future(self._stop.wait())]
         if self._program is not None:
             waits.append(asyncio.ensure_future(self._program.closed.wait()))
@@ -230,9 +246,13 @@ class Link:
                     **self._callbacks.options(sampling=self.server.sampling != "off"),
                 )
                 self._client = await stack.enter_async_context(client)
+                self._greeted = True
+                self._ears = Ears(self.name, client, partial(self._ask, seconds=self.server.timeout_seconds))
+                stack.push_async_callback(self._ears.close)
+                self._ears.begin()
                 if not ready.done():
                     ready.set_result(None)
-                await self._ended()
+                await self.ended()
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 raise

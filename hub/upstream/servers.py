@@ -22,6 +22,7 @@ from hub.upstream.offered import Offered, fingerprints, offered
 from hub.upstream.outcome import Answer, Outcome, outcome_of
 from hub.upstream.rounds import Rounds
 from hub.upstream.skills import imported
+from hub.upstream.watching import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -89,6 +90,7 @@ class Upstreams:
         #: Told which kinds of things that this hub offers of other servers changed: tools, resources, templates, prompts.
         self.listeners: list[Callable[[frozenset[str]], None]] = []
         self.rounds = Rounds(self._put)
+        self.watching = Watching(self._session)
         self.offered = Offered()
         self._offered: dict[str, object] = {}
 
@@ -207,12 +209,18 @@ class Upstreams:
         """End every session and every program."""
         if self._sweeper is not None:
             self._sweeper.cancel()
+        await self.watching.close()
         await self.rounds.close()
         links = [link for state in self._states.values() for link in state.links.values()]
         resyncs = [state.resync for state in self._states.values() if state.resync is not None]
         for task in resyncs:
             task.cancel()
         await asyncio.gather(*(link.close() for link in links), *self._closing, return_exceptions=True)
+
+    async def _session(self, identity: str, principal: str) -> Link:
+        link = await self._link(self.documents.get(identity), principal)
+        link.used_at = self._now()
+        return link
 
     async def _link(self, document: Document[Server], principal: str) -> Link:
         """The live session of a principal with a server; opened when there is none (SEC-56)."""
@@ -272,6 +280,8 @@ class Upstreams:
         """A server sent a notification over a principal's session."""
         if method.endswith("/list_changed"):
             self._announced(identity, principal)
+        elif method == "notifications/resources/updated":
+            self.watching.told(identity, principal, str(params.get("uri")))
 
     def _announced(self, identity: str, principal: str) -> None:
         """A server may have changed its lists: read them over this principal's session, at most once in a while."""

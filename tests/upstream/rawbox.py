@@ -20,6 +20,7 @@ WAY = os.environ.get("RAWBOX", "")
 _ids = itertools.count(1000)
 _lock = threading.Lock()
 _calls: dict[Any, Any] = {}
+_subscribed: set[str] = set()
 
 
 def send(message: dict[str, Any]) -> None:
@@ -38,12 +39,12 @@ def tools(params: dict[str, Any]) -> dict[str, Any]:
         begin = int(params.get("cursor") or 0)
         return {"tools": [tool(f"t{begin + number}") for number in range(1000)], "nextCursor": str(begin + 1000)}
     if WAY == "heap":  # all at once
-        return {"tools": [tool(f"t{number}") for number in range(100_000)]}
+        return {"tools": [{"name": f"t{number}", "inputSchema": {"type": "object"}} for number in range(100_000)]}
     if WAY == "loop":
         return {"tools": [tool(f"t{len(_seen)}")], "nextCursor": "again" if _seen.append(1) is None else ""}
     if WAY == "restless":
         return {"tools": [{**tool("echo"), "description": f"Version {time.monotonic()}"}]}
-    return {"tools": [tool("echo"), tool("ask"), tool("wait"), tool("odd")]}
+    return {"tools": [tool("echo"), tool("ask"), tool("wait"), tool("odd"), tool("touch")]}
 
 
 _seen: list[int] = []
@@ -57,6 +58,10 @@ def call(identity: Any, params: dict[str, Any]) -> None:
         asked = next(_ids)
         _calls[asked] = identity
         send({"id": asked, **question})
+    elif params["name"] == "touch":
+        if given["uri"] in _subscribed:
+            send({"method": "notifications/resources/updated", "params": {"uri": given["uri"]}})
+        done(identity, json.dumps(sorted(_subscribed)))
     elif params["name"] == "wait":
         _calls["waiting"] = identity
     elif params["name"] == "odd":
@@ -96,6 +101,11 @@ def answer(message: dict[str, Any]) -> None:
         begin(identity, params)
     elif method == "tools/list":
         send({"id": identity, "result": tools(params)})
+    elif method == "resources/list":
+        send({"id": identity, "result": {"resources": [{"uri": "note:///today", "name": "today"}]}})
+    elif method in ("resources/subscribe", "resources/unsubscribe"):
+        (_subscribed.add if method == "resources/subscribe" else _subscribed.discard)(params["uri"])
+        send({"id": identity, "result": {}})
     elif method == "tools/call":
         call(identity, params)
     elif method == "notifications/cancelled" and "waiting" in _calls:
@@ -110,7 +120,8 @@ def begin(identity: Any, params: dict[str, Any]) -> None:
     note({"declared": params.get("capabilities")})
     version = "1999-01-01" if WAY == "version" else "2025-11-25"
     info = {"name": "rawbox", "version": "1"}
-    send({"id": identity, "result": {"protocolVersion": version, "capabilities": {"tools": {"listChanged": True}}, "serverInfo": info}})
+    has = {"tools": {"listChanged": True}, "resources": {"subscribe": True}}
+    send({"id": identity, "result": {"protocolVersion": version, "capabilities": has, "serverInfo": info}})
     loud = {"flood": flood, "asks": asks, "restless": restless}.get(WAY)
     if loud is not None:
         threading.Thread(target=loud, daemon=True).start()

@@ -17,6 +17,7 @@ from typing import Any
 
 import mcp_types as types
 from mcp.server import Server
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated, ToolsListChanged
 
 PLAIN: dict[str, Any] = {
     "name": "echo",
@@ -24,7 +25,7 @@ PLAIN: dict[str, Any] = {
     "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
     "annotations": {"readOnlyHint": True},
 }
-OTHERS = ["count", "slow", "die", "fail", "secret", "chatter", "ask", "link", "touch"]
+OTHERS = ["count", "slow", "die", "fail", "secret", "chatter", "ask", "link", "touch", "relist"]
 NOTE: dict[str, Any] = {"uri": "note:///today", "name": "today", "description": "A note.", "mimeType": "text/plain"}
 LOGO: dict[str, Any] = {"uri": "note:///logo", "name": "logo", "mimeType": "image/png"}
 DAY: dict[str, Any] = {"uriTemplate": "note:///day/{day}", "name": "day", "description": "The note of a day."}
@@ -55,6 +56,9 @@ def build() -> Server[Any]:
     server.add_request_handler("resources/list", page, _lister("resources", "resources"))
     server.add_request_handler("resources/templates/list", page, _lister("templates", "resourceTemplates"))
     server.add_request_handler("prompts/list", page, _lister("prompts", "prompts"))
+    listen = ListenHandler(BUS)
+    server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, listen)
+    server.add_request_handler("resources/subscribe", types.SubscribeRequestParams, _subscribe)
     server.add_request_handler("tools/call", types.CallToolRequestParams, _call)
     server.add_request_handler("resources/read", types.ReadResourceRequestParams, _read)
     server.add_request_handler("prompts/get", types.GetPromptRequestParams, _prompt)
@@ -127,9 +131,20 @@ async def _chatter(ctx: Any, arguments: dict[str, Any]) -> str:
 
 
 async def _touch(ctx: Any, arguments: dict[str, Any]) -> str:
-    """Say that a resource is new."""
-    await ctx.session.send_resource_updated(arguments["text"])
+    """Say that a resource is new, to those who listen for it."""
+    await BUS.publish(ResourceUpdated(arguments["text"]))
     return "done"
+
+
+async def _relist(ctx: Any, arguments: dict[str, Any]) -> str:
+    """Say that the tools are others now."""
+    await BUS.publish(ToolsListChanged())
+    return "done"
+
+
+async def _subscribe(ctx: Any, params: Any) -> types.EmptyResult:
+    """Subscriptions of clients with a session are not served; that they may be made says the capability of both eras."""
+    return types.EmptyResult()
 
 
 async def _link(ctx: Any, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -174,10 +189,11 @@ async def _slow(ctx: Any, arguments: dict[str, Any]) -> str:
     return ""
 
 
+BUS = InMemorySubscriptionBus()
 _COUNT = itertools.count(1)
 TOOLS: dict[str, Any] = {
     "echo": _echo, "count": _count, "slow": _slow, "die": _die, "fail": _fail, "secret": _secret, "chatter": _chatter, "ask": _ask,
-    "link": _link, "touch": _touch,
+    "link": _link, "touch": _touch, "relist": _relist,
 }  # fmt: skip
 
 
