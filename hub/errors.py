@@ -11,6 +11,7 @@ HubError
   Unauthenticated             401  no credential, or one that is not valid (any more)
   Forbidden                   403  a valid credential without the scope
     PolicyDenied              403  a rule of the owner says no; names the rule
+  LoginRequired               403  another server wants a login first; says where
   NotFound                    404
     UnknownModel              404
     UnknownSkill              404
@@ -152,6 +153,15 @@ class PolicyDenied(Forbidden):
     """A policy of the owner refuses the call; ``data["policy"]`` has its ``id`` and ``name``."""
 
     shape = Shape(403, "permission_error", "policy_denied", -32003, "permission_error")
+
+
+class LoginRequired(HubError):
+    """An upstream server wants a login of the caller's principal first.
+
+    ``data`` is ``{"server", "loginUrl"}``, the URL empty where the caller cannot log in by itself.
+    """
+
+    shape = Shape(403, "permission_error", "login_required", -32014, "permission_error")
 
 
 class NotFound(HubError):

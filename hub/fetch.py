@@ -1,8 +1,10 @@
-"""A JSON request to an address that the operator configured, through the one way out (D13)."""
+"""Small requests to addresses that somebody configured, through the one way out (D13)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import orjson
 
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
 _TIMEOUTS = Timeouts(connect=10, first_byte=20, idle=20)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; header names are lower-case."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    def header(self, name: str) -> str:
+        """Every value of a header, joined by commas; empty when there is none."""
+        return ", ".join(value.decode("latin-1") for key, value in self.headers if key == name.encode())
+
+
 async def fetch(
     outbound: Outbound,
     method: str,
@@ -27,24 +42,52 @@ async def fetch(
     most: int = 1024 * 1024,
     private: bool = False,
 ) -> tuple[int, bytes]:
-    """Status and body of an answer of at most ``most`` bytes. Raises OutboundError, and BadRequest for an address that is none.
+    """Status and body of an answer of at most ``most`` bytes to a JSON request. Raises OutboundError, and BadRequest for a bad address.
 
     Redirects are not followed. ``private`` allows private addresses, where whoever configured the address said so.
     """
+    answer = await exchange(outbound, method, url, headers=headers, body=body, most=most, private=private)
+    return answer.status, answer.body
+
+
+async def exchange(
+    outbound: Outbound,
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: object = None,
+    form: Mapping[str, str] | None = None,
+    most: int = 1024 * 1024,
+    private: bool = False,
+    body_of: frozenset[int] | None = None,
+) -> Answer:
+    """The whole answer to a request with a JSON ``body``, a ``form``, or neither. Limits and errors are those of :func:`fetch`.
+
+    With ``body_of`` the body is read for these statuses alone, since that of others may be a stream without an end.
+    """
     origin, target = parse_url(url)
     sent: dict[str, Any] = {"accept": "application/json", "user-agent": "hubroute", **(headers or {})}
-    if body is not None:
+    data = b""
+    if form is not None:
+        sent["content-type"] = "application/x-www-form-urlencoded"
+        data = urlencode(form).encode()
+    elif body is not None:
         sent["content-type"] = "application/json"
+        data = orjson.dumps(body)
     incoming = await outbound.send(
         Outgoing(
             origin,
             method,
             target,
             [(name.encode(), value.encode()) for name, value in sent.items()],
-            b"" if body is None else orjson.dumps(body),
+            data,
             private=private,
             timeouts=_TIMEOUTS,
             limits=Limits(body=most),
         )
     )
-    return incoming.status, await incoming.read()
+    if body_of is not None and incoming.status not in body_of:
+        await incoming.close()
+        return Answer(incoming.status, incoming.headers, b"")
+    return Answer(incoming.status, incoming.headers, await incoming.read())

@@ -29,7 +29,10 @@ class Settings(BaseSettings):
         repr=False,
         description="Empty: one SQLite file in the data folder. Else `postgresql://user:password@host/name`, for any number of processes.",
     )
-    public_url: str = Field(default="", description="How clients reach this hub from outside, for the agent card and snippets.")
+    public_url: str = Field(
+        default="",
+        description="How clients and browsers reach this hub from outside: for the agent card, snippets, and where logins come back to.",
+    )
     master_key: str = Field(
         default="",
         repr=False,

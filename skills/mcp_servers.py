@@ -20,6 +20,7 @@ from hub.upstream.offered import address_of
 from hub.upstream.servers import sealed_place
 from hub.upstream.skills import tool_name
 from hub.wire import Body, Done, Nothing, Wire, iso
+from skills._mcp_oauth import OAuthAsk, OAuthView, oauth_of, oauth_view
 
 #: More servers than a hub should hold sessions with.
 _MOST = 200
@@ -71,6 +72,7 @@ class ServerView(Wire):
     retry_in: float
     synced_at: str | None
     created_at: str | None
+    oauth: OAuthView | None
     sampling: Sampling
     tools: list[ToolView]
     resources: list[ThingView]
@@ -97,6 +99,7 @@ class ServerNew(Body):
     env: dict[str, str] = Field(
         default_factory=dict[str, str], max_length=_MOST_PAIRS, description="Environment of the program; encrypted."
     )
+    oauth: OAuthAsk | None = Field(default=None, description="For a server that wants logins by OAuth: whose, and with which client.")
     allow_private: bool = Field(default=False, description="Whether it may be on a private or loopback address.")
     timeout_seconds: float = Field(default=60.0, gt=0, le=3600, description="How long one call may take.")
     cost_per_call: float | None = Field(default=None, ge=0, le=1000, description="US dollars that one call costs, held against budgets.")
@@ -121,6 +124,7 @@ class ServerChange(Body):
     sampling: Sampling | None = Field(default=None, description=_SAMPLING)
     headers: dict[str, str] | None = Field(default=None, max_length=_MOST_PAIRS, description="Replaces all request headers.")
     env: dict[str, str] | None = Field(default=None, max_length=_MOST_PAIRS, description="Replaces all variables.")
+    oauth: OAuthAsk | None = Field(default=None, description="What to change about logins; fields left out stay.")
 
 
 class Choice(Body):
@@ -177,11 +181,7 @@ class CallAnswer(Wire):
 
 
 def _found(ctx: Context, name: str) -> Document[Server]:
-    documents = ctx.hub.upstreams.documents
-    found = documents.find(name) or documents.peek(name)
-    if found is None:
-        raise NotFound(f"there is no MCP server {name[:100]!r}; `hubroute mcp-servers list` lists them", field="id")
-    return found
+    return ctx.hub.upstreams.named(name)
 
 
 def _view(ctx: Context, document: Document[Server]) -> ServerView:
@@ -203,6 +203,7 @@ def _view(ctx: Context, document: Document[Server]) -> ServerView:
         protocol=body.protocol,
         synced_at=iso(body.synced_at),
         created_at=iso(document.created_at),
+        oauth=oauth_view(ctx, document),
         sampling=body.sampling,
         tools=[ToolView(name=name, tool=tool_name(document.name, name), **_standing(pin)) for name, pin in sorted(body.tools.items())],
         resources=_things(document, "resources"),
@@ -237,7 +238,10 @@ async def shown(ctx: Context, ask: ServerId) -> ServerView:
 
 @skill("mcp-servers-add", scopes=["manage"], cost=CostClass.NETWORK, rest=[Rest("POST", "/api/mcp/servers", status=201)], audit=Audit.FULL)
 async def added(ctx: Context, ask: ServerNew) -> ServerView:
-    """Add an upstream MCP server and read what it has. Nothing of it is offered to anybody until it is approved."""
+    """Add an upstream MCP server and read what it has; where it wants logins, that is read after the first.
+
+    Nothing of it is offered to anybody until it is approved.
+    """
     upstreams = ctx.hub.upstreams
     transport = _transport(ask)
     if len(upstreams.documents.all()) >= _MOST:
@@ -252,6 +256,7 @@ async def added(ctx: Context, ask: ServerNew) -> ServerView:
         digest=digest,
         headers=_sealed(ctx, identity, "headers", ask.headers),
         env=_sealed(ctx, identity, "env", ask.env),
+        oauth=oauth_of(ctx, identity, ask.oauth, None),
         allow_private=ask.allow_private,
         timeout_seconds=ask.timeout_seconds,
         cost_per_call=ask.cost_per_call,
@@ -259,6 +264,9 @@ async def added(ctx: Context, ask: ServerNew) -> ServerView:
     )
     document = await upstreams.documents.create(ask.name, body, document_id=identity)
     try:
+        if body.oauth is not None:
+            await upstreams.flow.found(document)
+            return _view(ctx, document)
         document = await upstreams.sync(identity)
     except HubError as error:
         # A server that cannot be used is not kept: nothing is stored by halves.
@@ -279,9 +287,19 @@ def _transport(ask: ServerNew) -> Literal["stdio", "http", "sse"]:
     if bool(ask.url) == bool(ask.command):
         raise BadRequest("give either the url of a server or the command of a program", field="url")
     transport = ask.transport or ("http" if ask.url else "stdio")
+    if ask.oauth is not None:
+        _check_oauth(ask, transport)
     if (transport == "stdio") != bool(ask.command):
         raise BadRequest(f"transport {transport} does not go with {'a command' if ask.command else 'a url'}", field="transport")
     return transport
+
+
+def _check_oauth(ask: ServerNew, transport: str) -> None:
+    """Raise BadRequest for what does not go with logins."""
+    if transport == "stdio" or ask.approve or any(name.lower() == "authorization" for name in ask.headers):
+        raise BadRequest(
+            "logins are for servers on HTTP without an Authorization header; approve their tools after the login", field="oauth"
+        )
 
 
 async def _program(ctx: Context, ask: ServerNew) -> tuple[str, str]:
@@ -308,10 +326,14 @@ async def changed(ctx: Context, ask: ServerChange) -> ServerView:
 
 async def _changed(ctx: Context, ask: ServerChange) -> ServerView:
     document = _found(ctx, ask.id)
-    given = ask.model_dump(exclude_unset=True, exclude={"id"})
+    given = ask.model_dump(exclude_unset=True, exclude={"id"}, by_alias=False)
     for part in ("headers", "env"):
         if given.get(part) is not None:
             given[part] = _sealed(ctx, document.id, part, given[part])
+    if ask.oauth is not None:
+        if document.body.oauth is None:
+            raise BadRequest(f"{document.name} was added without logins; remove it and add it anew with oauth", field="oauth")
+        given["oauth"] = oauth_of(ctx, document.id, ask.oauth, document.body.oauth)
     if given.get("env") and document.body.command:
         module = await asyncio.to_thread(importlib.import_module, "hub.upstream.program")
         module.checked(document.body.command, document.body.args, ask.env or {})
@@ -322,7 +344,10 @@ async def _changed(ctx: Context, ask: ServerChange) -> ServerView:
 @skill("mcp-servers-sync", scopes=["manage"], cost=CostClass.NETWORK, rest=[Rest("POST", "/api/mcp/servers/{id}/sync")])
 async def synced(ctx: Context, ask: ServerId) -> ServerView:
     """Read a server's lists anew; what is not as it was allowed is hidden until it is approved again."""
-    return _view(ctx, await ctx.hub.upstreams.sync(_found(ctx, ask.id).id))
+    document = _found(ctx, ask.id)
+    principal = ctx.caller.key_id if document.body.oauth is not None else "hub"
+    ctx.hub.upstreams.logins.renewals.forgive()
+    return _view(ctx, await ctx.hub.upstreams.sync(document.id, principal=principal))
 
 
 @skill(
@@ -416,6 +441,7 @@ def _changes(pins: dict[str, Pin]) -> list[ThingChange]:
 async def removed(ctx: Context, ask: ServerId) -> Done:
     """Remove an upstream MCP server with its tools, credentials and sessions."""
     document = _found(ctx, ask.id)
+    await ctx.hub.upstreams.logins.forget(document.id)
     await ctx.hub.upstreams.documents.delete(document.id)
     return Done(message=f"MCP server {document.name!r} is removed")
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 async def arm(call: Context, ctx: Ctx, confirm: Confirm) -> None:
     """Let a call ask its client, and give it the answers that came with it. Raises MCPError for a state that came before."""
+    if call.asker is not None:
+        return  # tried before, in vain: it was told to log in first
     modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
     call.asker = Interim(ctx, call.request_id) if modern else Session(ctx)
     params = ctx.params or {}

@@ -6,6 +6,7 @@ Imported through :mod:`transports._mcp` only, because the SDK is slow to load.
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
@@ -14,20 +15,22 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
+from mcp_types import methods
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
-from hub.errors import Forbidden, HubError, Internal
-from hub.log import logger
+from hub.errors import Forbidden, HubError, LoginRequired
 from hub.version import VERSION
-from transports._mcp import visitor_of
+from transports._mcp import NAME, TITLE, visitor_of
 from transports._mcp_asker import arm
 from transports._mcp_confirm import Confirm
 from transports._mcp_imported import Imported
+from transports._mcp_login import Logins
 from transports._mcp_notes import notes_of, set_level
 from transports._mcp_prompt_texts import PROMPTS
 from transports._mcp_prompts import Prompts
 from transports._mcp_resources import Resources
-from transports._mcp_tools import Tools, failure
+from transports._mcp_tools import failure, fault
 from transports._mcp_watch import Watch
 
 if TYPE_CHECKING:
@@ -38,9 +41,8 @@ if TYPE_CHECKING:
     from hub.call import Hub
     from hub.context import Context, Progress
     from transports._http import Receive, Scope, Send
-    from transports._mcp_tools import Tool
-
-log = logger("transports.mcp")
+    from transports._mcp import Mcp
+    from transports._mcp_tools import Tool, Tools
 
 INSTRUCTIONS = """\
 HubRoute is one hub for many model providers: it knows their models, accounts, quotas and prices, and chooses between them.
@@ -57,13 +59,14 @@ _READ = CacheHint(ttl_ms=1_000, scope="private")
 _LISTS_KEPT = 256
 
 
-def build(hub: Hub) -> Server[Any]:
+def build(mcp: Mcp) -> Server[Any]:
     """The server of a hub."""
-    doors = _Handlers(hub)
+    hub = mcp.hub
+    doors = _Handlers(mcp)
     server: Server[Any] = _Server(
-        "hubroute",
+        NAME,
         version=VERSION,
-        title="HubRoute",
+        title=TITLE,
         instructions=INSTRUCTIONS,
         cache_hints={
             "tools/list": _LIST,
@@ -88,6 +91,19 @@ def build(hub: Hub) -> Server[Any]:
     if hub.settings.test_profile == "conformance":
         importlib.import_module("transports._mcp_conformance").add(server, doors.watch)
     return server
+
+
+def accepts(capabilities: Any, client: Any) -> bool:
+    """Whether what a client of 2026-07-28 declares of itself in a request is as the protocol demands."""
+    version = MODERN_PROTOCOL_VERSIONS[-1]
+    meta = {types.PROTOCOL_VERSION_META_KEY: version, types.CLIENT_CAPABILITIES_META_KEY: capabilities}
+    if client is not None:
+        meta[types.CLIENT_INFO_META_KEY] = client
+    try:
+        methods.validate_client_request("tools/call", version, {"name": "x", "arguments": {}, "_meta": meta})
+    except ValidationError:
+        return False
+    return True
 
 
 class _Server(Server[Any]):
@@ -120,11 +136,13 @@ class Sessions:
 class _Handlers:
     """What the server does with each method."""
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
-        self._tools = Tools(hub.skills, version=hub.skills.version)
+    def __init__(self, mcp: Mcp) -> None:
+        self._mcp = mcp
+        hub = self.hub = mcp.hub
+        self._lists_of = 0
         self._lists: dict[tuple[frozenset[str], str, str], HandlerResult] = {}
         self.confirm = Confirm(hub)
+        self.logins = Logins(hub)
         self.imported = Imported(hub, self.confirm)
         self.resources = Resources(hub, self.imported)
         self.watch = Watch(hub, self.resources)
@@ -133,10 +151,11 @@ class _Handlers:
     @property
     def tools(self) -> Tools:
         """The tools as the registry has them now; imported ones come and go."""
-        if self._tools.version != self.hub.skills.version:
-            self._tools = Tools(self.hub.skills, version=self.hub.skills.version)
+        tools = self._mcp.tools
+        if tools.version != self._lists_of:
+            self._lists_of = tools.version
             self._lists.clear()
-        return self._tools
+        return tools
 
     def _profile(self, ctx: ServerRequestContext[Any, Any]) -> str:
         """Which tools the caller's lists show: the key's own choice, else the hub's (D9)."""
@@ -168,13 +187,26 @@ class _Handlers:
             notes.stop()
 
     async def _call(self, tool: Tool, arguments: dict[str, Any], ctx: ServerRequestContext[Any, Any], call: Context) -> HandlerResult:
-        """The result of a call, a failed one too. Raises MCPError for what is no call at all."""
+        """The result of a call, a failed one too; where a login is needed first, what asks for it. Raises MCPError for what is no call."""
         try:
-            if tool.skill.destructive and (asked := await self.confirm.settle(tool, arguments, ctx, call)) is not None:
+            return await self._tried(tool, arguments, ctx, call)
+        except LoginRequired as error:
+            return await self.logins.settle(error, ctx, call, partial(self._called, tool, arguments, ctx, call))
+
+    async def _called(self, tool: Tool, arguments: dict[str, Any], ctx: ServerRequestContext[Any, Any], call: Context) -> HandlerResult:
+        try:
+            return await self._tried(tool, arguments, ctx, call)
+        except LoginRequired as error:
+            return failure(error, call.request_id)
+
+    async def _tried(self, tool: Tool, arguments: dict[str, Any], ctx: ServerRequestContext[Any, Any], call: Context) -> HandlerResult:
+        """The result of a call, a failed one too. Raises LoginRequired, and MCPError for what is no call at all."""
+        try:
+            if (tool.skill.destructive or tool.skill.source) and (asked := await self._before(tool, arguments, ctx, call)) is not None:
                 return asked
-            if tool.skill.source:
-                await arm(call, ctx, self.confirm)
             return await tool.call(self.hub, arguments, call)
+        except LoginRequired:
+            raise
         except Forbidden as error:
             if not tool.skill.scopes <= call.caller.scopes:
                 raise unknown_tool(tool.name) from None
@@ -184,7 +216,17 @@ class _Handlers:
         except MCPError:
             raise
         except Exception as error:  # noqa: BLE001 - the transport boundary: what a view of ours raises stays in the log
-            return failure(_fault(tool, call, error), call.request_id)
+            return fault(tool, call, error)
+
+    async def _before(self, tool: Tool, arguments: dict[str, Any], ctx: ServerRequestContext[Any, Any], call: Context) -> Any:
+        """What asks the client before a tool runs, None where it may run: whether it is meant. Lets other servers' tools ask meanwhile."""
+        if tool.skill.destructive:
+            await self.logins.before(tool, call)
+            if (asked := await self.confirm.settle(tool, arguments, ctx, call)) is not None:
+                return asked
+        if tool.skill.source:
+            await arm(call, ctx, self.confirm)
+        return None
 
     async def complete(self, ctx: ServerRequestContext[Any, Any], params: types.CompleteRequestParams) -> dict[str, Any]:
         """``completion/complete``: values for an argument of a prompt, or for a name in a resource's address."""
@@ -238,8 +280,3 @@ def _reporter(ctx: ServerRequestContext[Any, Any]) -> Progress | None:
             await ctx.session.report_progress(done, total, words or None)
 
     return report
-
-
-def _fault(tool: Tool, call: Context, error: Exception) -> Internal:
-    log.error("tool failed", tool=tool.name, request_id=call.request_id, exc_info=error)
-    return Internal(f"{tool.name} failed inside the hub; the log has the cause under {call.request_id}")

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=BaseModel)
 
 
+class _Unchanged(Exception):
+    """Ends the transaction of an edit that changes nothing; carries the row as it is stored."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.row = row
+
+
 @dataclass(frozen=True, slots=True)
 class Document(Generic[T]):
     """One document. ``name`` is unique within its kind; ``body`` must not be changed in place. Times in epoch milliseconds."""
@@ -99,6 +106,31 @@ class Documents(Generic[T]):
         if name is not None:
             row["name"] = words("name", name, limit=500)
         await self._made(lambda session: deferred.management().change(session, "documents", document_id, lambda _: row), name or kept.name)
+        return self.get(document_id)
+
+    async def edit(self, document_id: str, change: Callable[[T], T | None]) -> Document[T]:
+        """Replace a body by what ``change`` makes of the stored one, which nobody else can change meanwhile; None leaves it as it is.
+
+        The document as it is stored then, another process's changes included. ``change`` runs in a thread of the store.
+        Raises NotFound, and what ``change`` raises.
+        """
+        now = self._clock.now_ms()
+
+        def work(session: Session) -> dict[str, Any]:
+            def made(row: dict[str, Any]) -> dict[str, Any]:
+                body = change(self._body.model_validate_json(row["body"]))
+                if body is None:
+                    raise _Unchanged(row)
+                return {"body": _encoded(body), "updated_at": now}
+
+            return deferred.management().change(session, "documents", document_id, made)
+
+        try:
+            await self._made(work, "")
+        except _Unchanged as kept:
+            known = self._by_id.get(document_id)
+            if known is None or kept.row["updated_at"] >= known.updated_at:
+                self._hold(self._document(kept.row))
         return self.get(document_id)
 
     async def replace_all(self, bodies: dict[str, T], *, names: dict[str, str] | None = None) -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from hub.store.queue import WriteBehind
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#: How ids of keys begin; those of other principals do not.
+ID_PREFIX = "key_"
 _LONGEST = 512
 #: How often the last use of a key is noted.
 _USED_EVERY_MS = 60_000
@@ -118,7 +120,7 @@ class Keys:
         public, made = _token()
         token = _brought(token) if token else made
         row: dict[str, Any] = {
-            "id": f"key_{public}",
+            "id": f"{ID_PREFIX}{public}",
             "name": words("name", name, limit=200),
             "prefix": f"hr_{public}" if token is made else prefix or f"{token[:4]}…",
             "digest": self._digest(token).hex(),

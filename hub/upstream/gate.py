@@ -25,19 +25,10 @@ _NOTICES, _NOTICES_A_SECOND = 200.0, 100.0
 _REQUESTS, _REQUESTS_A_SECOND = 40.0, 20.0
 #: Requests of a server that wait for our answer, and those that came too fast in a row.
 _MOST_OPEN, _MOST_PRESSED = 64, 60
-_BREATH = 0.01
+_BREATH = 0.002
 _LISTS = tuple(listing.field for listing in LISTINGS)
-#: What may be left out where there is too much of it.
-_LOSSY = frozenset(
-    {
-        "notifications/progress",
-        "notifications/message",
-        "notifications/tools/list_changed",
-        "notifications/resources/list_changed",
-        "notifications/resources/updated",
-        "notifications/prompts/list_changed",
-    }
-)
+#: What is never left out, however much there is of it: the answers of a session depend on these.
+_NEEDED = frozenset({"notifications/cancelled", "notifications/subscriptions/acknowledged"})
 
 
 class Gate:
@@ -81,7 +72,7 @@ class Gate:
         await self._requests.take()
 
     async def _notice(self, method: str) -> bool:
-        if self._notices.empty and method in _LOSSY:
+        if self._notices.empty and method not in _NEEDED:
             self.left_out += 1
             if self.left_out == 1:
                 log.warning("a server floods its session; some notifications are left out", server=self._name, method=method[:100])

@@ -69,9 +69,10 @@ _REQUESTS: dict[str, tuple[Any, Any]] = {
 class Link:
     """A session. Open it with :meth:`open`, use it from any task, end it with :meth:`close`; ``dead`` when it ended by itself."""
 
-    def __init__(self, name: str, server: Server, outbound: Outbound, *, told: Told) -> None:
+    def __init__(self, name: str, server: Server, outbound: Outbound, *, told: Told, auth: httpx2.Auth | None = None) -> None:
         self.name = name
         self.server = server
+        self._auth = auth
         self.used_at = 0.0
         self.busy = 0
         self._outbound = outbound
@@ -272,7 +273,8 @@ class Link:
         def http_client(**_: Any) -> httpx2.AsyncClient:
             transport = self._outbound.transport(server.allow_private, library="httpx2")
             silence = max(server.timeout_seconds, _SILENCE_SECONDS)
-            return httpx2.AsyncClient(transport=transport, headers=headers, timeout=httpx2.Timeout(_OPEN_SECONDS, read=silence))
+            limits = httpx2.Timeout(_OPEN_SECONDS, read=silence)
+            return httpx2.AsyncClient(transport=transport, headers=headers, auth=self._auth, timeout=limits)
 
         if server.transport == "sse":
             factory: Any = http_client

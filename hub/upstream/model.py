@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from hub.upstream.login.model import OAuth
 from hub.wire import Body
 
 _NAMESPACE = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,22}[a-z0-9])?$")
@@ -54,6 +55,7 @@ class Server(Body):
     digest: str = Field(default="", description="SHA-256 of the program's file when it was added.")
     headers: dict[str, str] = Field(default_factory=dict[str, str], description="Sealed request headers.")
     env: dict[str, str] = Field(default_factory=dict[str, str], description="Sealed environment variables.")
+    oauth: OAuth | None = Field(default=None, description="How callers log in to it; null where it takes fixed headers or nothing.")
     enabled: bool = Field(default=True, description="False hides its tools and ends its sessions.")
     allow_private: bool = Field(default=False, description="Whether it may be on a private or loopback address.")
     timeout_seconds: float = Field(default=60.0, gt=0, le=3600, description="How long one call may take.")

@@ -13,10 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hub.chat import Usage
-from hub.errors import HubError, NotConfigured, NotFound, Unavailable
+from hub.errors import HubError, LoginRequired, NotConfigured, NotFound, Unavailable
 from hub.log import logger
 from hub.records import UsageRow
 from hub.upstream.listing import LISTINGS
+from hub.upstream.login.flow import LoginFlow
+from hub.upstream.login.logins import Logins
+from hub.upstream.login.model import sealed_place
 from hub.upstream.model import Server, Standing
 from hub.upstream.offered import Offered, fingerprints, offered
 from hub.upstream.outcome import Answer, Outcome, outcome_of
@@ -55,9 +58,9 @@ _RESYNC_SECONDS = 5.0
 
 @dataclass(slots=True)
 class _State:
-    """What is known of a server while the hub runs."""
+    """What is known of a server while the hub runs. Sessions are by principal and credential (SEC-56)."""
 
-    links: dict[str, Link] = field(default_factory=dict[str, "Link"])
+    links: dict[tuple[str, str], Link] = field(default_factory=dict[tuple[str, str], "Link"])
     failures: int = 0
     again_at: float = 0.0
     last_error: str = ""
@@ -75,6 +78,9 @@ class Upstreams:
 
     def __init__(self, store: Store, outbound: Outbound, events: Events, clock: Clock, settings: Settings, skills: Skills) -> None:
         self.documents = store.collection("mcp-server", what="MCP server", prefix="mcp_", body=Server)
+        self.logins = Logins(store, outbound, events, clock, self._enabled)
+        self.flow = LoginFlow(self.logins, store, outbound, events, clock, settings, self._enabled)
+        self.flow.listeners.append(self._logged_in)
         self._store = store
         self._outbound = outbound
         self._events = events
@@ -96,6 +102,8 @@ class Upstreams:
 
     def refresh(self) -> None:
         """Servers may have changed, here or in another process: renew the registry, end sessions of what changed."""
+        self.logins.refresh()
+        self._end_logged_out()
         if self.documents.version == self._version:
             return
         self._version = self.documents.version
@@ -129,6 +137,13 @@ class Upstreams:
                 found[made.name] = made
         return list(found.values())
 
+    def named(self, name: str) -> Document[Server]:
+        """The server of this name or id. Raises NotFound."""
+        found = self.documents.find(name) or self.documents.peek(name)
+        if found is None:
+            raise NotFound(f"there is no MCP server {name[:100]!r}; `hubroute mcp-servers list` lists them", field="id")
+        return found
+
     def status(self, identity: str) -> dict[str, Any]:
         """Sessions and failures of a server: ``{"state", "sessions", "last_error", "retry_in"}``."""
         state = self._states.get(identity) or _State()
@@ -140,24 +155,30 @@ class Upstreams:
     async def sync(self, identity: str, *, principal: str = "hub") -> Document[Server]:
         """Read a server's lists anew and judge each thing against its pin.
 
-        Raises Unavailable, UpstreamFailed, UpstreamTimeout, NotFound.
+        Raises Unavailable, UpstreamFailed, UpstreamTimeout, NotFound, and LoginRequired where the principal has no login.
         """
         document = self.documents.get(identity)
-        link = await self._link(document, principal)
-        stated = await link.listed()
+        said = self.logins.watch()
+        try:
+            link = await self._link(document, principal)
+            stated = await link.listed()
+        except HubError as error:
+            raise self._explained(document, principal, principal, error, said) from error
         title, protocol = link.facts()
         async with self.changing:
-            return await self._judged(identity, stated, title, protocol)
+            return await self._judged(identity, stated, (title, protocol), principal)
 
-    async def _judged(self, identity: str, stated: dict[str, list[dict[str, Any]]], title: str, protocol: str) -> Document[Server]:
+    async def _judged(
+        self, identity: str, stated: dict[str, list[dict[str, Any]]], facts: tuple[str, str], principal: str
+    ) -> Document[Server]:
         """Store where each thing stands now; nothing is stored where all stands as it did."""
-        document = self.documents.get(identity)
+        document = await self._listed_by(self.documents.get(identity), principal)
         body = document.body
         # In a thread: a list may hold megabytes of a stranger's words to look through.
         judged = await asyncio.to_thread(
             lambda: {one.kind: one.judged(stated[one.kind], getattr(body, one.kind)) for one in LISTINGS if one.kind in stated}
         )
-        found = {**judged, "title": title, "protocol": protocol}
+        found = {**judged, "title": facts[0], "protocol": facts[1]}
         if body.synced_at and all(getattr(body, name) == value for name, value in found.items()):
             return document
         self._tell(document, judged)
@@ -191,9 +212,7 @@ class Upstreams:
         error: BaseException | None = None
         done = True
         try:
-            link = await self._link(document, ongoing.principal or "anonymous")
-            link.used_at = self._now()
-            raw = await link.request(ongoing)
+            raw = await self._requested(ongoing)
             done = raw.get("resultType", "complete") != "input_required"
             return raw
         except BaseException as caught:
@@ -204,6 +223,17 @@ class Upstreams:
                 budgets.settle(hold, cost) if error is None and done else budgets.release(hold)
             if cost is not None and done:
                 ctx.hub.store.usage.add(_row(document.name, ongoing.params["name"], ctx, began, cost, error))
+
+    async def _requested(self, ongoing: Ongoing) -> dict[str, Any]:
+        document, caller = ongoing.document, ongoing.ctx.caller
+        principal = ongoing.principal or "anonymous"
+        said = self.logins.watch()
+        try:
+            link = await self._link(document, principal, caller.name)
+            link.used_at = self._now()
+            return await link.request(ongoing)
+        except HubError as error:
+            raise self._explained(document, principal, caller.name, error, said) from error
 
     async def close(self) -> None:
         """End every session and every program."""
@@ -216,36 +246,53 @@ class Upstreams:
         for task in resyncs:
             task.cancel()
         await asyncio.gather(*(link.close() for link in links), *self._closing, return_exceptions=True)
+        await self.logins.close()
 
     async def _session(self, identity: str, principal: str) -> Link:
         link = await self._link(self.documents.get(identity), principal)
         link.used_at = self._now()
         return link
 
-    async def _link(self, document: Document[Server], principal: str) -> Link:
-        """The live session of a principal with a server; opened when there is none (SEC-56)."""
+    async def _link(self, document: Document[Server], principal: str, name: str = "") -> Link:
+        """The live session of a principal, and its login where it needs one, with a server; opened when there is none (SEC-56)."""
         if not document.body.enabled:
             raise NotConfigured(f"the MCP server {document.name} is switched off")
+        credential = ""
+        if document.body.oauth is not None:
+            login = await self.logins.ready(document, principal, name)
+            credential = f"{login.id} {login.body.login}"
         state = self._states.setdefault(document.id, _State())
-        link = state.links.get(principal)
+        key = (principal, credential)
+        link = state.links.get(key)
         if link is not None and not link.dead:
             return link
         async with state.opening:
-            link = state.links.get(principal)
+            link = state.links.get(key)
             if link is not None and not link.dead:
                 return link
             wait = state.again_at - self._now()
             if wait > 0:
                 raise Unavailable(f"the MCP server {document.name} failed: {state.last_error}", retry_after=max(wait, 1.0))
-            if sum(not one.dead for one in state.links.values()) >= _MOST_LINKS:
-                raise Unavailable(f"the MCP server {document.name} has {_MOST_LINKS} sessions, which is the most", retry_after=5)
-            state.links[principal] = link = await self._opened(document, state, principal)
+            self._make_room(document, state)
+            state.links[key] = link = await self._opened(document, state, principal, credential)
             return link
 
-    async def _opened(self, document: Document[Server], state: _State, principal: str) -> Link:
+    def _make_room(self, document: Document[Server], state: _State) -> None:
+        """End the session that was idle for longest where there are too many. Raises Unavailable when all of them work."""
+        alive = [one for one in state.links.values() if not one.dead]
+        if len(alive) < _MOST_LINKS:
+            return
+        idle = [one for one in alive if not one.busy]
+        if not idle:
+            raise Unavailable(f"the MCP server {document.name} has {_MOST_LINKS} sessions, which is the most", retry_after=5)
+        self._drop(state, min(idle, key=lambda one: one.used_at))
+
+    async def _opened(self, document: Document[Server], state: _State, principal: str, credential: str) -> Link:
         server = document.body
         module = await asyncio.to_thread(importlib.import_module, "hub.upstream.link")
-        link: Link = module.Link(document.name, server, self._outbound, told=partial(self._told, document.id, principal))
+        auth = await self._auth(server, credential)
+        told = partial(self._told, document.id, principal)
+        link: Link = module.Link(document.name, server, self._outbound, told=told, auth=auth)
         headers, env = (
             {name: self._store.unseal(value, sealed_place(document.id, part, name)).reveal() for name, value in sealed.items()}
             for part, sealed in (("headers", server.headers), ("env", server.env))
@@ -257,6 +304,8 @@ class Upstreams:
                 path = importlib.import_module("hub.upstream.program").checked(server.command, server.args, env)
             await link.open(headers=headers, env=env, path=path)
         except HubError as error:
+            if credential and self.logins.was_refused():
+                raise  # it is this login's fault and not the server's
             state.failures += 1
             state.last_error = error.message
             state.again_at = self._now() + _BACK_OFF[min(state.failures, len(_BACK_OFF) - 1)]
@@ -270,6 +319,13 @@ class Upstreams:
             # What was allowed may have changed while nobody was connected.
             self._announced(document.id, principal)
         return link
+
+    async def _auth(self, server: Server, credential: str) -> Any:
+        """What puts a login's token on a session's requests, None for a session without one."""
+        if not credential:
+            return None
+        bearer = await asyncio.to_thread(importlib.import_module, "hub.upstream.login.bearer")
+        return bearer.Bearer(self.logins, credential.partition(" ")[0], server.url)
 
     def may_start(self) -> None:
         """Raise NotConfigured where programs must not be started: a hub that others reach, without the owner's word (SEC-30)."""
@@ -285,9 +341,12 @@ class Upstreams:
 
     def _announced(self, identity: str, principal: str) -> None:
         """A server may have changed its lists: read them over this principal's session, at most once in a while."""
-        state = self._states.get(identity)
-        if state is None:
-            return
+        document = self.documents.peek(identity)
+        if identity in self._states and document is not None and _lists(document, principal):
+            self._resync_soon(identity, principal)
+
+    def _resync_soon(self, identity: str, principal: str) -> None:
+        state = self._states[identity]
         state.stale = True
         if state.resync is None or state.resync.done():
             state.resync = asyncio.create_task(self._resync(identity, principal, state))
@@ -302,6 +361,43 @@ class Upstreams:
             except HubError as error:
                 log.warning("a server's lists could not be read", server=identity, reason=error.message)
 
+    def _enabled(self, identity: str) -> Document[Server] | None:
+        """A server that is there and switched on."""
+        found = self.documents.peek(identity)
+        return found if found is not None and found.body.enabled else None
+
+    def _explained(self, document: Document[Server], principal: str, name: str, error: HubError, said: list[str]) -> HubError:
+        """The error of a call: where the server refused the principal's token, the one that says to log in."""
+        if said and document.body.oauth is not None and not isinstance(error, LoginRequired):
+            return self.logins.required(document, principal, name, said[-1])
+        return error
+
+    def _logged_in(self, identity: str, principal: str, manages: bool) -> None:
+        """Somebody logged in: where nobody's list is read yet, or this is its reader, read it."""
+        document = self.documents.peek(identity)
+        if document is None or document.body.oauth is None:
+            return
+        self._states.setdefault(identity, _State())
+        if manages and not document.body.synced_at:
+            self._resync_soon(identity, principal)
+        else:
+            self._announced(identity, principal)
+
+    def _end_logged_out(self) -> None:
+        """End the sessions of logins that are gone or were made anew."""
+        for state in self._states.values():
+            for (_, credential), link in list(state.links.items()):
+                if credential and not self.logins.holds(credential):
+                    self._drop(state, link)
+
+    async def _listed_by(self, document: Document[Server], principal: str) -> Document[Server]:
+        """Note over whose session a list of tools was read: others may see another list, and theirs must not decide for all."""
+        oauth = document.body.oauth
+        if oauth is None or oauth.share == "shared" or oauth.lister == principal:
+            return document
+        body = document.body.model_copy(update={"oauth": oauth.model_copy(update={"lister": principal})})
+        return await self.documents.update(document.id, body)
+
     async def _sweep(self) -> None:
         """End sessions that nobody used for a while."""
         while any(state.links for state in self._states.values()):
@@ -312,9 +408,9 @@ class Upstreams:
                         self._drop(state, link)
 
     def _drop(self, state: _State, link: Link) -> None:
-        for principal, one in list(state.links.items()):
+        for key, one in list(state.links.items()):
             if one is link:
-                del state.links[principal]
+                del state.links[key]
         task = asyncio.ensure_future(link.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -332,9 +428,10 @@ class Upstreams:
         return asyncio.get_running_loop().time()
 
 
-def sealed_place(identity: str, part: str, name: str) -> str:
-    """Where a sealed value of a server's document stands (SEC-23)."""
-    return f"documents/{identity}/{part}/{name}"
+def _lists(document: Document[Server], principal: str) -> bool:
+    """Whether the list that all callers get may be read over this principal's session."""
+    oauth = document.body.oauth
+    return oauth is None or oauth.share == "shared" or oauth.lister == principal
 
 
 def _reach(server: Server) -> tuple[Any, ...]:

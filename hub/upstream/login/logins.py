@@ -1,0 +1,236 @@
+"""The logins of this hub's principals at upstream servers: whose token a call sends, and what is known of each.
+
+A login belongs to one principal (a key, a subject of a token, the owner), or to all of them where the server's owner
+chose ``shared``; nobody's call ever sends another's token (SEC-51, SEC-56).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from hub.errors import HubError, LoginRequired, NotConfigured, NotFound, Unavailable
+from hub.log import logger
+from hub.store.keys import ID_PREFIX as KEY_PREFIX
+from hub.upstream.login.model import SHARED, Client, Login, Registration, login_id, sealed_place, usable
+from hub.upstream.login.renewal import Renewals, sealed_tokens
+from hub.upstream.login.way import Way
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from hub.clock import Clock
+    from hub.events import Events
+    from hub.outbound.client import Outbound
+    from hub.store.documents import Document
+    from hub.store.store import Store
+    from hub.upstream.login.model import Ticket
+    from hub.upstream.model import Server
+
+log = logger("hub.upstream.login")
+#: What a server said of the token of the call under way; the SDK's client sends each request in its caller's context.
+_refusals: ContextVar[list[str] | None] = ContextVar("hubroute_refusals", default=None)
+
+
+class Logins:
+    """Use :meth:`ready` before a call, :meth:`access` for each request, :meth:`explained` for a call that failed."""
+
+    def __init__(
+        self,
+        store: Store,
+        outbound: Outbound,
+        events: Events,
+        clock: Clock,
+        server_of: Callable[[str], Document[Server] | None],
+    ) -> None:
+        self.documents = store.collection("mcp-login", what="login", prefix="login_", body=Login)
+        self.registrations = store.collection("mcp-client", what="client", prefix="client_", body=Registration)
+        self.renewals = Renewals(self.documents, store, outbound, events, clock, server_of)
+        #: Makes the address at which a principal logs in; set by the flow.
+        self.address: Callable[[Document[Server], str, str], str] = lambda server, principal, name: ""
+        self._store = store
+        self._outbound = outbound
+        self._events = events
+        self._clock = clock
+        self._server_of = server_of
+        self._tokens: dict[str, tuple[int, str]] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
+
+    def refresh(self) -> None:
+        """Logins may have changed, here or in another process."""
+        self._tokens = {name: kept for name, kept in self._tokens.items() if self.documents.peek(name) is not None}
+        for document in self.documents.all():
+            if document.id not in self._ending and self._orphaned(document.body.principal):
+                task = self._ending[document.id] = asyncio.create_task(self._ended(document))
+                task.add_done_callback(lambda _, name=document.id: self._ending.pop(name, None))
+        self.renewals.wake()
+
+    async def close(self) -> None:
+        """End the background work; refreshes under way are waited for."""
+        await asyncio.gather(*self._ending.values(), return_exceptions=True)
+        await self.renewals.close()
+
+    def find(self, server: Document[Server], principal: str) -> Document[Login] | None:
+        """The login that calls of a principal use."""
+        return self.documents.peek(login_id(server.id, whose(server, principal)))
+
+    def of_server(self, server: str) -> list[Document[Login]]:
+        """Every login at a server, by id of the server."""
+        return [document for document in self.documents.all() if document.body.server == server]
+
+    def holds(self, credential: str) -> bool:
+        """Whether a session's credential is still somebody's login."""
+        identity, _, login = credential.partition(" ")
+        document = self.documents.peek(identity)
+        return document is not None and document.body.login == login
+
+    async def ready(self, server: Document[Server], principal: str, name: str) -> Document[Login]:
+        """The principal's login with a token that can be sent, refreshed where that was due.
+
+        Raises LoginRequired with the address to open, Unavailable while refreshing fails for a reason that may pass.
+        """
+        found = self.find(server, principal)
+        if found is None:
+            raise self.required(server, principal, name, "")
+        if usable(found.body, self._clock.now_ms()):
+            return found
+        if found.body.refresh and not found.body.ended:
+            found = await self.renewals.renew(found.id, found.body.serial)
+            if usable(found.body, self._clock.now_ms()):
+                return found
+            if not found.body.ended:
+                wait = max(self.renewals.waits(found), 1.0)
+                raise Unavailable(f"the login at {server.name} cannot be refreshed now: {found.body.failure}", retry_after=wait)
+        raise self.required(server, principal, name, found.body.failure or "the login has run out")
+
+    def required(self, server: Document[Server], principal: str, name: str, why: str) -> LoginRequired:
+        """The error that tells a principal to log in, and where."""
+        shared = whose(server, principal) == SHARED
+        place = "" if shared else self.address(server, principal, name)
+        does = f"open {place} within ten minutes, or run" if place else "the hub's owner runs" if shared else "run"
+        reason = f" ({why})" if why else ""
+        words = f"{server.name} needs a login{reason}: {does} `hubroute mcp-servers login {server.name}`"
+        return LoginRequired(words, data={"server": server.name, "loginUrl": place})
+
+    def access(self, identity: str) -> tuple[str, int]:
+        """The access token of a login and its serial. Raises NotFound."""
+        login = self.documents.get(identity).body
+        kept = self._tokens.get(identity)
+        if kept is None or kept[0] != login.serial:
+            token = self._store.unseal(login.access, sealed_place(identity, "login", "access")).reveal()
+            kept = self._tokens[identity] = (login.serial, token)
+        return kept[1], kept[0]
+
+    async def renewed(self, identity: str, serial: int) -> bool:
+        """A server refused the token of this serial: whether there is a newer one now."""
+        try:
+            document = await self.renewals.renew(identity, serial)
+        except NotFound:
+            return False
+        return document.body.serial != serial and not document.body.ended
+
+    def watch(self) -> list[str]:
+        """Collect what a server says of the token in calls of this task from now on."""
+        said: list[str] = []
+        _refusals.set(said)
+        return said
+
+    def was_refused(self) -> bool:
+        """Whether the server refused the token in this task's calls since :meth:`watch`."""
+        return bool(_refusals.get())
+
+    async def refused(self, identity: str, scopes: Iterable[str] = ()) -> None:
+        """A server refused a token that cannot be renewed, or wants further ``scopes`` for it (step-up)."""
+        wanted = tuple(dict.fromkeys(scopes))
+        said = _refusals.get()
+        if said is not None:
+            said.append(f"it wants the scope {' '.join(wanted)}" if wanted else "it refuses the token of the last login")
+        if not wanted:
+            return
+
+        def change(login: Login) -> Login | None:
+            missing = tuple(dict.fromkeys([*login.wanted, *wanted]))
+            return None if missing == login.wanted else login.model_copy(update={"wanted": missing})
+
+        await self.documents.edit(identity, change)
+
+    async def keep(self, server: Document[Server], ticket: Ticket, facts: dict[str, Any], secret: str, given: Any) -> Document[Login]:
+        """Store a new login in the place of the principal's old one. ``facts`` are the fields that stay with it."""
+        identity, now = login_id(server.id, ticket.principal), self._clock.now_ms()
+        client: Client = facts["client"]
+        if secret:
+            client = client.model_copy(update={"secret": self._store.seal(secret, sealed_place(identity, "client", "secret"))})
+        fresh = {
+            "server": server.id,
+            "principal": ticket.principal,
+            "name": ticket.name,
+            "login": self._clock.new_id(""),
+            "obtained_at": now,
+            **facts,
+            **sealed_tokens(self._store, identity, given, now),
+            "client": client,
+        }
+        body = Login.model_validate(fresh)
+        if self.documents.peek(identity) is None and not await self._stored(identity):
+            return await self.documents.create(identity, body, document_id=identity)
+        return await self.documents.edit(identity, lambda old: body.model_copy(update={"serial": old.serial + 1}))
+
+    async def _stored(self, identity: str) -> bool:
+        """Whether another process has stored this login a moment ago."""
+        try:
+            await self.documents.edit(identity, lambda _: None)
+        except NotFound:
+            return False
+        return True
+
+    async def end(self, document: Document[Login]) -> bool:
+        """Log out: forget the tokens, and take them back at the server where it offers that (RFC 7009); whether it agreed."""
+        login, server = document.body, self._server_of(document.body.server)
+        place = [("refresh_token", "refresh"), ("access_token", "access")]
+        sealed = [(kind, name, str(getattr(login, name))) for kind, name in place]
+        tokens = [(kind, token) for kind, name, text in sealed if (token := self._plain(document.id, "login", name, text))]
+        secret = self._plain(document.id, "client", "secret", login.client.secret)
+        # Forgotten first: what cannot be taken back must not stay usable here either.
+        await self.documents.delete(document.id)
+        self._tokens.pop(document.id, None)
+        if not login.revocation_endpoint or server is None:
+            return False
+        granting = await asyncio.to_thread(importlib.import_module, "hub.upstream.login.granting")
+        way = Way.of(self._outbound, server.name, server.body)
+        return await granting.revoke(way, login.revocation_endpoint, granting.Secrets(login.client, secret), tokens)
+
+    def _orphaned(self, principal: str) -> bool:
+        """Whether a login's key was deleted."""
+        if not principal.startswith(KEY_PREFIX):
+            return False
+        try:
+            self._store.keys.get(principal)
+        except NotFound:
+            return True
+        return False
+
+    async def _ended(self, document: Document[Login]) -> None:
+        try:
+            await self.end(document)
+        except HubError as error:
+            log.info("the login of a deleted key could not be ended here", reason=error.message)
+
+    def _plain(self, identity: str, part: str, name: str, sealed: str) -> str:
+        """A sealed value in the open; empty where there is none, or it cannot be read any more."""
+        if not sealed:
+            return ""
+        try:
+            return self._store.unseal(sealed, sealed_place(identity, part, name)).reveal()
+        except NotConfigured:
+            return ""
+
+    async def forget(self, server: str) -> None:
+        """Log everybody out of a server that is being removed."""
+        await asyncio.gather(*(self.end(document) for document in self.of_server(server)), return_exceptions=True)
+
+
+def whose(server: Document[Server], principal: str) -> str:
+    """Whose login a principal's calls use at a server."""
+    return SHARED if server.body.oauth is not None and server.body.oauth.share == "shared" else principal

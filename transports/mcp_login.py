@@ -1,0 +1,165 @@
+"""The pages of a login at an upstream MCP server: consent, the way on, and the way back. Public: their addresses prove themselves.
+
+No scripts, no secrets; what others wrote is escaped and stands behind our own words (SEC-27, SEC-53).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+from hub.errors import BadRequest, HubError, NotFound
+from hub.upstream.login.flow import CALLBACK, DOCUMENT, START
+from hub.upstream.login.model import SHARED
+from transports._http import Door, Exchange, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from hub.call import Hub
+    from hub.upstream.login.flow import Consent
+
+_STYLE = (
+    "body{max-width:44rem;margin:3rem auto;padding:0 1rem;font:1rem/1.5 system-ui,sans-serif}"
+    "dt{font-weight:600}dd{margin:0 0 .6rem;overflow-wrap:anywhere}button{font:inherit;padding:.5rem 1.2rem}"
+)
+_CSP = (
+    f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS = [
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"content-security-policy", _CSP.encode()),
+    # The form's Origin has to arrive, and no address with a ticket or a code may leave for another site.
+    (b"referrer-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+]
+_COOKIE = "hubroute_login"
+_COOKIE_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
+_FORM_BYTES = 64 * 1024
+
+
+def _error(error: HubError) -> dict[str, object]:
+    return {"error": {"message": error.message, "code": error.code}}
+
+
+_DOOR = Door("page", error=_error, route_class=b"PUBLIC")
+
+
+def routes(hub: Hub) -> list[Route]:
+    """The pages, and the document by which authorization servers may know this hub."""
+    return [
+        Route(START, _shown(_consent), _DOOR, public=True),
+        Route(START, _shown(_start), _DOOR, methods=("POST",), public=True, body_limit=_FORM_BYTES),
+        Route(CALLBACK, _shown(_back), _DOOR, public=True),
+        Route(f"{CALLBACK}/{{tag}}", _shown(_back), _DOOR, public=True),
+        Route(f"{DOCUMENT}/{{tag}}", _document, _DOOR, public=True),
+    ]
+
+
+def _shown(page: Callable[[Exchange], Awaitable[None]]) -> Callable[[Exchange], Awaitable[None]]:
+    """A page whose errors are a page, too."""
+
+    async def handle(exchange: Exchange) -> None:
+        try:
+            await page(exchange)
+        except HubError as error:
+            await _page(exchange, error.status, "The login did not work", f"<p>{html.escape(error.message)}</p>")
+
+    return handle
+
+
+async def _consent(exchange: Exchange) -> None:
+    ticket, browser = exchange.query.get("ticket", ""), _browser(exchange) or secrets.token_urlsafe(32)
+    consent = await exchange.hub.upstreams.flow.consent(ticket, browser)
+    cookie = (b"set-cookie", _cookie(exchange.hub, browser).encode())
+    await _page(exchange, 200, f"Log in to {consent.server.name}?", _question(consent, ticket), [cookie])
+
+
+async def _start(exchange: Exchange) -> None:
+    fields = _once(parse_qsl((await exchange.body()).decode("latin-1"), keep_blank_values=True))
+    browser = _browser(exchange)
+    if not browser:
+        raise BadRequest("this page needs its cookie to know your browser again; allow it and open the address anew")
+    url = await exchange.hub.upstreams.flow.start(fields.get("ticket", ""), fields.get("shown", ""), browser)
+    # A page, not a redirect: browsers hold the whole chain of redirects after a form against form-action.
+    safe, host = html.escape(url, quote=True), html.escape(urlsplit(url).hostname or "")
+    refresh = f'<meta http-equiv="refresh" content="0;url={safe}">'
+    await _page(exchange, 200, "On to the login", f'<p><a href="{safe}" rel="noreferrer">Continue to {host}</a></p>', head=refresh)
+
+
+async def _back(exchange: Exchange) -> None:
+    query = exchange.scope["query_string"].decode("latin-1")
+    answer = _once(parse_qsl(query, keep_blank_values=True))
+    attempt = await exchange.hub.upstreams.flow.finish(answer, _browser(exchange), exchange.params.get("tag", ""))
+    who = html.escape(attempt.ticket.name)
+    await _page(exchange, 200, "You are logged in", f"<p>{who} is connected now. You can close this page.</p>")
+
+
+async def _document(exchange: Exchange) -> None:
+    found = exchange.hub.upstreams.flow.document(exchange.params["tag"])
+    if found is None:
+        raise NotFound("nothing is served at this address")
+    await exchange.answer_json(found)
+
+
+def _question(consent: Consent, ticket: str) -> str:
+    ask = consent.ticket
+    who = "everybody who may use this hub's tools" if ask.principal == SHARED else f"the hub's user {ask.name}"
+    scopes = ", ".join(consent.scopes) or "what the server gives by itself"
+    facts = {
+        "Server": f"{consent.server.name} ({consent.server.body.url})",
+        "Acts with your account from now on": who,
+        "May do": scopes,
+        "You log in at": f"{consent.host} (issuer {consent.issuer})",
+    }
+    rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in facts.items())
+    warning = (
+        "<p><strong>The login comes back to a program on this computer.</strong> Go on only if that is your own hub.</p>"
+        if consent.local
+        else ""
+    )
+    return f"""<dl>{rows}</dl>
+<p>Go on only if you asked for this yourself: if somebody sent you the link, they would get access to your account.</p>{warning}
+<form method="post" action="{START}"><input type="hidden" name="ticket" value="{html.escape(ticket, quote=True)}">
+<input type="hidden" name="shown" value="{html.escape(consent.shown, quote=True)}"><button>Go on to the login</button></form>"""
+
+
+def _once(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Fields by name. Raises BadRequest for one that is there twice (RFC 6749, 3.1)."""
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise BadRequest("a parameter is there twice")
+    return fields
+
+
+def _browser(exchange: Exchange) -> str:
+    """The random value that tells this browser from others; empty when it has none of ours."""
+    for part in exchange.header(b"cookie").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == _COOKIE and _COOKIE_VALUE.fullmatch(value):
+            return value
+    return ""
+
+
+def _cookie(hub: Hub, value: str) -> str:
+    secure = "; Secure" if hub.settings.base_url.startswith("https://") else ""
+    return f"{_COOKIE}={value}; Path=/api/mcp/oauth; Max-Age=600; HttpOnly; SameSite=Lax{secure}"
+
+
+async def _page(
+    exchange: Exchange, status: int, title: str, body: str, headers: list[tuple[bytes, bytes]] | None = None, *, head: str = ""
+) -> None:
+    name = html.escape(title)
+    text = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">{head}<title>{name}</title>
+<style>{_STYLE}</style></head><body><h1>{name}</h1>
+{body}
+</body></html>
+"""
+    await exchange.answer(status, text.encode(), [*_HEADERS, *(headers or [])])
