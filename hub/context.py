@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from hub.call import Hub
     from hub.records import Caller
+    from hub.upstream.asking import Answers, Asker
 
     Note = Callable[[Literal["debug", "info", "notice", "warning", "error"], str, dict[str, Any]], None]
     Progress = Callable[[float, float | None, str], Awaitable[None]]
@@ -28,6 +29,8 @@ class Context:
     ``note`` takes messages about how the call was routed, for clients that want them: ``ctx.note(level, words, facts)``.
     ``show`` takes artifacts of A2A 1.0, or with ``append`` more of one, while the skill makes them: ``ctx.show(artifact, append, last)``.
     ``hops`` is how many hubs the call has passed through as a message between agents.
+    ``asker`` puts questions to the client in the middle of the call, where it can be asked; ``answers`` are those that came with
+    a call that was made again for them.
     """
 
     hub: Hub
@@ -43,6 +46,8 @@ class Context:
     connection: str = ""
     show: Show | None = None
     hops: int = 0
+    asker: Asker | None = None
+    answers: Answers | None = None
 
     async def progress(self, done: float, total: float | None = None, words: str = "") -> None:
         """Report progress when somebody listens."""

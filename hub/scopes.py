@@ -34,7 +34,7 @@ SCOPES: dict[str, str] = {
     "read:skills": "user skill lists",
     "write:skills": "enable user skills",
     "execute:skills": "run user skills",
-    "execute:tools": "call tools imported from other MCP servers",
+    "execute:tools": "use what is imported from other MCP servers: tools, resources, prompts",
     "execute:agents": "send messages to remote agents",
     "chat": "the model API: /v1 and the other client dialects",
     "mcp:connect": "reach the MCP and A2A doors",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hub.chat import Usage
@@ -15,8 +16,15 @@ if TYPE_CHECKING:
     from hub.context import Context
 
 
+@dataclass(slots=True)
+class Due:
+    """What a call under way will owe. ``ended`` False says that the server only asked something: that round is free and unwritten."""
+
+    ended: bool = True
+
+
 @asynccontextmanager
-async def toll(ctx: Context, cost: float | None, *, provider: str, server: str, item: str) -> AsyncGenerator[None]:
+async def toll(ctx: Context, cost: float | None, *, provider: str, server: str, item: str) -> AsyncGenerator[Due]:
     """Around a call that costs ``cost`` US dollars, None for one that is not counted. Raises BudgetSpent before the call.
 
     A call that fails costs nothing. ``provider`` is how the usage log groups such calls, ``server`` and ``item`` name what was called.
@@ -25,15 +33,16 @@ async def toll(ctx: Context, cost: float | None, *, provider: str, server: str, 
     hold = await budgets.hold(ctx.caller.key_id, cost, group=f"{provider}/{server}", least=cost) if cost else None
     began = ctx.hub.clock.monotonic()
     error: BaseException | None = None
+    due = Due()
     try:
-        yield
+        yield due
     except BaseException as caught:
         error = caught
         raise
     finally:
         if hold is not None:
-            budgets.settle(hold, cost) if error is None else budgets.release(hold)
-        if cost is not None:
+            budgets.settle(hold, cost) if error is None and due.ended else budgets.release(hold)
+        if cost is not None and due.ended:
             ctx.hub.store.usage.add(_row(provider, f"{server}/{item}", ctx, began, cost, error))
 
 
