@@ -27,6 +27,11 @@ PUBLIC = {
     "/.well-known/agent-card.json",
     "/.well-known/oauth-protected-resource",
     "/.well-known/oauth-protected-resource/resource",
+    # A login at an upstream server: the addresses prove themselves, to a browser that has no key.
+    "/api/mcp/oauth/start",
+    "/api/mcp/oauth/callback",
+    "/api/mcp/oauth/callback/tag",
+    "/api/mcp/oauth/clients/tag",
 }
 
 
