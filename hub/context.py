@@ -24,6 +24,7 @@ class Context:
     ``deadline`` is on ``hub.clock.monotonic()``; ``session`` is the client's session id, where it sent
     one. ``report`` shows progress to clients that asked for it: ``await ctx.report(done, total, words)``.
     ``skill`` is what the door called; ``counted`` says that the call counts against the key's limits already.
+    ``connection`` is the id of the one connection that the client wants to be used, empty for any.
     ``note`` takes messages about how the call was routed, for clients that want them: ``ctx.note(level, words, facts)``.
     ``show`` takes artifacts of A2A 1.0, or with ``append`` more of one, while the skill makes them: ``ctx.show(artifact, append, last)``.
     ``hops`` is how many hubs the call has passed through as a message between agents.
@@ -39,6 +40,7 @@ class Context:
     note: Note | None = None
     skill: str = ""
     counted: bool = False
+    connection: str = ""
     show: Show | None = None
     hops: int = 0
 

@@ -329,6 +329,11 @@ def anthropic_body(error: HubError) -> dict[str, Any]:
     return {"type": "error", "error": body, "request_id": error.request_id or None}
 
 
+def cohere_body(error: HubError) -> dict[str, Any]:
+    """Cohere's error body: ``{"message"}``, and the field at fault."""
+    return {"message": error.message, "code": error.code, **({"field": error.field} if error.field else {})}
+
+
 def rest_body(error: HubError) -> dict[str, Any]:
     """The management API's error body, in the seed's three forms (openapi.yaml, AuthzError, ValidationError, ErrorString).
 

@@ -25,6 +25,8 @@ from hub.errors import HubError
 from hub.events import Events
 from hub.inflight import InFlight
 from hub.limits import Limits
+from hub.media.engine import Formats, MediaEngine
+from hub.media.searches import Searches
 from hub.oauth.resource import ResourceServer
 from hub.outbound.client import Outbound
 from hub.plan import Planner
@@ -46,6 +48,7 @@ from hub.resilience import Resilience
 from hub.responses import Responses
 from hub.retention import Retention
 from hub.roots import Roots
+from hub.rounds import Rounds
 from hub.routing.combo import Combo, Mapping
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Strategy
@@ -77,9 +80,12 @@ class Parts:
         self.settings = settings
         self.clock = clock or Clock()
         self.started_ms = self.clock.now_ms()
+        #: A2A bindings that listen beside HTTP, and where clients reach them; the agent card shows them.
+        self.listening: dict[str, str] = {}
         self.skills = skills or Skills.load()
         self.catalog = Catalog.load()
         self.adapters: dict[str, Adapter] = dict(load("hub.providers", Adapter, lambda adapter: adapter.name))
+        self.media_formats = Formats()
         self.strategies = load("hub.routing.strategies", Strategy, lambda strategy: strategy.name)
         self.store = Store(settings, self.clock)
         self.events = Events(self.clock)
@@ -205,6 +211,7 @@ class Parts:
             aliases=directory.aliases,
             preferences=self._preferred,
             formats=frozenset(self.adapters),
+            media=self.media_formats.names,
             builtins=self.settings.demo != "off",
         )
         self.planner = Planner(
@@ -220,16 +227,30 @@ class Parts:
         )
 
     def _chats(self) -> None:
-        """What runs a chat, and what stands before it."""
-        embeddings = Embeddings(
-            planner=self.planner,
+        """What runs a chat, what stands before it, and what runs all that is no chat."""
+        waiting = Waiting(lambda: self._preferred().resilience_settings.wait_for_cooldown)
+        self.rounds = Rounds(
             targets=self.targets,
-            adapters=self.adapters,
+            ledger=self.ledger,
+            senses=self.senses,
+            throttle=self.throttle,
+            preferences=self._preferred,
+            profile=self.catalog.profile,
+            settings=self.settings,
+        )
+        self.media = MediaEngine(
+            planner=self.planner,
+            rounds=self.rounds,
+            formats=self.media_formats,
             outbound=self.outbound,
             prices=self.prices,
-            clock=self.clock,
-            add_usage=self._used,
+            ledger=self.ledger,
+            quotas=self.quotas,
+            policies=self.policies,
+            waiting=waiting,
+            settings=self.settings,
         )
+        self.searches = Searches(self.media, self.ledger, self.catalog, self.clock)
         self.sameness = Sameness(
             store=self.store,
             clock=self.clock,
@@ -237,7 +258,7 @@ class Parts:
             preferences=self._preferred,
             note=self.ledger.again,
             route=self._route,
-            semantic=Semantic(embeddings, self.clock, lambda: self._preferred().response_cache),
+            semantic=Semantic(Embeddings(self.media), self.clock, lambda: self._preferred().response_cache),
         )
         engine = ChatEngine(
             planner=self.planner,
@@ -247,12 +268,10 @@ class Parts:
             prices=self.prices,
             quotas=self.quotas,
             ledger=self.ledger,
-            senses=self.senses,
-            throttle=self.throttle,
+            rounds=self.rounds,
             preferences=self._preferred,
-            profile=self.catalog.profile,
             relay=self.relay,
-            waiting=Waiting(lambda: self._preferred().resilience_settings.wait_for_cooldown),
+            waiting=waiting,
             settings=self.settings,
         )
         self.counting = Counting(planner=self.planner, targets=self.targets, adapters=self.adapters, outbound=self.outbound)

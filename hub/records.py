@@ -244,7 +244,10 @@ class Level(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Why a request went where it did (D21). ``resolution`` names the rule that read the model string."""
+    """Why a request went where it did (D21). ``resolution`` names the rule that read the model string.
+
+    ``units`` is what it used besides tokens (:class:`hub.units.Units`), by name.
+    """
 
     request_id: str
     at: int
@@ -262,6 +265,7 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
     model: str = ""
     cost: float | None = None
     latency_ms: int = 0
+    units: dict[str, float] = {}
 
 
 class AuditRow(msgspec.Struct, kw_only=True):

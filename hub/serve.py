@@ -96,7 +96,8 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
         try:
             stop = Stop(hub)
             app = importlib.import_module("transports._http").build(hub)
-            async with hosted(hub, url=settings.base_url, seconds_left=stop.seconds_left):
+            own = server.beside(hub, seconds_left=stop.seconds_left)
+            async with hosted(hub, url=settings.base_url, seconds_left=stop.seconds_left), own:
                 # Connections wait in the backlog from here on, so that who reads the words below can call at once.
                 sock.listen(_BACKLOG)
                 _settle()

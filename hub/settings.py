@@ -132,6 +132,18 @@ class Settings(BaseSettings):
         description="Authorization servers whose JWT access tokens the doors take: a comma list of issuers, or JSON (TOML: a table each)"
         " with `issuer`, `audience`, `scopes`, `grants`, `ask` and more; see `docs/oauth.md`.",
     )
+    grpc_address: str = Field(
+        default="",
+        pattern=r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})?$",
+        description="`host:port` on which A2A answers over gRPC too (port 0 picks a free one); empty: nowhere. Wants `hubroute[grpc]`.",
+    )
+    grpc_public_address: str = Field(
+        default="", description="How clients reach that address from outside, for the agent card; empty: as it was bound."
+    )
+    grpc_tls_cert: Path | None = Field(
+        default=None, description="PEM file of the certificate chain for gRPC; without it it is unencrypted."
+    )
+    grpc_tls_key: Path | None = Field(default=None, description="PEM file of the private key of that certificate.")
     test_profile: Literal["", "conformance"] = Field(default="", description="Fixtures for conformance suites; refused beyond loopback.")
 
     @classmethod
@@ -181,21 +193,29 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _safe(self) -> Settings:
-        if not self.loopback and not self.require_api_key:
-            raise ValueError(f"require_api_key=false is allowed on loopback only, not on {self.host}")
-        if not self.loopback and self.test_profile:
-            raise ValueError(f"test_profile is allowed on loopback only, not on {self.host}")
+        where = f"{self.host} {self.grpc_address}".strip()
+        if not self.local_only and not self.require_api_key:
+            raise ValueError(f"require_api_key=false is allowed on loopback only, not on {where}")
+        if not self.local_only and self.test_profile:
+            raise ValueError(f"test_profile is allowed on loopback only, not on {where}")
+        if (self.grpc_tls_cert is None) != (self.grpc_tls_key is None):
+            raise ValueError("grpc_tls_cert and grpc_tls_key go together; set both or neither")
         return self
 
     @property
     def programs_allowed(self) -> bool:
         """Whether child processes may be started at an owner's word (SEC-30)."""
-        return self.programs == "on" or (self.programs == "auto" and self.loopback)
+        return self.programs == "on" or (self.programs == "auto" and self.local_only)
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach the doors."""
+        """Whether only this machine can reach the HTTP doors."""
         return self.host in LOOPBACK
+
+    @property
+    def local_only(self) -> bool:
+        """Whether only this machine can reach any door."""
+        return self.loopback and (not self.grpc_address or self.grpc_address.rpartition(":")[0].strip("[]") in LOOPBACK)
 
     @property
     def postgres(self) -> bool:

@@ -40,6 +40,32 @@ class Download:
     pieces: collections.abc.AsyncIterator[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a view of an address may give instead of JSON to be: a body that is made already, or passes on as it came."""
+
+    body: bytes
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a view of an address may give instead of JSON: a body that is sent on piece by piece, and closed whatever happens."""
+
+    pieces: Pieces
+    content_type: str
+
+
+class Pieces(typing.Protocol):
+    """A body on its way."""
+
+    def __aiter__(self) -> collections.abc.AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None:
+        """The reader is done, or has gone."""
+        ...
+
+
 class Audit(StrEnum):
     """How much of a call the audit log keeps."""
 
@@ -56,7 +82,7 @@ class Rest:
     path, query and body fields into the skill's input; ``headers`` gives further headers of a successful answer,
     ``status_of`` its status where that varies. ``views`` are further shapes, each for requests with a header of that name (lower case).
     ``moved`` is where the skill is served now: the address answers 308 with it and runs nothing. ``public`` addresses answer without a
-    key (SEC-01's allowlist).
+    key (SEC-01's allowlist). ``door`` names the door that serves the address in a dialect of its own; the others are the REST door's.
     """
 
     method: str
@@ -69,6 +95,7 @@ class Rest:
     moved: str = ""
     status_of: Callable[[Any], int] | None = None
     views: tuple[tuple[str, Callable[[Any], Any]], ...] = ()
+    door: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +370,8 @@ def _check_fields(made: Skill) -> None:
         raise ValueError(f"skill {made.name}: input fields without description: {bare}")
     names = set(fields) | {info.alias for info in fields.values() if info.alias}
     for address in made.rest:
-        missing = [] if address.ask else [part for part in path_fields(address.path) if part not in names]
+        free = address.ask is not None or bool(address.door)
+        missing = [] if free else sorted(set(path_fields(address.path)) - names)
         if missing or not address.path.startswith("/"):
             raise ValueError(f"skill {made.name}: REST path {address.path} does not fit the input {missing}")
     _check_resources(made, names)

@@ -9,12 +9,20 @@ from hub.context import Context
 from hub.counting import Counted
 from hub.skill import Audit, CostClass, Rest, skill
 
+#: Every address at which a chat can be asked for, each in its own dialect.
+_ADDRESSES = (
+    "/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses",
+    "/v1/providers/{provider}/chat/completions", "/v1/providers/{provider}/completions",
+    "/v1beta/models/{model:path}", "/v1beta/tunedModels/{model:path}", "/v1/models/{model:path}",
+    "/api/chat", "/api/generate", "/v1/api/chat", "/v1/api/generate",
+)  # fmt: skip
+
 
 @skill(
     "chat",
     scopes=["chat"],
     cost=CostClass.METERED,
-    rest=[Rest("POST", "/v1/chat/completions"), Rest("POST", "/v1/messages"), Rest("POST", "/v1/responses")],
+    rest=[Rest("POST", path) for path in _ADDRESSES],
     audit=Audit.NONE,
 )
 async def chat(ctx: Context, ask: ChatAsk) -> ChatReply:

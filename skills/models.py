@@ -89,7 +89,8 @@ def _status(ctx: Context, provider: str) -> Status:
     return _STATUS[found.state] if found else "available"
 
 
-def _kind(row: ModelRow) -> str:
+def kind_of(row: ModelRow) -> str:
+    """What a model is for, in the seed's words."""
     return _CAPABILITY.get(row.kind, row.kind)
 
 
@@ -148,7 +149,9 @@ async def list_models(ctx: Context, ask: ModelsAsk) -> ModelList:
         pairs = callable_models(ctx)
     statuses: dict[str, Status] = {row.id: _status(ctx, row.id) for row, _ in pairs}
     models = [
-        await _model(ctx, row, model, statuses[row.id]) for row, model in pairs if ask.capability is None or _kind(model) == ask.capability
+        await _model(ctx, row, model, statuses[row.id])
+        for row, model in pairs
+        if ask.capability is None or kind_of(model) == ask.capability
     ]
     warning = None if ctx.hub.store.connections.all() else "no provider is connected; the built-in demo answers until one is"
     return ModelList(models=models, warning=warning)
@@ -162,7 +165,7 @@ async def _model(ctx: Context, row: ProviderRow, model: ModelRow, status: Status
     return Model(
         id=f"{row.alias}/{model.id}",
         provider=row.id,
-        capabilities=[_kind(model)],
+        capabilities=[kind_of(model)],
         abilities=list(model.caps),
         status=status,
         context_window=model.context or row.default_context,
@@ -202,7 +205,7 @@ def _openai(row: ProviderRow, model: ModelRow) -> OpenAiModel:
         capabilities=_abilities(model),
         context_length=model.context or row.default_context,
         max_output_tokens=_most_output(row, model),
-        type=_kind(model),
+        type=kind_of(model),
     )
 
 
@@ -276,7 +279,12 @@ _VERSION = "anthropic-version"
     "openai-models",
     scopes=["chat"],
     cost=CostClass.FREE,
-    rest=[Rest("GET", "/v1/models", views=((_VERSION, _anthropic_list),))],
+    rest=[
+        Rest("GET", "/v1/models", views=((_VERSION, _anthropic_list),)),
+        Rest("GET", "/v1beta/models", door="gemini"),
+        Rest("GET", "/v1/providers/{provider}/models", door="openai"),
+        *(Rest("GET", f"{base}/api/tags", door="ollama") for base in ("", "/v1")),
+    ],
     read_only=True,
     audit=Audit.NONE,
 )
@@ -298,7 +306,11 @@ class ModelName(Wire):
     "openai-model",
     scopes=["chat"],
     cost=CostClass.FREE,
-    rest=[Rest("GET", "/v1/models/{model:path}", views=((_VERSION, _anthropic),))],
+    rest=[
+        Rest("GET", "/v1/models/{model:path}", views=((_VERSION, _anthropic),)),
+        Rest("GET", "/v1beta/models/{model:path}", door="gemini"),
+        *(Rest("POST", f"{base}/api/show", door="ollama") for base in ("", "/v1")),
+    ],
     read_only=True,
     audit=Audit.NONE,
 )
@@ -318,7 +330,7 @@ def _listed(row: ProviderRow, model: ModelRow) -> dict[str, Any]:
     return {
         "id": f"{row.alias}/{model.id}",
         "name": model.name or model.id,
-        "type": _kind(model),
+        "type": kind_of(model),
         "custom": False,
         "capabilities": _abilities(model),
         "max_output_tokens": _most_output(row, model),

@@ -67,11 +67,15 @@ class CallAsk(Body):
     confirm: bool = Field(default=False, description="True once the user has agreed to a tool that cannot be undone.")
 
 
+#: Any JSON value, in words: clients that are strict about schemas refuse one that says nothing.
+_JSON = ("object", "array", "string", "number", "boolean", "null")
+
+
 class Called(Wire):
     """What the tool answered. ``untrusted`` says that another server wrote it."""
 
     name: str
-    result: Any
+    result: Any = Field(json_schema_extra={"anyOf": [{"type": name} for name in _JSON]})
     is_error: bool = False
     untrusted: bool = False
 

@@ -144,7 +144,14 @@ async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
 
 def addresses(skill: Skill) -> list[tuple[str, str]]:
     """Every REST address of a skill, with something in place of its parameters."""
-    return [(address.method, address.path.replace("{id}", "x").replace("{model:path}", "x")) for address in skill.rest]
+    return [(address.method, _filled(address.method, address.path)) for address in skill.rest]
+
+
+def _filled(method: str, path: str) -> str:
+    named = {"{id}": "x", "{provider}": "openai", "{model:path}": "x:generateContent" if method == "POST" else "x"}
+    for part, value in named.items():
+        path = path.replace(part, value)
+    return path
 
 
 async def cells(doors: Doors, skill: Skill, token: str) -> dict[str, str]:
@@ -243,4 +250,6 @@ async def test_every_route_is_a_skill_s_or_one_of_a_few(doors: Doors) -> None:
     )
     protocols = ("/a2a", "/api/mcp/", "/.well-known/agent", "/.well-known/oauth-protected-resource", "/owner")
     unmatched = [path for path in others if not path.split(" ")[1].startswith(protocols)]
-    assert unmatched == ["GET /", "GET /health", "GET /ready"]
+    # What runs nothing: pages, liveness, and the version that Ollama's clients look for.
+    told = [f"GET {base}/api/{name}" for base in ("", "/v1") for name in ("ps", "version")]
+    assert unmatched == sorted(["GET /", "GET /health", "GET /ready", *told])

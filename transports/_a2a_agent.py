@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hub.call import Hub
+    from hub.context import Context
+    from hub.records import Caller
     from hub.task import Item, LiveTask
     from transports._a2a_dialect import Send
     from transports._http import Exchange
@@ -30,6 +32,27 @@ SSE_HEADERS: Headers = [
 ]
 
 
+class Visit(Protocol):
+    """What the operations need of a request, whatever its binding. An :class:`transports._http.Exchange` is one."""
+
+    @property
+    def hub(self) -> Hub: ...
+
+    @property
+    def ctx(self) -> Context: ...
+
+    @property
+    def caller(self) -> Caller: ...
+
+    def header(self, name: bytes) -> str:
+        """A header or metadata entry by its lower-case name, empty when absent."""
+        ...
+
+    def cancel_when_gone(self) -> None:
+        """From now on the client's leaving cancels the request."""
+        ...
+
+
 class Agent:
     """The hub as an agent; its callers see their own tasks only."""
 
@@ -37,17 +60,17 @@ class Agent:
         self.hub = hub
         self._executor = Executor(hub, fixtures=Fixtures() if hub.settings.test_profile == "conformance" else None)
 
-    async def start(self, exchange: Exchange, send: Send) -> LiveTask | dict[str, Any]:
+    async def start(self, exchange: Visit, send: Send) -> LiveTask | dict[str, Any]:
         """Take a message; from here on its client's leaving is noticed. A dict is a message that answers without a task."""
         exchange.cancel_when_gone()
         exchange.ctx.hops = _hops(exchange, send)
         return await self._executor.send(send.said, exchange.ctx)
 
-    async def find(self, exchange: Exchange, task_id: str) -> LiveTask:
+    async def find(self, exchange: Visit, task_id: str) -> LiveTask:
         """A task of this caller. Raises NotFound."""
         return await self.hub.tasks.find(task_id, exchange.caller.key_id)
 
-    async def subscribed(self, exchange: Exchange, task_id: str) -> LiveTask:
+    async def subscribed(self, exchange: Visit, task_id: str) -> LiveTask:
         """A task to follow; its work goes on without a listener. Raises BadRequest when it has ended: nothing is left to tell."""
         live = await self.find(exchange, task_id)
         if live.state in ENDED:
@@ -71,7 +94,7 @@ class Agent:
         await exchange.finish()
 
 
-def _hops(exchange: Exchange, send: Send) -> int:
+def _hops(exchange: Visit, send: Send) -> int:
     """How many hubs the message has passed, by header or metadata, whichever says more."""
     stated: Any = send.said.metadata.pop(HOPS_META, 0)
     header = exchange.header(HOPS_HEADER.encode())
@@ -79,7 +102,7 @@ def _hops(exchange: Exchange, send: Send) -> int:
     return max(int(told), int(header) if header.isdigit() and len(header) < 10 else 0)
 
 
-def admit(exchange: Exchange) -> None:
+def admit(exchange: Visit) -> None:
     """Raise Unavailable while the door is switched off, Forbidden for a key that may not use it."""
     if not exchange.hub.preferences.current.a2a_enabled:
         raise Unavailable("A2A is switched off on this hub; set a2aEnabled in the settings to open it", code="agent_disabled")
@@ -88,11 +111,15 @@ def admit(exchange: Exchange) -> None:
 
 def version_of(exchange: Exchange) -> str:
     """The ``Major.Minor`` that the client asks for, by header or query; empty means 0.3 (specification 3.6)."""
-    asked = exchange.header(b"a2a-version") or (exchange.query.get("A2A-Version", "") if exchange.scope["query_string"] else "")
-    version = ".".join(asked.strip().split(".")[:2]) or "0.3"
-    if version not in ("0.3", "1.0"):
+    return version(exchange.header(b"a2a-version") or (exchange.query.get("A2A-Version", "") if exchange.scope["query_string"] else ""))
+
+
+def version(asked: str) -> str:
+    """The ``Major.Minor`` of a stated version. Raises BadRequest for one that is not spoken here."""
+    found = ".".join(asked.strip().split(".")[:2]) or "0.3"
+    if found not in ("0.3", "1.0"):
         raise BadRequest(f"A2A version {asked[:20]!r} is not supported; use 1.0 or 0.3", code="version_not_supported")
-    return version
+    return found
 
 
 async def read(exchange: Exchange) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
-from agents.card import card_v03, card_v1, visible
+from agents.card import Place, card_both, card_v03, card_v1, visible
 from transports._http import JSON, Exchange
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hub.call import Hub
     from hub.oauth.resource import Login
 
-    Form = Callable[..., dict[str, Any]]
+    Form: TypeAlias = Callable[..., dict[str, Any]]
 
 
 class Cards:
@@ -30,8 +30,9 @@ class Cards:
         self._modified = datetime.fromtimestamp(hub.started_ms // 1000, UTC)
 
     async def v1(self, exchange: Exchange) -> None:
-        """``GET /.well-known/agent-card.json``: A2A 1.0 and nothing else, but for a client that asks for version 0.3."""
-        await self._answer(exchange, card_v03 if exchange.header(b"a2a-version").startswith("0.3") else card_v1)
+        """``GET /.well-known/agent-card.json``: the card of the version that is asked for; without one a card that both can read."""
+        asked = exchange.header(b"a2a-version").strip()
+        await self._answer(exchange, card_v03 if asked.startswith("0.3") else card_v1 if asked.startswith("1.") else card_both)
 
     async def v03(self, exchange: Exchange) -> None:
         """``GET /.well-known/agent.json``: A2A 0.3 with the seed's fields."""
@@ -43,7 +44,7 @@ class Cards:
         if name not in self._made:
             # What other servers brought is for those with a key: the extended card shows it.
             own = [made for made in self._hub.skills.by_a2a.values() if not made.source]
-            data = orjson.dumps(form(_base(exchange), own, logins))
+            data = orjson.dumps(form(_place(exchange), own))
             self._made[name] = data, f'"{hashlib.sha256(data).hexdigest()[:32]}"'
         data, tag = self._made[name]
         stamp = format_datetime(self._modified, usegmt=True).encode()
@@ -68,12 +69,13 @@ class Cards:
 
 def own_card(exchange: Exchange, form: Form) -> dict[str, Any]:
     """The extended card: the skills that this caller's key may use."""
-    return form(_base(exchange), visible(exchange.hub.skills, exchange.caller), exchange.hub.oauth.logins)
+    return form(_place(exchange), visible(exchange.hub.skills, exchange.caller))
 
 
-def _base(exchange: Exchange) -> str:
+def _place(exchange: Exchange) -> Place:
     """How clients reach this hub; with port 0 the port that was really taken."""
-    settings = exchange.hub.settings
+    hub = exchange.hub
+    settings, more = hub.settings, (hub.listening.get("GRPC", ""), hub.oauth.logins)
     if settings.port or settings.public_url:
-        return settings.base_url
-    return f"{settings.base_url.removesuffix(':0')}:{exchange.scope['server'][1]}"
+        return Place(settings.base_url, *more)
+    return Place(f"{settings.base_url.removesuffix(':0')}:{exchange.scope['server'][1]}", *more)

@@ -39,6 +39,13 @@ _FAULTS: dict[str, Fault] = {
     "invalid_request": Fault(-32600, 400, "INVALID_ARGUMENT"),
     "method_not_found": Fault(-32601, 404, "UNIMPLEMENTED"),
 }
+_TYPES_V03 = {
+    "task_not_found": "TaskNotFoundError",
+    "task_not_cancelable": "TaskNotCancelableError",
+    "push_notification_not_supported": "PushNotificationNotSupportedError",
+    "unsupported_operation": "UnsupportedOperationError",
+    "content_type_not_supported": "ContentTypeNotSupportedError",
+}
 _GRPC = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ABORTED", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
 #: What JSON-RPC leaves to HTTP: credentials, scope, method and size of the request, its content type, and a door that is shut.
 _OVER_HTTP = frozenset({401, 403, 405, 413, 415, 503})
@@ -105,6 +112,15 @@ def rest(error: HubError) -> dict[str, Any]:
     """The body of an error in the HTTP+JSON binding (AIP-193)."""
     fault = fault_of(error)
     return {"error": {"code": fault.status, "status": fault.grpc, "message": error.message, "details": details(error)}}
+
+
+def rest_v03(error: HubError) -> dict[str, Any]:
+    """The body of an error in the HTTP+JSON binding of 0.3, which names A2A's own errors by their type; and the later form beside it."""
+    return {
+        "type": _TYPES_V03.get(error.code, "InternalError" if error.status >= 500 else "InvalidRequestError"),
+        "message": error.message,
+        **rest(error),
+    }
 
 
 def refused(error: HubError) -> dict[str, Any]:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from hub.call import Hub
     from hub.records import PushConfig, TaskRow
     from hub.task import Item
+    from transports._a2a_agent import Visit
     from transports._a2a_dialect import Send
     from transports._a2a_params import Params
-    from transports._http import Exchange
 
 _SECRET_HEADER = b"x-hubroute-signing-secret"
 _V1 = _a2a_v1.V1()
@@ -45,14 +45,14 @@ def secret_header(push: PushConfig | None) -> Headers:
     return [(_SECRET_HEADER, push.secret.reveal().encode())] if push is not None else []
 
 
-async def prepared(exchange: Exchange, send: Send) -> Send:
+async def prepared(exchange: Visit, send: Send) -> Send:
     """A message whose push config, if it has one, is checked and has its secret. Raises BadRequest before anything is done."""
     if send.said.push is None:
         return send
     return replace(send, said=replace(send.said, push=await _checked(exchange, send.said.push)))
 
 
-async def _checked(exchange: Exchange, config: PushConfig) -> PushConfig:
+async def _checked(exchange: Visit, config: PushConfig) -> PushConfig:
     secret = Secret(exchange.header(_SECRET_HEADER))
     return await exchange.hub.pushes.checked(msgspec.structs.replace(config, secret=secret))
 
@@ -63,22 +63,22 @@ class Configs:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    async def set(self, exchange: Exchange, task_id: str, config: PushConfig) -> PushConfig:
+    async def set(self, exchange: Visit, task_id: str, config: PushConfig) -> PushConfig:
         """Make or replace a config."""
         live = await self._hub.tasks.find(task_id, exchange.caller.key_id)
         return await self._hub.pushes.set(live, await _checked(exchange, config))
 
-    async def get(self, exchange: Exchange, task_id: str, config_id: str) -> PushConfig:
+    async def get(self, exchange: Visit, task_id: str, config_id: str) -> PushConfig:
         """One config."""
         await self._hub.tasks.find(task_id, exchange.caller.key_id)
         return await self._hub.pushes.get(task_id, config_id)
 
-    async def list(self, exchange: Exchange, task_id: str) -> list[PushConfig]:
+    async def list(self, exchange: Visit, task_id: str) -> list[PushConfig]:
         """All configs of a task."""
         await self._hub.tasks.find(task_id, exchange.caller.key_id)
         return await self._hub.pushes.list(task_id)
 
-    async def delete(self, exchange: Exchange, task_id: str, config_id: str) -> None:
+    async def delete(self, exchange: Visit, task_id: str, config_id: str) -> None:
         """Forget a config."""
         await self._hub.tasks.find(task_id, exchange.caller.key_id)
         await self._hub.pushes.delete(task_id, config_id)

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec.structs import replace
 
-from hub.ask import ChatAsk, ChatReply, Hints, StreamHead, StreamTail
+from hub.ask import ChatAsk, ChatReply, Hints, StreamHead
 from hub.errors import HubError
+from hub.wire import header
 from transports import _hints
 from transports._progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from hub.ask import StreamItem
     from hub.chat import ChatEvent, ChatRequest, ChatResponse
     from hub.providers.base import RawChat
     from transports._http import Exchange
@@ -36,7 +38,8 @@ EVENT_STREAM = b"text/event-stream; charset=utf-8"
 class Encoder(Protocol):
     """Writes a stream in a dialect. ``feed`` any number of times, then ``end`` or, when it broke, ``error``.
 
-    After a Failed event, and in a stream whose provider speaks the dialect itself, ``end`` is empty or is not called.
+    After a Failed event, and in a stream whose provider speaks the dialect itself, ``end`` is empty or is not called. One whose client
+    wants another framing than providers have also has ``passed(data)`` and ``passed_end()``, which frame what passes.
     """
 
     def feed(self, events: list[ChatEvent]) -> bytes:
@@ -162,7 +165,7 @@ def stream_headers(dialect: Address, ask: ChatAsk, head: StreamHead) -> Headers:
 
 def plain_header(text: str) -> bytes:
     """A header value: printable ASCII only, whatever a model is called (SEC-29)."""
-    return text.encode("ascii", "replace").translate(None, bytes(range(32)) + b"\x7f")
+    return header(text).encode()
 
 
 async def _stream(exchange: Exchange, dialect: Dialect, ask: ChatAsk, items: AsyncGenerator[Any]) -> None:
@@ -172,9 +175,10 @@ async def _stream(exchange: Exchange, dialect: Dialect, ask: ChatAsk, items: Asy
         await exchange.start(200, stream_headers(dialect, ask, head))
         encoder = dialect.encoder(exchange, ask, head)
         progress = Progress(exchange.hub.clock) if ask.hints.progress and dialect.progress else None
+        passed: Callable[[bytes], bytes] | None = getattr(encoder, "passed", None)
         try:
             async for item in items:
-                data = item if isinstance(item, bytes) else b"" if isinstance(item, StreamTail) else encoder.feed(item)
+                data = _data(item, encoder, passed)
                 if progress is not None:
                     data = progress.after(item, data)
                 if data:
@@ -182,7 +186,19 @@ async def _stream(exchange: Exchange, dialect: Dialect, ask: ChatAsk, items: Asy
         except HubError as error:
             await exchange.finish(encoder.error(error))
             return
-    await exchange.finish(b"" if head.lossless else encoder.end())
+    await exchange.finish(_ending(encoder, lossless=head.lossless))
+
+
+def _data(item: StreamItem, encoder: Encoder, passed: Callable[[bytes], bytes] | None) -> bytes:
+    """What is sent for an item of a stream; may be empty."""
+    if isinstance(item, bytes):
+        return item if passed is None else passed(item)
+    return encoder.feed(item) if isinstance(item, list) else b""
+
+
+def _ending(encoder: Encoder, *, lossless: bool) -> bytes:
+    ending: Callable[[], bytes] | None = getattr(encoder, "passed_end", None) if lossless else encoder.end
+    return ending() if ending is not None else b""
 
 
 @lru_cache(maxsize=1024)

@@ -6,9 +6,10 @@ loopback. The names and texts are the suite's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import mcp_types as types
+from mcp.server.subscriptions import PromptsListChanged, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 
 from transports import _mcp_conformance_inputs as inputs
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from mcp.server import Server
     from mcp.server.context import HandlerResult, ServerRequestContext
+    from mcp.server.subscriptions import ServerEvent
 
+    from hub.call import Hub
     from transports._mcp_conformance_tools import Fixture
     from transports._mcp_watch import Watch
 
@@ -43,15 +46,43 @@ _PROMPTS: dict[str, tuple[str, ...]] = {
 _WORDS = ("paris", "park", "party", "test", "value1", "value2")
 
 
-def add(server: Server[Any], bus: Watch) -> None:
+def add(server: Server[Any], hub: Hub, watch: Watch) -> None:
     """Give a server the suite's fixtures, beside what it has."""
-    _add_tools(server, {**simple.fixtures(bus), **inputs.fixtures()})
+    _add_tools(server, {**simple.fixtures(Bus(hub, watch)), **inputs.fixtures()})
     _add_lists(server)
     _before(server, "resources/read", _read_resource, mine=lambda params: str(params.uri).startswith(_SCHEME))
     _before(server, "resources/subscribe", _subscribed, mine=lambda params: str(params.uri).startswith(_SCHEME))
     _before(server, "resources/unsubscribe", _subscribed, mine=lambda params: str(params.uri).startswith(_SCHEME))
     _before(server, "prompts/get", _get_prompt, mine=lambda params: params.name.startswith("test_"))
     _before(server, "completion/complete", _complete, mine=_asks_for_a_fixture)
+
+
+class Bus:
+    """Tells the watchers of every process on the hub's database that fixtures changed, as real changes do."""
+
+    _KIND = "mcp conformance"
+    _EVENTS: ClassVar[dict[str, ServerEvent]] = {"tools": ToolsListChanged(), "prompts": PromptsListChanged()}
+
+    def __init__(self, hub: Hub, watch: Watch) -> None:
+        self._hub = hub
+        self._watch = watch
+        #: What changed -> the mark of its last change that was told of here.
+        self._told: dict[str, str] = {}
+        hub.store.state.follow(self._KIND)
+        hub.on_changed.append(self._changed)
+
+    async def publish(self, event: ServerEvent) -> None:
+        """Tell of a change that happens here."""
+        what = next(name for name, one in self._EVENTS.items() if one == event)
+        self._told[what] = self._hub.clock.new_id("chg_")
+        self._hub.store.state.put(self._KIND, what, self._told[what], until=self._hub.clock.now_ms() + 60_000)
+        await self._watch.publish(event)
+
+    def _changed(self) -> None:
+        for what, (mark, _) in self._hub.store.state.take(self._KIND, str).items():
+            if self._told.get(what) != mark:
+                self._told[what] = mark
+                self._watch.tell_all(self._EVENTS[what])
 
 
 def _before(server: Server[Any], method: str, handler: Any, *, mine: Callable[[Any], bool]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mcp.server.context import ServerRequestContext
 
-    from transports._mcp_watch import Watch
+    from transports._mcp_conformance import Bus
 
     Ctx = ServerRequestContext[Any, Any]
     Run = Callable[[Ctx, dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -56,7 +56,7 @@ def answer(*content: dict[str, Any], error: bool = False) -> dict[str, Any]:
     return {"content": list(content), "isError": error, "resultType": "complete"}
 
 
-def fixtures(bus: Watch) -> dict[str, Fixture]:
+def fixtures(bus: Bus) -> dict[str, Fixture]:
     """The tools by name; change notices go out over the bus."""
 
     async def tools_changed(ctx: Ctx, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def build(mcp: Mcp) -> Server[Any]:
     doors.watch.add(server)
     server.add_request_handler("completion/complete", types.CompleteRequestParams, doors.complete)
     if hub.settings.test_profile == "conformance":
-        importlib.import_module("transports._mcp_conformance").add(server, doors.watch)
+        importlib.import_module("transports._mcp_conformance").add(server, hub, doors.watch)
     return server
 
 

@@ -96,7 +96,7 @@ class Watch:
 
     async def publish(self, event: ServerEvent) -> None:
         """Tell every watcher of an event, as the SDK's bus does."""
-        self._tell_all(event)
+        self.tell_all(event)
         await asyncio.sleep(0)
 
     def close(self) -> None:
@@ -213,7 +213,7 @@ class Watch:
         self._states = {row.resource.uri: _state(self._hub, row) for row in self._resources.rows}
         self._looked_at_keys()
         if any(self._moved(row, before) for row in self._resources.listed):
-            self._tell_all(ResourcesListChanged())
+            self.tell_all(ResourcesListChanged())
         for uri, watched in list(self._watched.items()):
             if "setup" in watched.match.row.resource.changes and self._moved(watched.match.row, before):
                 self._mark(uri, watched)
@@ -221,9 +221,10 @@ class Watch:
     def _tools_changed(self) -> None:
         """Tools of other servers came or went."""
         if self._watchers:
-            asyncio.get_running_loop().call_soon(self._tell_all, ToolsListChanged())
+            asyncio.get_running_loop().call_soon(self.tell_all, ToolsListChanged())
 
-    def _tell_all(self, event: ServerEvent) -> None:
+    def tell_all(self, event: ServerEvent) -> None:
+        """Tell every watcher of an event, later."""
         for watcher in list(self._watchers):
             watcher.tell(event)
 

@@ -15,10 +15,12 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from hub.errors import Conflict
+from hub.registry import modules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
+    from hub.call import Hub
     from hub.settings import Settings
     from transports._http import App
 
@@ -174,6 +176,20 @@ def listen(settings: Settings) -> socket.socket:
         raise Conflict(f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); {todo}") from None
     sock.setblocking(False)
     return sock
+
+
+@contextlib.asynccontextmanager
+async def beside(hub: Hub, *, seconds_left: Callable[[], float] = lambda: 0.0) -> AsyncGenerator[None]:
+    """While open, every transport that listens on an address of its own does: each module's ``listening(hub, seconds_left)``.
+
+    ``seconds_left`` says, at the end, how long running calls may still take.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        for module in modules("transports"):
+            listening = getattr(module, "listening", None)
+            if listening is not None:
+                await stack.enter_async_context(listening(hub, seconds_left))
+        yield
 
 
 async def serve(app: App, sock: socket.socket, settings: Settings, *, started: Callable[[Server], None] | None = None) -> None:

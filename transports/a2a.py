@@ -181,8 +181,13 @@ async def _fail(call: Call, error: HubError) -> None:
     if call.exchange.started:
         raise error
     status, body = call.dialect.error(error)
-    headers = _access.headers(call.exchange, error)
-    await call.exchange.answer_json({"jsonrpc": "2.0", "id": call.id, "error": body}, status=status, headers=headers)
+    answer = {"jsonrpc": "2.0", "id": call.id, "error": body}
+    if status == 200 and call.dialect is _V03 and call.exchange.head.accept.strip() == "text/event-stream":
+        # Clients of 0.3 that take nothing but a stream know no other answer; its only event is the error.
+        await call.exchange.start(200, SSE_HEADERS)
+        await call.exchange.finish(sse(answer))
+    else:
+        await call.exchange.answer_json(answer, status=status, headers=_access.headers(call.exchange, error))
 
 
 def _invalid(words: str) -> BadRequest:

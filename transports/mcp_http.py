@@ -109,6 +109,8 @@ async def _serve(mcp: _mcp.Mcp, exchange: Exchange, receive: Receive) -> int:
     """Let the SDK answer; the status of an answer that was complete, else 0. Its handlers find in the scope who calls."""
     sessions = await mcp.sessions()
     exchange.scope["hubroute.visitor"] = _mcp.Visitor(exchange.caller, exchange.head.session)
+    # Space around a value is no part of it (RFC 9110, 5.5); the parser leaves it, and the SDK compares these with the message.
+    exchange.scope["headers"] = [(name, value.strip() if name[:4] == b"mcp-" else value) for name, value in exchange.scope["headers"]]
 
     status, complete = 0, False
 

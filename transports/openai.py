@@ -26,7 +26,12 @@ def routes(hub: Hub) -> list[Route]:
 
 async def completions(exchange: Exchange) -> None:
     """``POST /v1/chat/completions``, streaming or not."""
-    await serve(exchange, _DIALECT, envelope(await exchange.body()))
+    await answered(exchange, await exchange.body())
+
+
+async def answered(exchange: Exchange, body: bytes) -> None:
+    """Answer a body as if it had come to this door. Raises HubError before the answer has begun."""
+    await serve(exchange, _DIALECT, envelope(body))
 
 
 def _encoded(response: ChatResponse, exchange: Exchange, ask: ChatAsk) -> bytes:

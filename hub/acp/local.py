@@ -169,7 +169,7 @@ class LocalAgents:
         )
 
     async def _version(self, row: AgentRow, path: str) -> Answer:
-        if not (self._settings.loopback or self._settings.acp_enabled):
+        if not (self._settings.local_only or self._settings.acp_enabled):
             return Answer(reason="it was not asked for its version: this hub listens beyond this machine and HUBROUTE_ACP_ENABLED is off")
         env = child.environment(path, self._places.folders())
         return await ask_version(path, row.version_args, env=env, cwd=self._places.home)

@@ -181,29 +181,6 @@ class Adapter(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Embedded:
-    """Embeddings in the order of their texts. ``usage`` is empty where the provider does not state it."""
-
-    vectors: list[list[float]]
-    usage: Usage
-
-
-@runtime_checkable
-class EmbeddingAdapter(Protocol):
-    """An adapter whose format has embeddings. ``embeds_by_spelling`` where they say nothing of meaning."""
-
-    embeds_by_spelling: bool
-
-    def embed(self, texts: list[str], target: Target) -> Outgoing:
-        """The request for the embeddings of these texts."""
-        ...
-
-    def parse_embedded(self, body: bytes) -> Embedded:
-        """Decode the answer. Raises UpstreamFailed when it is not one."""
-        ...
-
-
 @runtime_checkable
 class CountingAdapter(Protocol):
     """An adapter whose format can say how many tokens a prompt is."""

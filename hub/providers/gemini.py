@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from hub.providers import _embeddings as embeddings
 from hub.providers import _gemini_answer as answer
+from hub.providers._gemini_foreign import without_foreign_thoughts
 from hub.providers._gemini_request import encode
 from hub.providers._request import build
+from hub.providers._signature import WRAPPED
 from hub.providers._wire import Reading, WireFormat, counted_in
-from hub.providers.base import Adapter, Embedded, Prepared, RawChat, Target
+from hub.providers.base import Adapter, Prepared, RawChat, Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +46,6 @@ class Gemini(WireFormat):
     """Encodes to, decodes from and passes through generateContent. The model is part of the address, not of the body."""
 
     name = "gemini"
-    embeds_by_spelling = False
     dialect = "gemini"
     reading = Reading(answer.parse, answer.usage_of, _models, answer.GeminiDecoder, answer.GeminiWatcher)
     models_query: ClassVar[Mapping[str, str]] = {"pageSize": "1000"}
@@ -56,8 +56,9 @@ class Gemini(WireFormat):
         return Prepared(self._send(target, body, stream=request.stream), dropped)
 
     def splice(self, raw: RawChat, target: Target) -> Prepared:
-        """The client's own bytes, sent to the target's address."""
-        return Prepared(self._send(target, raw.body, stream=raw.stream))
+        """The client's own bytes, sent to the target's address; without thoughts of other vendors, whose signatures it would refuse."""
+        body, dropped = without_foreign_thoughts(raw.body) if WRAPPED in raw.body else (raw.body, [])
+        return Prepared(self._send(target, body, stream=raw.stream), dropped)
 
     def count(self, ask: ChatAsk, target: Target) -> Outgoing | None:
         """``:countTokens``. A base URL made of a project and a region counts in another way."""
@@ -71,16 +72,6 @@ class Gemini(WireFormat):
     def parse_count(self, body: bytes) -> int:
         """The number of tokens. Raises UpstreamFailed when the body does not say one."""
         return counted_in(body, _Count).totalTokens
-
-    def embed(self, texts: list[str], target: Target) -> Outgoing:
-        """``batchEmbedContents``."""
-        name = f"models/{target.model}"
-        requests = [{"model": name, "content": {"parts": [{"text": text}]}} for text in texts]
-        return embeddings.post(target, "/models/{model}:batchEmbedContents", {"requests": requests})
-
-    def parse_embedded(self, body: bytes) -> Embedded:
-        """Its answer. Raises UpstreamFailed when it is not one."""
-        return embeddings.gemini(body)
 
     def _send(self, target: Target, body: bytes, *, stream: bool) -> Outgoing:
         row = target.provider

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hub.call import Hub
 from hub.settings import Settings
 from transports._http import App, build
-from transports._server import listen, serve
+from transports._server import beside, listen, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -51,18 +51,19 @@ async def running_hub(
     await hub.open()
     try:
         app = App(hub, [route for door in doors for route in door.routes(hub)]) if doors else build(hub)
-        sock = listen(config)
-        servers: list[Any] = []
-        task = asyncio.create_task(serve(app, sock, config, started=servers.append))
-        try:
-            while not (servers and servers[0].started):
-                if task.done():
-                    await task
-                await asyncio.sleep(0.005)
-            yield Running(hub, f"http://127.0.0.1:{sock.getsockname()[1]}")
-        finally:
-            await _stop(servers, task)
-            sock.close()
+        async with beside(hub):
+            sock = listen(config)
+            servers: list[Any] = []
+            task = asyncio.create_task(serve(app, sock, config, started=servers.append))
+            try:
+                while not (servers and servers[0].started):
+                    if task.done():
+                        await task
+                    await asyncio.sleep(0.005)
+                yield Running(hub, f"http://127.0.0.1:{sock.getsockname()[1]}")
+            finally:
+                await _stop(servers, task)
+                sock.close()
     finally:
         await hub.close()
 

@@ -319,7 +319,7 @@ async def start():
     importlib.import_module("transports._http").build(hub)
     await hub.close()
 asyncio.run(start())
-heavy = "mcp mcp_types a2a fastmcp sqlmodel sqlalchemy alembic httpx httpx2 genai_prices rich psycopg starlette".split()
+heavy = "mcp mcp_types a2a fastmcp sqlmodel sqlalchemy alembic httpx httpx2 genai_prices rich psycopg starlette grpc".split()
 print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(data), capture_output=True, text=True, check=False)

@@ -373,7 +373,7 @@ async def test_cards(client: Client) -> None:
     assert card.headers["cache-control"] == "public, max-age=3600"
     assert card.json()["supportedInterfaces"][0] == {"url": f"{url}/a2a", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}
     assert [one["id"] for one in card.json()["skills"]] == ["broken", "priced", "slow", "smart-routing"]
-    assert "url" not in card.json()
+    assert (card.json()["url"], card.json()["securitySchemes"]["bearer"]["type"]) == (f"{url}/a2a", "http")
     assert card.json()["capabilities"] == {"streaming": True, "pushNotifications": True, "extendedAgentCard": True}
     old = (await http.get(f"{url}/.well-known/agent.json")).json()
     assert (old["url"], old["protocolVersion"]) == (f"{url}/a2a", "0.3.0")
@@ -381,10 +381,24 @@ async def test_cards(client: Client) -> None:
     assert old["authentication"] == {"schemes": ["bearer"], "apiKeyHeader": "Authorization"}
     asked = await http.get(f"{url}/.well-known/agent-card.json", headers={"a2a-version": "0.3.0"})
     assert (asked.json(), asked.headers["vary"]) == (old, "A2A-Version")
+    pure = await http.get(f"{url}/.well-known/agent-card.json", headers={"a2a-version": "1.0"})
+    assert "url" not in pure.json()
+    assert pure.json()["securitySchemes"]["bearer"].keys() == {"httpAuthSecurityScheme"}
     for headers in ({"if-none-match": card.headers["etag"]}, {"if-modified-since": card.headers["last-modified"]}):
         again = await http.get(f"{url}/.well-known/agent-card.json", headers=headers)
         assert (again.status_code, again.content) == (304, b"")
     assert (await http.get(f"{url}/.well-known/agent-card.json", headers={"if-none-match": '"x"'})).status_code == 200
+
+
+async def test_an_error_of_a_stream_of_0_3_is_told_as_its_only_event(client: Client) -> None:
+    body = {"jsonrpc": "2.0", "id": 7, "method": "tasks/resubscribe", "params": {"id": "nowhere"}}
+    answer = await client.http.post(f"{client.running.url}/a2a", json=body, headers={**client.headers, "accept": "text/event-stream"})
+    assert answer.headers["content-type"] == "text/event-stream"
+    (event,) = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert (event["id"], event["error"]["code"]) == (7, -32001)
+    both = {**client.headers, "accept": "application/json, text/event-stream"}
+    answer = await client.http.post(f"{client.running.url}/a2a", json=body, headers=both)
+    assert (answer.headers["content-type"], answer.json()["error"]["code"]) == ("application/json", -32001)
 
 
 async def test_extended_card_shows_what_the_caller_may_use(client: Client) -> None:

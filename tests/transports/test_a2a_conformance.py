@@ -78,6 +78,16 @@ async def test_an_open_task_is_continued(kit: Any) -> None:
     assert task["status"]["message"]["parts"][0]["text"] == "Hello from TCK"
 
 
+async def test_a_kits_message_makes_a_task_each_time_it_is_sent(kit: Any) -> None:
+    """Kits give one id to many messages; outside of the profile the same message gives the same task."""
+    first, second = [(await call(*kit, "tck-input-required-1"))["task"] for _ in range(2)]
+    assert first["id"] != second["id"]
+    again = [(await call(*kit, "tck-input-required-1", taskId=first["id"]))["task"] for _ in range(2)]
+    assert [one["messageId"] for one in again[1]["history"] if one["role"] == "ROLE_USER"] == ["tck-input-required-1"] * 3
+    mine, same = [(await call(*kit, "mine"))["task"] for _ in range(2)]
+    assert mine["id"] == same["id"]
+
+
 async def test_other_messages_reach_the_skills(kit: Any) -> None:
     task = (await call(*kit, "mine"))["task"]
     assert task["metadata"]["model"] == "echo-1"

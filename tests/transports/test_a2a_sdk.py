@@ -1,4 +1,4 @@
-"""The A2A door with the stock a2a-sdk clients: 1.0 over JSON-RPC and HTTP+JSON, 0.3 over JSON-RPC, on a real socket."""
+"""The A2A door with the stock a2a-sdk clients: 1.0 over JSON-RPC, HTTP+JSON and gRPC, 0.3 over JSON-RPC and HTTP+JSON, on a real socket."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import httpx
 import pytest
 
 from tests.fakes.agent import agent_skills, new_gate
+from tests.fakes.grpc import channel
 from tests.fakes.hub import Running, running_hub
 
 with warnings.catch_warnings():
     # The SDK's imports are its own affair; our warnings stay errors.
     warnings.simplefilter("ignore")
     from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
+    from a2a.compat.v0_3.types import AgentCard as CompatCard
     from a2a.helpers import new_data_part, new_text_part
     from a2a.types import (
         CancelTaskRequest,
@@ -34,27 +36,46 @@ with warnings.catch_warnings():
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore::DeprecationWarning:a2a.*")]
 
-CARDS = {"JSONRPC": "/.well-known/agent-card.json", "HTTP+JSON": "/.well-known/agent-card.json", "0.3": "/.well-known/agent.json"}
+CARDS = {
+    "JSONRPC": "/.well-known/agent-card.json",
+    "HTTP+JSON": "/.well-known/agent-card.json",
+    "GRPC": "/.well-known/agent-card.json",
+    "0.3": "/.well-known/agent.json",
+    "0.3 HTTP+JSON": "/.well-known/agent.json",
+}
 
 
 @pytest.fixture(params=list(CARDS))
 async def agents(request: pytest.FixtureRequest, tmp_path: Any) -> Any:
     """A function that makes a client with a new key; and how it speaks."""
     binding = request.param
-    async with running_hub(tmp_path, skills=agent_skills()) as running:
+    async with running_hub(tmp_path, skills=agent_skills(), grpc_address="127.0.0.1:0" if binding == "GRPC" else "") as running:
         opened: list[httpx.AsyncClient] = []
+        channels: list[Any] = []
 
         async def make(*, streaming: bool = False, scopes: tuple[str, ...] = ()) -> Any:
             http = httpx.AsyncClient(headers=await running.headers(*scopes), timeout=10)
             opened.append(http)
             card = await A2ACardResolver(http, running.url).get_agent_card(CARDS[binding])
-            protocol = "JSONRPC" if binding == "0.3" else binding
-            config = ClientConfig(httpx_client=http, streaming=streaming, supported_protocol_bindings=[protocol])
+            protocol = {"0.3": "JSONRPC", "0.3 HTTP+JSON": "HTTP+JSON"}.get(binding, binding)
+            config = ClientConfig(
+                httpx_client=http,
+                streaming=streaming,
+                supported_protocol_bindings=[protocol],
+                grpc_channel_factory=lambda url: keep(channels, channel(url, http.headers["authorization"])),
+            )
             return ClientFactory(config).create(card)
 
         yield make, binding
         for http in opened:
             await http.aclose()
+        for one in channels:
+            await one.close()
+
+
+def keep(made: list[Any], one: Any) -> Any:
+    made.append(one)
+    return one
 
 
 def ask(
@@ -156,7 +177,7 @@ async def test_another_key_finds_nothing(agents: Any) -> None:
 
 async def test_list(agents: Any) -> None:
     client = await agents[0]()
-    if agents[1] == "0.3":
+    if agents[1].startswith("0.3"):
         with pytest.raises(NotImplementedError):
             await client.list_tasks(ListTasksRequest())
         return
@@ -167,6 +188,19 @@ async def test_list(agents: Any) -> None:
     page = await client.list_tasks(ListTasksRequest(page_size=2, page_token=page.next_page_token, include_artifacts=True))
     assert (len(page.tasks), page.next_page_token) == (1, "")
     assert page.tasks[0].artifacts
+
+
+async def test_a_card_for_every_version_is_read_by_clients_of_both(tmp_path: Any) -> None:
+    """Clients that fetch the card do not say which version they speak: 0.3 knows its own fields, 1.0 those of 1.0."""
+    async with running_hub(tmp_path, skills=agent_skills()) as running, httpx.AsyncClient(headers=await running.headers()) as http:
+        data = (await http.get(f"{running.url}/.well-known/agent-card.json")).json()
+        old = CompatCard.model_validate(data)
+        assert (old.url, old.preferred_transport, old.protocol_version) == (f"{running.url}/a2a", "JSONRPC", "0.3.0")
+        assert old.security_schemes is not None
+        assert old.security_schemes["bearer"].root.type == "http"
+        new = await A2ACardResolver(http, running.url).get_agent_card()
+        assert new.security_schemes["bearer"].http_auth_security_scheme.scheme.lower() == "bearer"
+        assert [one.protocol_version for one in new.supported_interfaces] == ["1.0", "1.0", "0.3"]
 
 
 async def test_extended_card(agents: Any) -> None:

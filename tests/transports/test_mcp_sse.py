@@ -6,8 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import fastmcp
 import httpx
 import pytest
+from fastmcp.client.transports import SSETransport
 
 from tests.fakes.mcp import READ, SSE, mcp_hub, request, sse
 
@@ -31,6 +33,14 @@ async def here(tmp_path: Path) -> AsyncIterator[tuple[Running, Watch]]:
 async def http(here: tuple[Running, Watch]) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=here[0].url, timeout=20) as made:
         yield made
+
+
+async def test_fastmcp_client(here: tuple[Running, Watch]) -> None:
+    token = await here[0].key(READ, "mcp:connect")
+    async with fastmcp.Client(SSETransport(here[0].url + SSE, auth=token)) as mcp:
+        assert "echo" in [tool.name for tool in await mcp.list_tools()]
+        result = await mcp.call_tool("echo", {"text": "hi"})
+        assert result.structured_content == {"said": "hi", "caller": "test key 1", "missing": None}
 
 
 async def test_several_clients_at_once(here: tuple[Running, Watch]) -> None:

@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import fastmcp
 import pytest
+from fastmcp.client.transports import StdioTransport
 from mcp import Client, StdioServerParameters
 
 from hub.records import Caller
@@ -180,6 +182,14 @@ async def test_a_process_speaks_to_the_sdk_client(tmp_path: Path, mode: str) -> 
         result = await mcp.call_tool("echo", {"text": "over stdio"})
         assert result.structured_content is not None
         assert result.structured_content["caller"] == "owner"
+
+
+async def test_a_process_speaks_to_fastmcp(tmp_path: Path) -> None:
+    arguments = ["-c", PROGRAM, str(tmp_path)]
+    async with fastmcp.Client(StdioTransport(sys.executable, arguments, env=dict(os.environ), cwd=os.getcwd(), keep_alive=False)) as mcp:
+        result = await mcp.call_tool("echo", {"text": "over stdio"})
+        assert result.structured_content is not None
+        assert result.structured_content["said"] == "over stdio"
 
 
 @pytest.mark.parametrize("ending", ["nothing", "file"])
