@@ -11,6 +11,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from tests.fakes.doors import rows_of, vendor_hub
+from tests.fakes.upstream import silent
 from tests.fakes.vendors import CITIES, MODELS, PIXEL, THOUGHT
 
 if TYPE_CHECKING:
@@ -231,3 +232,21 @@ async def test_the_sync_sdk(running: tuple[Running, FaultUpstream]) -> None:
             assert client.responses.input_tokens.count(model=MODELS["gemini"], input="hi").input_tokens == 4321
 
     await asyncio.to_thread(work)
+
+
+async def test_the_background_ends_with_the_hub_or_when_cancelled(running: tuple[Running, FaultUpstream], client: AsyncOpenAI) -> None:
+    """REL-06: the vendor is left at once, and what nobody works on any more says so."""
+    hub, upstream = running
+    upstream.script(lambda request: silent())
+    cancelled = await client.responses.create(model=MODELS["openai"], input="hello", background=True)
+    assert (await client.responses.retrieve(cancelled.id)).status == "in_progress"
+    with pytest.raises(openai.BadRequestError) as early:
+        await client.responses.create(model=MODELS["openai"], input="x", previous_response_id=cancelled.id)
+    assert early.value.code == "response_not_complete"
+    assert (await client.responses.cancel(cancelled.id)).status == "cancelled"
+    assert (await client.responses.retrieve(cancelled.id)).status == "cancelled"
+    left = await client.responses.create(model=MODELS["openai"], input="hello", background=True)
+    await hub.hub.responses.close()
+    found = await client.responses.retrieve(left.id)
+    assert (found.status, found.error.code) == ("failed", "server_error")
+    assert "the hub stopped" in found.error.message
