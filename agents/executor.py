@@ -61,15 +61,21 @@ class Executor:
             return await self._continue(said, ctx)
         for attempt in range(_TRIES if said.turns is None and not self._repeats(said) else 0):
             task_id = _task_id(said, ctx.caller.key_id, attempt)
-            if self._hub.tasks.unknown(task_id):
-                return await self._start(task_id, said, ctx)
-            try:
-                live = await self._hub.tasks.find(task_id, ctx.caller.key_id)
-            except NotFound:
+            live = await self._made(task_id, ctx)
+            if live is None:
                 return await self._start(task_id, said, ctx)
             if live.state is not State.CANCELED and live.row.task.get("error", {}).get("code") not in _LOST:
                 return await self._again(live, said)
         return await self._start(str(uuid.uuid4()), said, ctx)
+
+    async def _made(self, task_id: str, ctx: Context) -> LiveTask | None:
+        """The task of this id, None when there is none."""
+        if self._hub.tasks.unknown(task_id):
+            return None
+        try:
+            return await self._hub.tasks.find(task_id, ctx.caller.key_id)
+        except NotFound:
+            return None
 
     def _repeats(self, said: Said) -> bool:
         """Whether it is a kit's message: kits give one id to many messages and want a task for each."""

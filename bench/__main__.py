@@ -72,6 +72,17 @@ CALL_HEADERS = (
     ("mcp-method", "tools/call"),
     ("mcp-name", _TOOL),
 )
+LIST = json.dumps(
+    {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/list",
+        "params": {
+            "_meta": {"io.modelcontextprotocol/protocolVersion": _VERSION, "io.modelcontextprotocol/clientCapabilities": {}},
+        },
+    }
+).encode()
+LIST_HEADERS = (CALL_HEADERS[0], CALL_HEADERS[1], ("mcp-method", "tools/list"))
 SEND = json.dumps(
     {
         "jsonrpc": "2.0",
@@ -190,6 +201,7 @@ def measure(rounds: int, scale: float) -> list[str]:
         stream = Request("/v1/chat/completions", STREAM, (bearer,))
         same, other = (Request("/v1/messages", _messages(model), (bearer,)) for model in ("benchm/bench-1", "bench/bench-1"))
         call = Request("/api/mcp/stream", CALL, (bearer, *CALL_HEADERS))
+        tools = Request("/api/mcp/stream", LIST, (bearer, *LIST_HEADERS))
         send = Request("/a2a", SEND, (bearer, ("a2a-version", "1.0")))
         full = full_chat(ports["hub"], key)
         plain = Request("/", CHAT)
@@ -210,6 +222,7 @@ def measure(rounds: int, scale: float) -> list[str]:
         memory = rss_mib(hub.pid)
         agents = [
             Case("MCP tools/call", hub.pid, here, call, 900, rate=RATE, ratio_limit=2.8),
+            Case("MCP tools/list", hub.pid, here, tools, 900, rate=RATE),
             Case("A2A SendMessage", hub.pid, here, send, 900, rate=RATE, ratio_limit=3.5),
         ]
         _rounds(agents, rounds, scale)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from transports._http import Exchange, Receive
 
 PATH = "/api/mcp/stream"
+#: Pieces of an answer that are looked at: a list comes in one or two, and a long stream must not pile up.
+_PIECES = 4
 DOOR = _mcp.door_at(PATH)
 
 
@@ -56,9 +58,10 @@ async def _post(mcp: _mcp.Mcp, exchange: Exchange, data: bytes, fast: Fast) -> N
         gone = gone or message["type"] == "http.disconnect"
         return message
 
-    status = await _serve(mcp, exchange, receive)
+    answer, key = list[bytes](), fast.list_key(exchange)
+    status = await _serve(mcp, exchange, receive, answer)
     if status:
-        fast.learn(exchange, data, status)
+        fast.learn(exchange, data, status, b"".join(answer), key)
     session = exchange.header(b"mcp-session-id")
     if gone and not status and session:
         await _cancel(mcp, exchange, data)
@@ -105,8 +108,11 @@ async def _cancel(mcp: _mcp.Mcp, exchange: Exchange, data: bytes) -> None:
     await sessions.handle(exchange.scope, receive, send)
 
 
-async def _serve(mcp: _mcp.Mcp, exchange: Exchange, receive: Receive) -> int:
-    """Let the SDK answer; the status of an answer that was complete, else 0. Its handlers find in the scope who calls."""
+async def _serve(mcp: _mcp.Mcp, exchange: Exchange, receive: Receive, answer: list[bytes] | None = None) -> int:
+    """Let the SDK answer; the status of an answer that was complete, else 0. Its first pieces go to ``answer``, too.
+
+    The SDK's handlers find in the scope who calls.
+    """
     sessions = await mcp.sessions()
     exchange.scope["hubroute.visitor"] = _mcp.Visitor(exchange.caller, exchange.head.session)
     # Space around a value is no part of it (RFC 9110, 5.5); the parser leaves it, and the SDK compares these with the message.
@@ -120,6 +126,8 @@ async def _serve(mcp: _mcp.Mcp, exchange: Exchange, receive: Receive) -> int:
             status = message["status"]
             await exchange.start(status, message["headers"])
         else:
+            if answer is not None and len(answer) < _PIECES:
+                answer.append(message.get("body", b""))
             await exchange.send(message)
             complete = not message.get("more_body", False)
 
