@@ -59,7 +59,7 @@ class Executor:
             return direct
         if said.message.get("taskId"):
             return await self._continue(said, ctx)
-        for attempt in range(_TRIES if said.turns is None and not self._repeats(said) else 0):
+        for attempt in range(0 if self._anew(said) else _TRIES):
             task_id = _task_id(said, ctx.caller.key_id, attempt)
             live = await self._made(task_id, ctx)
             if live is None:
@@ -77,9 +77,9 @@ class Executor:
         except NotFound:
             return None
 
-    def _repeats(self, said: Said) -> bool:
-        """Whether it is a kit's message: kits give one id to many messages and want a task for each."""
-        return self._fixtures is not None and self._fixtures.work(said) is not None
+    def _anew(self, said: Said) -> bool:
+        """Whether a message counts each time it comes: one whose id was made here, and a kit's, because kits give one id to many."""
+        return said.turns is not None or (self._fixtures is not None and self._fixtures.work(said) is not None)
 
     async def _again(self, live: LiveTask, said: Said) -> LiveTask:
         """The task of a message that came before. Where its client wants to be told is taken over: it may not know that it was."""
@@ -107,7 +107,7 @@ class Executor:
         row = live.row
         if said.message.get("contextId") not in (None, "", row.context_id):
             raise BadRequest("contextId is not that of the task; leave it out or send the task's own", field="message.contextId")
-        if said.id in row.task["messageIds"] and not self._repeats(said):
+        if said.id in row.task["messageIds"] and not self._anew(said):
             return await self._again(live, said)
         _check_open(live)
         if said.push is not None:
