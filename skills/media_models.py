@@ -12,28 +12,18 @@ from hub.skill import Audit, CostClass, Rest, skill
 from hub.wire import Wire
 from skills.models import callable_models, kind_of
 
-Service = Literal["embeddings", "rerank", "moderation", "images", "tts", "stt", "video", "music"]
+Service = Literal["embeddings", "rerank", "moderation", "tts"]
 
 _AT: dict[Service, str] = {
     "embeddings": "/v1/embeddings",
     "rerank": "/v1/rerank",
     "moderation": "/v1/moderations",
-    "images": "/v1/images/generations",
     "tts": "/v1/audio/speech",
-    "stt": "/v1/audio/transcriptions",
-    "video": "/v1/videos/generations",
-    "music": "/v1/music/generations",
 }
 #: What goes in and comes out, where that is not text and text.
 _MODALITIES = {
-    "image": (["text", "image"], ["image"]),
     "tts": (["text"], ["audio"]),
-    "stt": (["audio"], ["text"]),
-    "video": (["text", "image"], ["video"]),
-    "music": (["text"], ["audio"]),
 }
-#: Sizes that every image model of this kind takes; a provider may take others.
-_SIZES = ["1024x1024", "1536x1024", "1024x1536"]
 
 
 class ModelsAsk(Wire):
@@ -59,8 +49,6 @@ def _shown(row: ProviderRow, model: ModelRow) -> dict[str, Any]:
     }
     if model.kind == "embedding":
         shown["dimensions"] = model.dimensions
-    if model.kind == "image":
-        shown["supported_sizes"] = _SIZES
     if model.kind in _MODALITIES:
         shown["input_modalities"], shown["output_modalities"] = _MODALITIES[model.kind]
     return shown
