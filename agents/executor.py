@@ -61,15 +61,21 @@ class Executor:
             return await self._continue(said, ctx)
         for attempt in range(0 if self._anew(said) else _TRIES):
             task_id = _task_id(said, ctx.caller.key_id, attempt)
-            if self._hub.tasks.unknown(task_id):
-                return await self._start(task_id, said, ctx)
-            try:
-                live = await self._hub.tasks.find(task_id, ctx.caller.key_id)
-            except NotFound:
+            live = await self._made(task_id, ctx)
+            if live is None:
                 return await self._start(task_id, said, ctx)
             if live.state is not State.CANCELED and live.row.task.get("error", {}).get("code") not in _LOST:
                 return await self._again(live, said)
         return await self._start(str(uuid.uuid4()), said, ctx)
+
+    async def _made(self, task_id: str, ctx: Context) -> LiveTask | None:
+        """The task of this id, None when there is none."""
+        if self._hub.tasks.unknown(task_id):
+            return None
+        try:
+            return await self._hub.tasks.find(task_id, ctx.caller.key_id)
+        except NotFound:
+            return None
 
     def _anew(self, said: Said) -> bool:
         """Whether a message counts each time it comes: one whose id was made here, and a kit's, because kits give one id to many."""
@@ -168,16 +174,21 @@ class Executor:
                 best, most = _address(made).id, found
         return best
 
-    async def _before(self, live: LiveTask, said: Said, ctx: Context) -> list[dict[str, Any]]:
-        """The conversation up to and with this message: earlier tasks of its context, then its own task's messages."""
-        if said.turns is not None:
-            return said.turns
-        rows: list[TaskRow] = []
-        if said.message.get("contextId"):
-            choice = {"context_id": live.row.context_id, "state": State.COMPLETED.value, "limit": _REMEMBERED}
-            rows, _ = await self._hub.tasks.page(ctx.caller.key_id, **choice)
-        earlier = [turn for row in sorted(rows, key=lambda row: row.created_at) for turn in turns_of(row)]
-        return [*earlier, *spoken(live.row)]
+    async def _earlier(self, live: LiveTask, said: Said, ctx: Context) -> list[TaskRow]:
+        """Earlier tasks of a message's context that came to an end, the oldest first."""
+        if said.turns is not None or not said.message.get("contextId"):
+            return []
+        choice = {"context_id": live.row.context_id, "state": State.COMPLETED.value, "limit": _REMEMBERED}
+        rows, _ = await self._hub.tasks.page(ctx.caller.key_id, **choice)
+        return sorted(rows, key=lambda row: row.created_at)
+
+    async def _asked(self, live: LiveTask, said: Said, ctx: Context) -> A2aAsk:
+        """What the skill is asked: the conversation up to and with this message, and what it kept of it."""
+        earlier = await self._earlier(live, said, ctx)
+        turns = said.turns if said.turns is not None else [*(turn for row in earlier for turn in turns_of(row)), *spoken(live.row)]
+        told = [*(row for row in earlier if row.skill == live.row.skill), live.row]
+        kept: dict[str, Any] = next((row.task["kept"] for row in reversed(told) if row.task.get("kept")), dict[str, Any]())
+        return replace(_ask(live, said, turns), parts=said.message["parts"], kept=kept)
 
     async def _work(self, live: LiveTask, *, made: Skill, said: Said, ctx: Context) -> Outcome:
         """Run the skill as its caller. What the caller can mend by an answer pauses the task instead of failing it."""
@@ -187,20 +198,20 @@ class Executor:
             if words:
                 live.progress(words)
 
-        ctx.report = report
+        def show(artifact: dict[str, Any], append: bool, last: bool) -> None:
+            live.add(artifact, append=append, last=last)
+
+        ctx.report, ctx.show = report, show
         try:
-            data = a2a.ask(_ask(live, said, await self._before(live, said, ctx)))
+            data = a2a.ask(await self._asked(live, said, ctx))
             if said.stream and a2a.stream and a2a.chunk:
                 metadata = await self._streamed(live, a2a, data, said, ctx)
-            else:
-                answer = a2a.view(await self._hub.call(made, data, ctx))
-                live.add({"artifactId": f"{live.row.id}-1", "name": a2a.id, "parts": _parts(answer, said.accepted)})
-                metadata = answer.metadata
+                return Outcome(State.COMPLETED, metadata={"requestId": ctx.request_id, **metadata})
+            return _ended(live, a2a.id, a2a.view(await self._hub.call(made, data, ctx)), said, ctx)
         except (InvalidInput, AmbiguousModel, BudgetExceeded) as error:
             if not said.interactive:
                 raise
             return replace(failure(error), state=State.INPUT_REQUIRED)
-        return Outcome(State.COMPLETED, metadata={"requestId": ctx.request_id, **metadata})
 
     async def _streamed(self, live: LiveTask, a2a: A2a, data: dict[str, Any], said: Said, ctx: Context) -> dict[str, Any]:
         """Run the streaming twin; each piece of text goes to the artifact as it comes."""
@@ -269,6 +280,20 @@ def _ask(live: LiveTask, said: Said, turns: list[dict[str, Any]]) -> A2aAsk:
         data.update(answer)
     unnamed = [{name: value for name, value in fields.items() if name != "skill"} for fields in (said.metadata, data)]
     return A2aAsk(text_of(said.message), turns, *unnamed, interactive=said.interactive)
+
+
+def _ended(live: LiveTask, skill: str, answer: A2aAnswer, said: Said, ctx: Context) -> Outcome:
+    """How a skill's answer ends the turn. Raises BadRequest when it is a question, and the client cannot be asked."""
+    metadata = {"requestId": ctx.request_id, **answer.metadata}
+    if answer.kept:
+        live.row.task["kept"] = answer.kept
+    if answer.asks and not said.interactive:
+        raise BadRequest(f"the agent asks: {answer.text}", code="input_required", field="message")
+    if answer.asks:
+        return Outcome(State.INPUT_REQUIRED, answer.text, metadata=metadata)
+    if not answer.shown:
+        live.add({"artifactId": f"{live.row.id}-1", "name": skill, "parts": _parts(answer, said.accepted)})
+    return Outcome(State.COMPLETED, metadata=metadata)
 
 
 def _parts(answer: A2aAnswer, accepted: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -44,6 +44,14 @@ DEMO = json.dumps(
     {"model": "demo/demo-echo", "messages": [{"role": "user", "content": "Tell me about the quick brown fox. " * 16}]}
 ).encode()
 STREAM = CHAT[:-1] + b', "stream": true}'
+
+
+def _messages(model: str) -> bytes:
+    """A streaming request of the Messages API."""
+    words = "Tell me about the quick brown fox. " * 16
+    return json.dumps({"model": model, "max_tokens": 900, "stream": True, "messages": [{"role": "user", "content": words}]}).encode()
+
+
 _VERSION = "2026-07-28"
 _TOOL = "omniroute_list_models_catalog"
 CALL = json.dumps(
@@ -64,6 +72,17 @@ CALL_HEADERS = (
     ("mcp-method", "tools/call"),
     ("mcp-name", _TOOL),
 )
+LIST = json.dumps(
+    {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/list",
+        "params": {
+            "_meta": {"io.modelcontextprotocol/protocolVersion": _VERSION, "io.modelcontextprotocol/clientCapabilities": {}},
+        },
+    }
+).encode()
+LIST_HEADERS = (CALL_HEADERS[0], CALL_HEADERS[1], ("mcp-method", "tools/list"))
 SEND = json.dumps(
     {
         "jsonrpc": "2.0",
@@ -169,6 +188,10 @@ def measure(rounds: int, scale: float) -> list[str]:
             "--base-url", f"http://127.0.0.1:{ports['upstream']}/v1", "--data", "prefix=bench",
             *(word for name in MODELS for word in ("--model", name)),
         )  # fmt: skip
+        command(
+            env, "providers", "add", "anthropic-compatible", "--name", "benchm", "--api-key", "sk-bench-000000", "--allow-private",
+            "--base-url", f"http://127.0.0.1:{ports['upstream']}/v1", "--data", "prefix=benchm", "--model", "bench-1",
+        )  # fmt: skip
         bare = stack.enter_context(server("bench.servers", "bare", str(ports["bare"]), port=ports["bare"]))
         stack.enter_context(server("bench.servers", "upstream", str(ports["upstream"]), port=ports["upstream"]))
         starts = [cold_start(env, ports["hub"], key) for _ in range(rounds)]
@@ -176,7 +199,9 @@ def measure(rounds: int, scale: float) -> list[str]:
         bearer = ("authorization", f"Bearer {key}")
         chat = Request("/v1/chat/completions", CHAT, (bearer,))
         stream = Request("/v1/chat/completions", STREAM, (bearer,))
+        same, other = (Request("/v1/messages", _messages(model), (bearer,)) for model in ("benchm/bench-1", "bench/bench-1"))
         call = Request("/api/mcp/stream", CALL, (bearer, *CALL_HEADERS))
+        tools = Request("/api/mcp/stream", LIST, (bearer, *LIST_HEADERS))
         send = Request("/a2a", SEND, (bearer, ("a2a-version", "1.0")))
         full = full_chat(ports["hub"], key)
         plain = Request("/", CHAT)
@@ -186,6 +211,8 @@ def measure(rounds: int, scale: float) -> list[str]:
             Case("chat, non-streaming", hub.pid, here, chat, 900, rate=RATE, ratio_limit=3.5),
             Case("chat, full pipeline", hub.pid, here, full, 900, rate=RATE, ratio_limit=3.5),
             Case("chat, lone SSE event", hub.pid, here, stream, 24, 6, per=EVENTS, ratio_limit=1.3),
+            Case("messages, lone SSE event", hub.pid, here, same, 24, 6, per=EVENTS, ratio_limit=1.3),
+            Case("messages, translated event", hub.pid, here, other, 24, 6, per=EVENTS, ratio_limit=1.5),
         ]
         saturated = [
             Case("bare raw ASGI, saturated", bare.pid, there, plain, 4000),
@@ -195,6 +222,7 @@ def measure(rounds: int, scale: float) -> list[str]:
         memory = rss_mib(hub.pid)
         agents = [
             Case("MCP tools/call", hub.pid, here, call, 900, rate=RATE, ratio_limit=2.8),
+            Case("MCP tools/list", hub.pid, here, tools, 900, rate=RATE),
             Case("A2A SendMessage", hub.pid, here, send, 900, rate=RATE, ratio_limit=3.5),
         ]
         _rounds(agents, rounds, scale)

@@ -24,6 +24,22 @@ LAST = (
     b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1700000000,"model":"bench-1","choices":[],'
     b'"usage":{"prompt_tokens":180,"completion_tokens":100,"total_tokens":280}}\n\ndata: [DONE]\n\n'
 )
+#: The same in the Messages API: how a stream begins, one event of it, and its end.
+FIRST = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_bench","type":"message","role":"assistant","content":[],'
+    b'"model":"bench-1","stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":180,"output_tokens":1}}}\n\n'
+    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
+)
+BLOCK = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"'
+    + b"word " * 30
+    + b'"}}\n\n'
+)
+ENDING = (
+    b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},'
+    b'"usage":{"output_tokens":100}}\n\nevent: message_stop\ndata: {"type":"message_stop"}\n\n'
+)
 EVENTS = 100
 PACE = 0.005
 
@@ -47,6 +63,7 @@ class Upstream(asyncio.Protocol):
         self.body = bytearray()
         self.transport: Any = None
         self.left = 0
+        self.event, self.last = EVENT, LAST
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -56,6 +73,9 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
+
+    def on_url(self, url: bytes) -> None:
+        self.event, self.last = (BLOCK, ENDING) if url.endswith(b"/messages") else (EVENT, LAST)
 
     def on_body(self, body: bytes) -> None:
         self.body += body
@@ -68,6 +88,8 @@ class Upstream(asyncio.Protocol):
             self.transport.write(head + ANSWER)
             return
         self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        if self.event is BLOCK:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(FIRST), FIRST))
         self.left = EVENTS
         asyncio.get_running_loop().call_later(PACE, self.tick)
 
@@ -75,7 +97,7 @@ class Upstream(asyncio.Protocol):
         if self.left <= 0:
             return
         self.left -= 1
-        data = EVENT if self.left else LAST
+        data = self.event if self.left else self.last
         chunk = b"%x\r\n%b\r\n" % (len(data), data)
         self.transport.write(chunk if self.left else chunk + b"0\r\n\r\n")
         if self.left:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -41,6 +41,32 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 NO_HINTS = Hints()
+
+
+class Asked(Protocol):
+    """What records read of a request: a chat, or an order of another service."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def strategy(self) -> str: ...
+    @property
+    def stream(self) -> bool: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def session_id(self) -> str: ...
+    @property
+    def chain(self) -> Any: ...
+
+
+class Place(Protocol):
+    """Where an answer is from."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model(self) -> str: ...
 
 
 class ChatAsk:

@@ -19,13 +19,13 @@ from hub.log import logger, masked
 from hub.outbound.base import LOCAL_FAULTS, OutboundError
 from hub.providers.base import Failure, FailureKind, Watcher
 from hub.records import Attempt, Decision, UsageRow
+from hub.units import cost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hub.affinity import Sessions
-    from hub.answers import StoredAnswer
-    from hub.ask import ChatAsk
+    from hub.ask import Asked, Place
     from hub.budgets import Budgets, Hold
     from hub.clock import Clock
     from hub.comboboard import ComboBoard
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hub.secret import Secret
     from hub.telemetry import Telemetry
     from hub.throttle import Ticket
+    from hub.units import Units
 
 log = logger("hub.attempts")
 
@@ -114,16 +115,18 @@ class Ledger:
         else:
             self.running.pop(connection_id, None)
 
-    def begin(self, ask: ChatAsk, ctx: Context) -> Run:
-        """Start the record of a request."""
-        return Run(self, ask, ctx)
+    def begin(self, ask: Asked, ctx: Context, *, skill: str = "chat") -> Run:
+        """Start the record of a request. ``skill`` names what was asked for in its usage row."""
+        return Run(self, ask, ctx, skill)
 
-    def again(self, ask: ChatAsk, ctx: Context, answer: StoredAnswer | None, source: str, error: HubError | None) -> UsageRow:
+    def again(
+        self, ask: Asked, ctx: Context, answer: Place | None, source: str, error: HubError | None, *, skill: str = "chat"
+    ) -> UsageRow:
         """Record a request that got an earlier answer, or error: nothing was sent, nothing is charged, no tokens were used."""
         caller, at = ctx.caller, self.clock.now_ms()
         provider, model = (answer.provider, answer.model) if answer is not None else ("", "")
         row = UsageRow(
-            request_id=ctx.request_id, at=at, door=ctx.door, skill="chat", key_id=caller.key_id, key_name=caller.name, provider=provider,
+            request_id=ctx.request_id, at=at, door=ctx.door, skill=skill, key_id=caller.key_id, key_name=caller.name, provider=provider,
             model=model, requested_model=ask.model, connection_id="", usage=Usage(), cost=0.0, price_source="none", latency_ms=0,
             status=error.status if error is not None else 200, outcome="ok" if error is None else "error",
             error_code=error.code if error is not None else "", stream=ask.stream, source=source, session=ask.session_id,
@@ -144,10 +147,10 @@ class Run:
     __slots__ = (
         "_ask", "_began", "_bytes", "_calling", "_counted", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_name",
         "_note", "_option", "_pin", "_priced", "_probing", "_prompt", "_row", "_slots", "_started", "_track", "_watcher", "allowed",
-        "hold", "usage",
+        "hold", "units", "usage",
     )  # fmt: skip
 
-    def __init__(self, ledger: Ledger, ask: ChatAsk, ctx: Context) -> None:
+    def __init__(self, ledger: Ledger, ask: Asked, ctx: Context, skill: str) -> None:
         clock = ledger.clock
         self._ledger = ledger
         self._began = clock.monotonic()
@@ -175,10 +178,12 @@ class Run:
         self.hold: Hold | None = None
         self.allowed = 0
         self.usage: Usage | None = None
+        #: What a call that is no chat has used besides tokens.
+        self.units: Units | None = None
         caller = ctx.caller
         at = clock.now_ms()
         self._row = UsageRow(
-            request_id=ctx.request_id, at=at, door=ctx.door, skill="chat", key_id=caller.key_id, key_name=caller.name, provider="",
+            request_id=ctx.request_id, at=at, door=ctx.door, skill=skill, key_id=caller.key_id, key_name=caller.name, provider="",
             model="", requested_model=ask.model, connection_id="", usage=Usage(), cost=0.0, price_source="none", status=200,
             outcome="ok", latency_ms=0, stream=ask.stream, session=ask.session_id,
         )  # fmt: skip
@@ -206,9 +211,19 @@ class Run:
             self._note("debug", f"{self._ask.model!r} leads to {len(plan.options)} targets, tried by {plan.strategy}", facts)
 
     @property
+    def row(self) -> UsageRow:
+        """The usage row as it stands."""
+        return self._row
+
+    @property
     def combo(self) -> str:
         """The combo that the request was planned by, empty for none."""
         return self._row.combo
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The upstream calls so far."""
+        return self._decision.attempts
 
     @property
     def provider(self) -> str:
@@ -271,6 +286,7 @@ class Run:
         """An attempt failed before the client saw anything of it; what to do next."""
         # What came was an error and no part of an answer: nobody is billed for it.
         self._bytes = 0
+        self.units = None
         attempt.latency_ms = self._since(self._started)
         attempt.status = None if fault is not None else failure.status
         attempt.kind = failure.kind.value
@@ -314,6 +330,11 @@ class Run:
             self._first = self._ledger.clock.monotonic()
             self._succeeded()
 
+    def taken(self, usage: Usage, units: Units, priced: Priced | None) -> None:
+        """The provider has begun work that it charges for whatever becomes of the request."""
+        self.usage, self.units, self._priced = usage, units, priced
+        self._bytes += 1
+
     def passed(self, size: int) -> None:
         """Bytes of the answer arrived."""
         self._bytes += size
@@ -329,8 +350,10 @@ class Run:
         row.usage = usage
         if priced is None:
             row.cost, row.price_source = None, "unknown"
-        else:
+        elif self.units is None:
             row.cost, row.price_source = self._ledger.prices.cost(priced.price, usage), priced.source
+        else:
+            row.cost, row.price_source = cost(priced.price, usage, self.units), priced.source
         self._write()
         return row
 
@@ -364,6 +387,8 @@ class Run:
             await self._incoming.close()
 
     def _consumed(self, *, complete: bool) -> Usage:
+        if self.units is not None:
+            return self.usage or Usage()
         usage = (self._watcher.usage if self._watcher else None) or self.usage
         if usage is not None:
             # Cut short, a provider's first word on usage counts hardly any output yet.
@@ -445,6 +470,8 @@ class Run:
         decision.outcome = row.outcome
         decision.provider, decision.model = row.provider, row.model
         decision.cost, decision.latency_ms = row.cost, row.latency_ms
+        if self.units is not None:
+            decision.units = self.units.stated()
         self._free()
         if self.hold is not None:
             self._pay(self.hold)

@@ -5,6 +5,7 @@ authenticate -> scope -> policy and limits -> run -> settle -> audit. Doors tran
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from contextlib import aclosing
@@ -55,24 +56,49 @@ class Hub(Parts):
         ``require_api_key`` off (loopback only) a missing one gives the anonymous caller of the model API.
         """
         if token:
-            key = self.store.keys.find(token)
-            if key is not None:
-                kept = self._callers.get(key.id)
-                if kept is None or kept[0] is not key:
-                    kept = self._callers[key.id] = (key, Caller.of(key))
-                return kept[1]
+            caller = self._of_key(token)
+            if caller is not None:
+                return caller
         elif not self.settings.require_api_key:
             return Caller.anonymous(("chat",))
         raise Unauthenticated("a valid API key is needed: send it as `Authorization: Bearer …`; `hubroute keys create NAME` makes one")
 
-    def still(self, caller: Caller) -> Caller | None:
-        """A caller as it is now, None when its key was revoked, expired or deleted: for what outlasts a request."""
+    async def identify(self, token: str, audiences: frozenset[str]) -> Caller:
+        """The caller behind a credential with the form of an access token, at a resource with these names.
+
+        A key that was brought in may have that form, too. Raises Unauthenticated, and Unavailable while the issuer's keys cannot be had.
+        """
+        return self._of_key(token) or await self.oauth.caller(token, audiences)
+
+    def _of_key(self, token: str) -> Caller | None:
+        key = self.store.keys.find(token)
+        if key is None:
+            return None
+        kept = self._callers.get(key.id)
+        if kept is None or kept[0] is not key:
+            kept = self._callers[key.id] = (key, Caller.of(key))
+        return kept[1]
+
+    def still(self, caller: Caller, *, renewed: bool = False) -> Caller | None:
+        """A caller as it is now, None when its key or token was revoked, expired or deleted: for what outlasts a request.
+
+        ``renewed`` is for what every later request must bring a valid token for: there a token may have ended and a newer one go on.
+        """
         if caller.key_id == Caller.owner().key_id:
             return caller
+        if caller.issuer:
+            return caller if self.oauth.still(caller, renewed=renewed) else None
         if not caller.key_id:
             return None if self.settings.require_api_key else caller
         key = self.store.keys.valid(caller.key_id)
         return None if key is None else Caller.of(key)
+
+    def at_end(self, caller: Caller, then: Callable[[], object]) -> Callable[[], None]:
+        """Have ``then`` called when a caller's token ends, for answers that last; what takes it back. Keys have no such end."""
+        if not caller.ends_ms:
+            return lambda: None
+        left = max(0, caller.ends_ms - self.clock.now_ms()) / 1000
+        return asyncio.get_running_loop().call_later(left, then).cancel
 
     def context(self, caller: Caller, door: str, *, session: str = "") -> Context:
         """A fresh context for one call through a door."""

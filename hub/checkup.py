@@ -1,4 +1,4 @@
-"""What ``hubroute doctor`` looks at: program, machine, store and providers. Nothing here changes anything."""
+"""What ``hubroute doctor`` looks at: program, machine, store, issuers of tokens and providers. Nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from hub import vault
+from hub import scopes, vault
 from hub.clock import Clock
 from hub.control import Remote
 from hub.errors import HubError
+from hub.oauth.keycache import KeyCache
+from hub.outbound.client import Outbound
 from hub.reach import reach
 from hub.serve import about
 from hub.settings import Settings
@@ -212,6 +214,47 @@ async def providers(settings: Settings, *, online: bool) -> list[Finding]:
     except (HubError, OSError) as error:
         return [Finding("providers", "fail", _words(error))]
     return found or [Finding("providers", "ok", "none connected; the built-in demo answers")]
+
+
+async def issuers(settings: Settings) -> list[Finding]:
+    """Every authorization server whose tokens are taken: is it there, has it keys, and can clients log in there?"""
+    outbound = Outbound(allow_private=settings.allow_private)
+    try:
+        return [await _issuer(KeyCache(one, outbound, Clock()), settings.base_url) for one in settings.oauth_issuers]
+    finally:
+        await outbound.aclose()
+
+
+async def _issuer(cache: KeyCache, here: str) -> Finding:
+    name = f"issuer {cache.issuer}"
+    try:
+        keys = await cache.current()
+    except HubError:
+        return Finding(name, "fail", f"{cache.fault}; until it answers, its tokens are refused with 503")
+    finally:
+        await cache.close()
+    doubt = _doubt(cache)
+    audiences = " or ".join((here, *cache.issuer.audience))
+    found = f"keys for {', '.join(keys.algorithms) or 'nothing'}; its tokens must be for {audiences}"
+    return Finding(name, "warn" if doubt else "ok", doubt or found)
+
+
+def _doubt(cache: KeyCache) -> str:
+    """Why clients could fail to get a token that opens the MCP and A2A doors."""
+    issuer, metadata = cache.issuer, cache.metadata
+    door = frozenset({"mcp:connect"})
+    asked = list(issuer.ask) or issuer.asking(door)
+    if not asked and not door <= scopes.expand(issuer.grants):
+        return "none of its tokens opens the MCP and A2A doors: give mcp:connect by `scopes` or `grants`"
+    if metadata is None:
+        return ""
+    if "S256" not in metadata.code_challenge_methods_supported:
+        return f"{metadata.found_at} does not name PKCE with S256, so MCP clients will not log in there"
+    strange = [name for name in asked if metadata.scopes_supported and name not in metadata.scopes_supported]
+    if strange:
+        words = f"clients will ask it for {', '.join(strange)}, which {metadata.found_at} does not list"
+        return f"{words}: define it there, or set `scopes` or `ask`"
+    return ""
 
 
 def _words(error: HubError | OSError) -> str:

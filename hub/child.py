@@ -86,6 +86,8 @@ async def end(process: asyncio.subprocess.Process, *, patience: float = 0.0, gra
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_REAPED):
             await process.wait()
+    # A child that wrote more than was read leaves a pipe whose end nobody would come to; asyncio has no public way to close it.
+    process._transport.close()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # noqa: SLF001
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

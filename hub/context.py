@@ -10,9 +10,11 @@ if TYPE_CHECKING:
 
     from hub.call import Hub
     from hub.records import Caller
+    from hub.upstream.asking import Answers, Asker
 
     Note = Callable[[Literal["debug", "info", "notice", "warning", "error"], str, dict[str, Any]], None]
     Progress = Callable[[float, float | None, str], Awaitable[None]]
+    Show = Callable[[dict[str, Any], bool, bool], None]
 
 
 @dataclass(slots=True)
@@ -23,7 +25,12 @@ class Context:
     ``deadline`` is on ``hub.clock.monotonic()``; ``session`` is the client's session id, where it sent
     one. ``report`` shows progress to clients that asked for it: ``await ctx.report(done, total, words)``.
     ``skill`` is what the door called; ``counted`` says that the call counts against the key's limits already.
+    ``connection`` is the id of the one connection that the client wants to be used, empty for any.
     ``note`` takes messages about how the call was routed, for clients that want them: ``ctx.note(level, words, facts)``.
+    ``show`` takes artifacts of A2A 1.0, or with ``append`` more of one, while the skill makes them: ``ctx.show(artifact, append, last)``.
+    ``hops`` is how many hubs the call has passed through as a message between agents.
+    ``asker`` puts questions to the client in the middle of the call, where it can be asked; ``answers`` are those that came with
+    a call that was made again for them.
     """
 
     hub: Hub
@@ -36,6 +43,11 @@ class Context:
     note: Note | None = None
     skill: str = ""
     counted: bool = False
+    connection: str = ""
+    show: Show | None = None
+    hops: int = 0
+    asker: Asker | None = None
+    answers: Answers | None = None
 
     async def progress(self, done: float, total: float | None = None, words: str = "") -> None:
         """Report progress when somebody listens."""

@@ -8,7 +8,6 @@ the next target; after it, the stream ends with an error event of the client's d
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,25 +18,22 @@ from hub.ask import ChatAsk, ChatReply, StreamHead, StreamItem, StreamTail
 from hub.attempts import Run, mask, spoken
 from hub.bounds import affordable, bounds, rough_prompt, steered
 from hub.chat import ChatEvent, ChatResponse, Usage
-from hub.errors import BadRequest, HubError, NotConfigured, RateLimited, Unavailable, UpstreamFailed
-from hub.fallback import Next
+from hub.errors import HubError, RateLimited, Unavailable, UpstreamFailed
 from hub.flow import Passed, Patience, Refused, pass_through, translate
 from hub.handover import STRATEGY as RELAY
 from hub.handover import Handover
 from hub.outbound.base import OutboundError, Timeouts
-from hub.providers.base import Failure, FailureKind, LocalAdapter
+from hub.providers.base import LocalAdapter
 from hub.query import Query, fits
 from hub.reshape import cap_tokens
 from hub.roots import COMBO, MAPPING
-from hub.routing.breaker import BreakerState
 from hub.routing.scoring import MODES
-from hub.throttle import Limits, limits_for
 from hub.together import Together
-from hub.tries import Finish, Tries, failure_of, given_stream, given_whole, rejected, require_content, shaped, upstream_error
+from hub.tries import Finish, given_stream, given_whole, rejected, require_content, shaped, upstream_error
 from hub.waiting import Line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
     from hub.attempts import Ledger
     from hub.clock import Clock
@@ -45,17 +41,16 @@ if TYPE_CHECKING:
     from hub.outbound.base import Incoming
     from hub.outbound.client import Outbound
     from hub.plan import Planner
-    from hub.preferences import Preferences, Profile
+    from hub.preferences import Preferences
     from hub.prices import Prices
     from hub.providers.base import Adapter, Prepared, Target
     from hub.query import Plan
     from hub.quota import Quotas
     from hub.relay import Relay
+    from hub.rounds import Rounds
     from hub.routing.strategy import Option
-    from hub.senses import Senses
     from hub.settings import Settings
     from hub.targets import Targets
-    from hub.throttle import Throttle
     from hub.waiting import Waiting
 
 
@@ -87,10 +82,8 @@ class ChatEngine:
         prices: Prices,
         ledger: Ledger,
         quotas: Quotas,
-        senses: Senses,
-        throttle: Throttle,
         preferences: Callable[[], Preferences],
-        profile: Callable[[str], Profile],
+        rounds: Rounds,
         waiting: Waiting,
         relay: Relay,
         settings: Settings,
@@ -103,15 +96,10 @@ class ChatEngine:
         self._prices = prices
         self._ledger = ledger
         self._quotas = quotas
-        self._senses = senses
-        self._throttle = throttle
         self._preferences = preferences
-        self._profile = profile
+        self._rounds = rounds
         self._waiting = waiting
         self._timeouts = Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout)
-        self._attempts = settings.attempt_limit
-        self._seconds = settings.request_seconds
-        self._turn = 0
         self._handover = Handover(relay, quotas, ledger.clock, self.complete)
         self._together = Together(self)
         self.whole = Finish(self._whole, given_whole)
@@ -254,37 +242,14 @@ class ChatEngine:
         return (plan if options == plan.options else replace(plan, options=options)), ask
 
     async def _first_success(self, plan: Plan, ask: ChatAsk, run: Run, ctx: Context, finish: Finish) -> Any:
-        """Try the plan's options until one answers; raise the last real upstream error when none does.
+        """Try the plan's options until one answers. Raises what :meth:`hub.rounds.Rounds.first_success` raises."""
 
-        Raises Passed when nobody could be tried: the error then says when to come back.
-        """
-        tries = Tries(plan)
-        going = True
-        while going:
-            for option in self._turns(plan, tries):
-                if tries.count and (run.elapsed() > self._seconds or tries.count >= self._attempts):
-                    break
-                tries.count += 1
-                attempt = run.attempt(option)
-                try:
-                    await self._place(option, plan, run)
-                    if plan.strategy == RELAY:
-                        return await self._relayed(plan, option, ask, run, ctx, finish)
-                    return await finish.opened(await self._opened(option, ask, plan), ask, run)
-                except (RateLimited, Refused, OutboundError, UpstreamFailed) as error:
-                    tries.last, failure, fault = failure_of(error)
-                    rule = run.refused(attempt, failure, fault=fault)
-                if rule.next is Next.STOP:
-                    raise tries.last
-                tries.note(option, rule, self._senses)
-            going = await self._another_round(plan, tries, run)
-        raise tries.last or Passed(self._probed(plan))
+        async def call(option: Option) -> Any:
+            if plan.strategy == RELAY:
+                return await self._relayed(plan, option, ask, run, ctx, finish)
+            return await finish.opened(await self._opened(option, ask, plan), ask, run)
 
-    def _probed(self, plan: Plan) -> HubError:
-        """The answer to a request that finds nobody but those whom another request is trying."""
-        down = any(self._ledger.resilience.breaker(option.provider) is BreakerState.HALF_OPEN for option in plan.options)
-        words = "the connection had failed and another request is trying it now; try again in a moment"
-        return Unavailable(words, retry_after=1) if down else RateLimited(words, retry_after=1)
+        return await self._rounds.first_success(plan, run, call)
 
     async def _relayed(self, plan: Plan, option: Option, ask: ChatAsk, run: Run, ctx: Context, finish: Finish) -> Any:
         """A try of a combo that hands conversations over from account to account."""
@@ -293,71 +258,20 @@ class ChatEngine:
         self._handover.after(plan, option, ask, ctx)
         return answer
 
-    async def _another_round(self, plan: Plan, tries: Tries, run: Run) -> bool:
-        """Whether a combo's targets that failed in passing get another try, once all have been tried and its pause is over.
-
-        Going on to the next target at once, and back to the first only then, answers sooner than trying one target again and again.
-        """
-        config = plan.config
-        if config is None or not tries.again or tries.round >= (config.max_retries or 0) or tries.count >= self._attempts:
-            return False
-        pause = (config.retry_delay_ms or 0) / 1000
-        if run.elapsed() + pause > self._seconds:
-            return False
-        await asyncio.sleep(pause)
-        tries.turn()
-        return True
-
-    def _turns(self, plan: Plan, tries: Tries) -> Iterator[Option]:
-        """The plan's options that may be called when their turn comes; if none may, one whose failure a retry may survive."""
-        resilience = self._ledger.resilience
-        passed_over: Option | None = None
-        for option in tries.left(self._senses):
-            if resilience.admit(option.connection, option.provider, option.model, last_resort=plan.last_resort or tries.round > 0):
-                yield option
-            elif passed_over is None:
-                block = resilience.blocked(option.connection, option.provider, option.model)
-                passed_over = option if block is not None and block.soft else None
-        if passed_over is not None and not tries.count:
-            yield passed_over
-
-    async def _place(self, option: Option, plan: Plan, run: Run) -> None:
-        """A place in the connection's queue, and at the gate of a combo that bounds the calls to one target."""
-        rules, queue = option.connection.rules, self._preferences().resilience_settings.request_queue
-        if rules.max_concurrent or rules.rate_limit or queue.auto_enable_api_key_providers:
-            limits = limits_for(rules, queue, self._profile(option.provider))
-            if limits is not None:
-                run.holding(await self._throttle.slot(option.connection.id, limits))
-        if plan.config is not None and plan.strategy == "round-robin":
-            places, wait = plan.config.concurrency_per_model or 1, (plan.config.queue_timeout_ms or 0) / 1000
-            limits = Limits(concurrent=places, max_wait=wait)
-            run.holding(await self._throttle.slot(f"{plan.name} {option.key}", limits))
-
-    def _target(self, option: Option) -> Target:
-        """The target of an option; a connection that lacks something is passed over like one that failed."""
-        try:
-            if option.connection.extra_secrets:
-                self._turn += 1
-                return self._targets.get(option.connection, option.model, self._turn)
-            return self._targets.get(option.connection, option.model)
-        except BadRequest as error:
-            failure = Failure(FailureKind.CONFIG, error.status, error.message, code=error.code)
-            raise Refused(failure, NotConfigured(error.message, field=error.field)) from error
-
     async def _opened(self, option: Option, ask: ChatAsk, plan: Plan) -> _Opened:
-        """Call an option; where its connection has several keys, one that is refused makes way for the next."""
-        connection = option.connection
-        for _ in connection.extra_secrets:
-            target = self._target(option)
-            try:
-                return await self._open(ask, target, plan)
-            except Refused as refused:
-                if refused.failure.kind is not FailureKind.AUTH or self._targets.refused(connection, target.secret):
-                    raise
-        return await self._open(ask, self._target(option), plan)
+        """Call an option, with each of its connection's keys until one is not refused."""
+        if option.connection.extra_secrets:
+            return await self._rounds.by_keys(option, lambda target: self._open(ask, target, plan))
+        return await self._open(ask, self._rounds.target(option), plan)
+
+    def _adapter(self, ask: ChatAsk, target: Target) -> Adapter:
+        """The adapter of a target; where its provider takes the client's own dialect beside its usual one, the adapter of that."""
+        if ask.raw is not None and ask.raw.dialect in target.provider.also:
+            return self._adapters[ask.raw.dialect]
+        return self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]
 
     async def _open(self, ask: ChatAsk, target: Target, plan: Plan) -> _Opened:
-        adapter = self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]
+        adapter = self._adapter(ask, target)
         lossless = ask.raw is not None and ask.raw.dialect == adapter.dialect
         prepared = adapter.splice(ask.raw, target) if lossless and ask.raw else adapter.prepare(ask.request(), target)
         outgoing = prepared.outgoing

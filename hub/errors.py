@@ -304,6 +304,36 @@ def openai_body(error: HubError) -> dict[str, Any]:
     return {"error": body}
 
 
+#: Anthropic's ``error.type`` for the statuses a provider answers.
+_ANTHROPIC: dict[int, str] = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def anthropic_body(error: HubError) -> dict[str, Any]:
+    """The Messages API's error envelope: ``{"type": "error", "error": {"type", "message"}, "request_id"}``."""
+    kind = error.shape.anthropic
+    if isinstance(error, UpstreamRejected):
+        kind = _ANTHROPIC.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+    body: dict[str, Any] = {"type": kind, "message": error.message}
+    if error.data:
+        body["details"] = error.data
+    return {"type": "error", "error": body, "request_id": error.request_id or None}
+
+
+def cohere_body(error: HubError) -> dict[str, Any]:
+    """Cohere's error body: ``{"message"}``, and the field at fault."""
+    return {"message": error.message, "code": error.code, **({"field": error.field} if error.field else {})}
+
+
 def rest_body(error: HubError) -> dict[str, Any]:
     """The management API's error body, in the seed's three forms (openapi.yaml, AuthzError, ValidationError, ErrorString).
 

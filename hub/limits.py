@@ -18,7 +18,7 @@ import msgspec
 
 from hub.errors import Forbidden, HubError, RateLimited
 from hub.log import logger
-from hub.records import NO_LIMITS
+from hub.records import NO_LIMITS, PRINCIPAL
 from hub.schedule import Hours
 from hub.wire import iso
 
@@ -173,9 +173,13 @@ class Lock:
 
 
 class Limits:
-    """Counts what limited keys do, and refuses what goes over. Used on the event loop only."""
+    """Counts what limited keys do, and refuses what goes over. Used on the event loop only.
 
-    def __init__(self, state: State, clock: Clock, *, shared: bool = False) -> None:
+    ``shared`` says that other processes count too, ``always`` that principals without a key are limited.
+    """
+
+    def __init__(self, state: State, clock: Clock, *, shared: bool = False, always: bool = False) -> None:
+        self._always = always
         self._state = state
         self._clock = clock
         self._shared = shared
@@ -188,7 +192,7 @@ class Limits:
         self._seen: dict[str, str] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._limited = False
+        self._limited = always
 
     def open(self) -> None:
         """Take over what was counted before; with several processes begin to read what the others count."""
@@ -211,10 +215,11 @@ class Limits:
     def refresh(self, keys: Iterable[Key]) -> None:
         """Keys changed: forget those that are gone."""
         found = {key.id: key for key in keys}
-        self._limited = any(counted(key.limits) for key in found.values())
+        self._limited = self._always or any(counted(key.limits) for key in found.values())
         for table in (self._meters, self._foreign, self._resets):
             for gone in table.keys() - found.keys():
-                del table[gone]
+                if not gone.startswith(PRINCIPAL):
+                    del table[gone]
 
     def check(self, caller: Caller, session: str = "") -> None:
         """Count a request of a caller. Raises RateLimited or Forbidden when a limit of its key refuses it; it is not counted then.

@@ -16,6 +16,7 @@ from hub.chats import Chats
 from hub.clock import Clock
 from hub.cloud_agents.tasks import CloudTasks
 from hub.comboboard import ComboBoard
+from hub.counting import Counting
 from hub.delivery import Deliverer
 from hub.directory import Directory
 from hub.embeddings import Embeddings
@@ -24,6 +25,9 @@ from hub.errors import HubError
 from hub.events import Events
 from hub.inflight import InFlight
 from hub.limits import Limits
+from hub.media.engine import Formats, MediaEngine
+from hub.media.searches import Searches
+from hub.oauth.resource import ResourceServer
 from hub.outbound.client import Outbound
 from hub.plan import Planner
 from hub.policies import Policies
@@ -39,9 +43,12 @@ from hub.query import Query
 from hub.quota import Quotas
 from hub.registry import Skills, load
 from hub.relay import Relay
+from hub.remote_agents.agents import RemoteAgents
 from hub.resilience import Resilience
+from hub.responses import Responses
 from hub.retention import Retention
 from hub.roots import Roots
+from hub.rounds import Rounds
 from hub.routing.combo import Combo, Mapping
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Strategy
@@ -78,6 +85,7 @@ class Parts:
         self.skills = skills or Skills.load()
         self.catalog = Catalog.load()
         self.adapters: dict[str, Adapter] = dict(load("hub.providers", Adapter, lambda adapter: adapter.name))
+        self.media_formats = Formats()
         self.strategies = load("hub.routing.strategies", Strategy, lambda strategy: strategy.name)
         self.store = Store(settings, self.clock)
         self.events = Events(self.clock)
@@ -88,6 +96,8 @@ class Parts:
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.targets = Targets(self.catalog)
         self.upstreams = Upstreams(self.store, self.outbound, self.events, self.clock, settings, self.skills)
+        self.remote_agents = RemoteAgents(self.store, self.outbound, self.events, self.clock, self.skills)
+        self.tasks.on_left.append(self.remote_agents.left)
         self._written()
         self._elsewhere()
         self._learned()
@@ -118,14 +128,26 @@ class Parts:
             prices=self.prices,
             catalog=self.catalog,
         )
-        self.limits = Limits(self.store.state, self.clock, shared=self.store.postgres)
+        issuers = self.settings.oauth_issuers
+        counted = any(one.per_minute or one.per_day for one in issuers)
+        self.limits = Limits(self.store.state, self.clock, shared=self.store.postgres, always=counted)
+        self.oauth = ResourceServer(
+            issuers, outbound=self.outbound, clock=self.clock, budgets=self.budgets, blocked=lambda: self._preferred().oauth_blocked
+        )
 
     def _elsewhere(self) -> None:
         """Agents beside the hub: on this machine, at vendors, at other hubs."""
         custom = self.store.collection("acp-agent", what="agent", prefix="agent_", body=CustomAgent)
         self.agents = LocalAgents(self.settings, custom, self.clock)
         self.adapters[acp.NAME] = acp.AgentAdapter(self.agents, self.clock, allowed=self.settings.acp_chat)
-        self.cloud_tasks = CloudTasks(store=self.store, outbound=self.outbound, agents=self.agents, clock=self.clock, events=self.events)
+        self.cloud_tasks = CloudTasks(
+            store=self.store,
+            outbound=self.outbound,
+            agents=self.agents,
+            clock=self.clock,
+            events=self.events,
+            known=self.remote_agents.named,
+        )
 
     def _learned(self) -> None:
         """What the hub learns while it runs: health, quota, latency, sessions, warm caches, how combos did."""
@@ -189,6 +211,7 @@ class Parts:
             aliases=directory.aliases,
             preferences=self._preferred,
             formats=frozenset(self.adapters),
+            media=self.media_formats.names,
             builtins=self.settings.demo != "off",
         )
         self.planner = Planner(
@@ -204,16 +227,30 @@ class Parts:
         )
 
     def _chats(self) -> None:
-        """What runs a chat, and what stands before it."""
-        embeddings = Embeddings(
-            planner=self.planner,
+        """What runs a chat, what stands before it, and what runs all that is no chat."""
+        waiting = Waiting(lambda: self._preferred().resilience_settings.wait_for_cooldown)
+        self.rounds = Rounds(
             targets=self.targets,
-            adapters=self.adapters,
+            ledger=self.ledger,
+            senses=self.senses,
+            throttle=self.throttle,
+            preferences=self._preferred,
+            profile=self.catalog.profile,
+            settings=self.settings,
+        )
+        self.media = MediaEngine(
+            planner=self.planner,
+            rounds=self.rounds,
+            formats=self.media_formats,
             outbound=self.outbound,
             prices=self.prices,
-            clock=self.clock,
-            add_usage=self._used,
+            ledger=self.ledger,
+            quotas=self.quotas,
+            policies=self.policies,
+            waiting=waiting,
+            settings=self.settings,
         )
+        self.searches = Searches(self.media, self.ledger, self.catalog, self.clock)
         self.sameness = Sameness(
             store=self.store,
             clock=self.clock,
@@ -221,7 +258,7 @@ class Parts:
             preferences=self._preferred,
             note=self.ledger.again,
             route=self._route,
-            semantic=Semantic(embeddings, self.clock, lambda: self._preferred().response_cache),
+            semantic=Semantic(Embeddings(self.media), self.clock, lambda: self._preferred().response_cache),
         )
         engine = ChatEngine(
             planner=self.planner,
@@ -231,14 +268,14 @@ class Parts:
             prices=self.prices,
             quotas=self.quotas,
             ledger=self.ledger,
-            senses=self.senses,
-            throttle=self.throttle,
+            rounds=self.rounds,
             preferences=self._preferred,
-            profile=self.catalog.profile,
             relay=self.relay,
-            waiting=Waiting(lambda: self._preferred().resilience_settings.wait_for_cooldown),
+            waiting=waiting,
             settings=self.settings,
         )
+        self.counting = Counting(planner=self.planner, targets=self.targets, adapters=self.adapters, outbound=self.outbound)
+        self.responses = Responses(self.store, self.clock, lambda: self._preferred().retention.response_days)
         self.chat = Chats(engine=engine, policies=self.policies, sameness=self.sameness, sessions=self.sessions)
 
     async def open(self) -> None:
@@ -260,8 +297,11 @@ class Parts:
         self.changed()
         await self.sameness.open()
         self.retention.start()
-        self.on_close += [self.upstreams.close, self.limits.close, self.agents.close, self.cloud_tasks.close]
-        self.on_close += [self.pushes.close, self.tasks.close, self.sameness.close]
+        self.oauth.open()
+        self.remote_agents.open()
+        self.on_close += [self.oauth.close, self.remote_agents.close, self.upstreams.close, self.limits.close]
+        self.on_close += [self.agents.close, self.cloud_tasks.close]
+        self.on_close += [self.pushes.close, self.tasks.close, self.sameness.close, self.responses.close]
 
     def stop(self) -> None:
         """The server stops: doors end their standing streams, calls that run go on."""
@@ -302,6 +342,7 @@ class Parts:
         self.quotas.keep_only({*self.directory.builtin, *(connection.id for connection in connections)})
         self.planner.forget()
         self.upstreams.refresh()
+        self.remote_agents.refresh()
         self.policies.refresh()
         self.limits.refresh(self.store.keys.all())
         if self.pricebook.refresh():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub.affinity import COMBO
 from hub.kept import ANOTHER, Kept, by_session, direct, keep, nested, scored, stands_for, told, use, watched
+from hub.providers.catalog import CHAT
 from hub.query import Plan, Query, require_allowed
 from hub.records import Level
 from hub.refusal import refusal
@@ -79,7 +80,7 @@ class Planner:
         self._sessions = sessions
         self._preferences = preferences
         self._clock = clock
-        self._kept: dict[tuple[str, str, frozenset[str], bool], Kept] = {}
+        self._kept: dict[tuple[str, str, frozenset[str], bool, str], Kept] = {}
         #: ``@provider`` -> how often its connections were put in order by turns.
         self._account_turns: dict[str, int] = {}
 
@@ -87,13 +88,13 @@ class Planner:
         """Drop kept trees and plans, after connections, their marks, combos, aliases or preferences changed."""
         self._kept.clear()
 
-    def resolve(self, model: str) -> Resolution:
+    def resolve(self, model: str, service: str = CHAT) -> Resolution:
         """Where a model string leads. Raises what :meth:`hub.roots.Roots.make` raises."""
-        return self._tree(model, "", frozenset(), direct=False).root.resolution
+        return self._tree(model, "", frozenset(), direct=False, service=service).root.resolution
 
     async def prepare(self, query: Query) -> None:
         """Look up, before :meth:`plan`, the prices that the order may go by. Raises what :meth:`hub.roots.Roots.make` raises."""
-        kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct)
+        kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct, service=query.service)
         if kept.by_price or query.tier:
             await self._senses.learn_prices(kept.all)
 
@@ -106,7 +107,7 @@ class Planner:
         caller = query.caller
         if caller.allowed_models and not query.admitted:
             require_allowed(query.model, caller.allowed_models)
-        kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct)
+        kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct, service=query.service)
         calm = query.plain and not kept.watched and self._resilience.quiet
         if not calm or query.session or not kept.steady:
             return self._make(kept, query, calm=calm)
@@ -114,11 +115,11 @@ class Planner:
             kept.plan = self._make(kept, query, calm=True)
         return kept.plan
 
-    def _tree(self, model: str, strategy: str, needs: frozenset[str], *, direct: bool) -> Kept:
-        key = (model, strategy, needs, direct)
+    def _tree(self, model: str, strategy: str, needs: frozenset[str], *, direct: bool, service: str) -> Kept:
+        key = (model, strategy, needs, direct, service)
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._prepared(self._roots.make(model, needs, direct=direct), strategy)
+            kept = self._prepared(self._roots.make(model, needs, direct=direct, service=service), strategy)
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
             self._kept[key] = kept

@@ -11,7 +11,7 @@ from hub.policy import Cost, Facts, Policy, PolicySet, Verdict
 from hub.skill import CostClass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from hub.clock import Clock
     from hub.context import Context
@@ -99,6 +99,38 @@ class Policies:
         if not verdict.allowed:
             raise denied(verdict)
         return verdict
+
+    async def admit_order(
+        self,
+        model: str,
+        skill: str,
+        ctx: Context,
+        *,
+        options: Callable[[str], Sequence[Option]],
+        cost: Callable[[Sequence[Option]], Awaitable[Cost]],
+    ) -> str:
+        """The stage of a call that is no chat. Raises PolicyDenied; else the model that a rule names instead, empty where none does.
+
+        ``options`` gives the targets of a model string, ``cost`` the most that the call can cost there. Caps on tokens do not concern it.
+        """
+        caller = ctx.caller
+        facts = Facts(
+            key_id=caller.key_id,
+            key_name=caller.name,
+            skills=tuple(dict.fromkeys((skill, ctx.skill or skill))),
+            door=ctx.door,
+            now_ms=self._clock.now_ms(),
+            model=model,
+            tags=frozenset(caller.limits.tags),
+            providers=lambda name: frozenset(option.provider for option in options(name)),
+        )
+        verdict = self.set.judge(facts)
+        while verdict.wants is not None:
+            facts.costs[verdict.wants] = await cost(options(verdict.wants[0]))
+            verdict = self.set.judge(facts)
+        if not verdict.allowed:
+            raise denied(verdict)
+        return verdict.model
 
     async def cost(self, ask: ChatAsk, options: Sequence[Option], cap: int | None) -> Cost:
         """The most that a request can cost over its targets: whole prompt, all the output it may make, at the dearest rates."""

@@ -119,6 +119,7 @@ class Retention(Body):
     usage_days: int = Field(default=90, ge=1, le=3650, description="Usage rows, one a request.")
     decision_days: int = Field(default=30, ge=1, le=3650, description="Decision records.")
     sum_days: int = Field(default=730, ge=1, le=36500, description="Sums by the hour.")
+    response_days: int = Field(default=30, ge=1, le=3650, description="Answers of /v1/responses that their clients asked to be kept.")
 
 
 class Preferences(Body):
@@ -151,6 +152,9 @@ class Preferences(Body):
     mcp_transport: Literal["all", "stdio", "sse", "streamable-http"] = Field(default="all", description="Over which transports.")
     mcp_profile: str = Field(default="core", max_length=2000, description="Tools that tools/list shows: core, all, or names with *.")
     a2a_enabled: bool = Field(default=True, alias="a2aEnabled", description="Whether the A2A door is open.")
+    oauth_blocked: tuple[str, ...] = Field(
+        default=(), max_length=10_000, alias="oauthBlocked", description="Ids of principals (oauth_…) whose access tokens are refused."
+    )
 
 
 class PreferenceStore:

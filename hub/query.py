@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from hub.errors import Forbidden
+from hub.providers.catalog import CHAT
 from hub.records import Candidate, Level
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Query:
 
     ``pack`` names the weights of ``auto`` instead of the configured ones. ``tier`` is ``cheap`` or ``free`` where a spent budget
     lets only such targets through. ``admitted`` says that the key's list was looked at already, for the name that the client sent.
+    ``service`` is what is asked of the model, a chat unless stated (:data:`hub.providers.catalog.KINDS`).
     """
 
     model: str
@@ -62,6 +64,7 @@ class Query:
     pack: str = ""
     tier: str = ""
     admitted: bool = False
+    service: str = CHAT
 
     @property
     def plain(self) -> bool:

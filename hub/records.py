@@ -60,6 +60,9 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 NO_LIMITS = KeyLimits()
 
+#: How the ids of principals of authorization servers begin, which stand where those of keys do.
+PRINCIPAL = "oauth_"
+
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
     """A hub key without its secret. ``prefix`` is its public part, ``grants`` as they were given.
@@ -241,7 +244,10 @@ class Level(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Why a request went where it did (D21). ``resolution`` names the rule that read the model string."""
+    """Why a request went where it did (D21). ``resolution`` names the rule that read the model string.
+
+    ``units`` is what it used besides tokens (:class:`hub.units.Units`), by name.
+    """
 
     request_id: str
     at: int
@@ -259,6 +265,7 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
     model: str = ""
     cost: float | None = None
     latency_ms: int = 0
+    units: dict[str, float] = {}
 
 
 class AuditRow(msgspec.Struct, kw_only=True):
@@ -316,7 +323,10 @@ class PushConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls: a key, the owner on the control socket, or nobody. ``scopes`` are concrete, never wildcards."""
+    """Who calls: a key, a principal of an authorization server, the owner on the control socket, or nobody.
+
+    ``scopes`` are concrete, never wildcards. ``issuer`` is the principal's, empty for others, and ``ends_ms`` when its token ends.
+    """
 
     key_id: str
     name: str
@@ -324,6 +334,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     allowed_models: tuple[str, ...] = ()
     no_log: bool = False
     limits: KeyLimits = NO_LIMITS
+    issuer: str = ""
+    ends_ms: int = 0
 
     @classmethod
     def of(cls, key: Key) -> Caller:

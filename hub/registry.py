@@ -7,11 +7,14 @@ import pkgutil
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
+from hub.log import logger
 from hub.skill import Skill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import ModuleType
+
+log = logger("hub.registry")
 
 Item = TypeVar("Item")
 
@@ -47,12 +50,13 @@ def load(package: str, kind: type[Item], name: Callable[[Item], str]) -> Mapping
 class Skills:
     """Every skill, found by name, tool name, A2A id, REST address, resource and kind of names.
 
-    The hub's own are fixed after construction; those imported from other servers are replaced as a whole by
+    The hub's own are fixed after construction; those imported from elsewhere are replaced as a whole, origin by origin, by
     :meth:`adopt`. ``version`` counts that, for what is made of the registry and kept.
     """
 
     def __init__(self, skills: Mapping[str, Skill]) -> None:
         self._own = dict(skills)
+        self._adopted: dict[str, dict[str, Skill]] = {}
         self.version = 0
         self._index(self._own)
         self.by_resource = _unique((shown.uri, made) for made in skills.values() for shown in made.resources)
@@ -64,14 +68,20 @@ class Skills:
         """Load every skill of a package. Raises ValueError on a duplicate name, tool, A2A id or address."""
         return cls(load(package, Skill, lambda made: made.name))
 
-    def adopt(self, imported: Iterable[Skill]) -> None:
-        """Take these as all the imported skills. Raises ValueError for one that claims what another has; nothing changes then."""
-        found = dict(self._own)
+    def adopt(self, origin: str, imported: Iterable[Skill]) -> None:
+        """Take these as all the skills of an origin. What is imported never shadows a skill of the hub or of another origin (SEC-61)."""
+        elsewhere = [kept for one, kept in self._adopted.items() if one != origin]
+        others = {name: made for kept in (self._own, *elsewhere) for name, made in kept.items()}
+        taken = {address for made in others.values() for address in _addresses(made)}
+        found: dict[str, Skill] = {}
         for made in imported:
-            if made.name in found:
-                raise ValueError(f"the name {made.name} is taken")
-            found[made.name] = made
-        self._index(found)
+            if taken.isdisjoint(_addresses(made)):
+                found[made.name] = made
+                taken.update(_addresses(made))
+            else:
+                log.warning("an imported skill is left out: its name is taken", skill=made.name)
+        self._adopted[origin] = found
+        self._index({**others, **found})
         self.version += 1
 
     def _index(self, skills: Mapping[str, Skill]) -> None:
@@ -86,6 +96,15 @@ class Skills:
 
     def __len__(self) -> int:
         return len(self.by_name)
+
+
+def _addresses(made: Skill) -> Iterator[tuple[str, str]]:
+    """The names that only one skill can have."""
+    yield "name", made.name
+    if made.mcp:
+        yield "tool", made.mcp.tool
+    if made.a2a:
+        yield "agent", made.a2a.id
 
 
 def _check_twins(skills: Mapping[str, Skill]) -> None:

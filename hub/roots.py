@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from hub.errors import HubError, NotConfigured, UnknownModel
+from hub.errors import BadRequest, HubError, NotConfigured, UnknownModel
+from hub.providers.catalog import CHAT, KINDS
 from hub.records import TERMINAL, Connection
 from hub.routing import auto_names, wildcard
 from hub.routing.combo import BUILT_IN, ComboConfig, Step, effective
@@ -95,6 +96,7 @@ class Roots:
         aliases: Callable[[], Mapping[str, str]],
         preferences: Callable[[], Preferences],
         formats: frozenset[str],
+        media: Callable[[], frozenset[tuple[str, str]]] = frozenset,
         builtins: bool = True,
     ) -> None:
         self._catalog = catalog
@@ -106,11 +108,12 @@ class Roots:
         self._aliases = aliases
         self._preferences = preferences
         self._formats = formats
+        self._media = media
         self._builtin = {row.id: (builtin_connection(row),) for row in catalog.providers.values() if row.builtin and builtins}
 
-    def make(self, model: str, needs: frozenset[str], *, direct: bool = False) -> Root:
+    def make(self, model: str, needs: frozenset[str], *, direct: bool = False, service: str = CHAT) -> Root:
         """The tree of a model string. ``needs`` are abilities that ``auto`` asks of a model; ``direct`` means the model itself,
-        whatever combo or mapping stands in front of its name.
+        whatever combo or mapping stands in front of its name; ``service`` is what is asked of it.
 
         Raises BadRequest, AmbiguousModel, UnknownModel, and NotConfigured for a provider without a connection, a combo that is
         switched off or a wire format that no adapter speaks.
@@ -118,11 +121,11 @@ class Roots:
         name = model.strip()
         found = None if direct else self._combo(name)
         if found is not None:
-            root = self._combo_root(*found)
+            root = self._combo_root(*found, service)
         elif (auto := auto_names.parse(name)) is not None:
-            root = self._auto_root(name, auto, needs)
+            root = self._auto_root(name, auto, needs) if service == CHAT else self._service_root(name, service)
         else:
-            root = self._model_root(model)
+            root = self._model_root(model, service)
         root.leaves = list(_leaves(root.group))
         return root
 
@@ -147,18 +150,18 @@ class Roots:
         combo = self._combos(target) if target else None
         return (target, combo, f"alias {name!r} stands for the combo {target!r}") if combo is not None else None
 
-    def _combo_root(self, name: str, combo: Combo, why: str) -> Root:
+    def _combo_root(self, name: str, combo: Combo, why: str, service: str) -> Root:
         if not combo.is_active:
             raise NotConfigured(
                 f"the combo {name!r} is switched off; switch it on with PUT /api/combos/{{id}} {{isActive: true}}", field="model"
             )
-        group = self._group(name, combo, key="", depth=0, seen=(name,))
+        group = self._group(name, combo, service, key="", depth=0, seen=(name,))
         if not group.items:
             raise NotConfigured(f"the combo {name!r} has no targets; add some with PUT /api/combos/{{id}}", field="model")
         rule = MAPPING if why.startswith("the mapping") else COMBO
         return Root(Resolution(provider="", model=name, rule=rule, why=why), group, name, combo)
 
-    def _group(self, name: str, combo: Combo, *, key: str, depth: int, seen: tuple[str, ...]) -> Group:
+    def _group(self, name: str, combo: Combo, service: str, *, key: str, depth: int, seen: tuple[str, ...]) -> Group:
         """The tree of a combo. What is nested too deep or in a circle was refused when it was saved, and expands to nothing here."""
         preferences = self._preferences()
         config = effective(BUILT_IN, preferences.combo_defaults, combo.config)
@@ -166,58 +169,96 @@ class Roots:
         group = Group(name, key, strategy, config)
         for step in ordered_by_tiers(combo):
             path = f"{key}>{step.id}" if key else step.id
-            item = self._nested(step, path, depth, seen) or self._target(step, path, combo)
+            item = self._nested(step, service, path, depth, seen) or self._target(step, service, path, combo)
             item.weight = step.weight
             group.items.append(item)
         return group
 
-    def _nested(self, step: Step, path: str, depth: int, seen: tuple[str, ...]) -> Group | None:
+    def _nested(self, step: Step, service: str, path: str, depth: int, seen: tuple[str, ...]) -> Group | None:
         if step.kind == "combo-ref":
             combo = self._combos(step.combo_name)
             if combo is None or not combo.is_active or step.combo_name in seen or depth + 1 >= _DEEPEST:
                 return Group(step.combo_name, path, "priority", BUILT_IN)
-            return self._group(step.combo_name, combo, key=path, depth=depth + 1, seen=(*seen, step.combo_name))
+            return self._group(step.combo_name, combo, service, key=path, depth=depth + 1, seen=(*seen, step.combo_name))
         auto = auto_names.parse(step.model)
-        return self._auto_group(step.model, auto, frozenset(), key=path) if auto is not None else None
+        if auto is None:
+            return None
+        return self._auto_group(step.model, auto, frozenset(), key=path) if service == CHAT else self._offers(step.model, service, path)
 
-    def _target(self, step: Step, path: str, combo: Combo) -> Leaf:
+    def _target(self, step: Step, service: str, path: str, combo: Combo) -> Leaf:
         try:
             resolution = self._resolver.resolve(step.model)
         except HubError as error:
             return Leaf(path, step.provider_id, step.model, reasons=[error.message], weight=step.weight)
-        leaf = self._leaf(resolution, path, wanted=step.connection_id or resolution.connection, tags=step.tags)
+        leaf = self._leaf(resolution, path, service, wanted=step.connection_id or resolution.connection, tags=step.tags)
         leaf.context = combo.context_length
         if combo.allowed_providers and resolution.provider not in combo.allowed_providers:
             leaf.reasons = ["the combo does not allow this provider"] * len(leaf.options)
         return leaf
 
-    def _model_root(self, model: str) -> Root:
+    def _model_root(self, model: str, service: str) -> Root:
         resolution = self._resolver.resolve(model)
-        self._require_adapter(resolution)
-        leaf = self._leaf(resolution, "", wanted=resolution.connection)
+        self._require_adapter(resolution, service)
+        leaf = self._leaf(resolution, "", service, wanted=resolution.connection)
         if not leaf.options:
             raise self._nothing(resolution.provider)
         preferences = self._preferences()
         config = effective(BUILT_IN, preferences.provider_overrides.get(resolution.provider, ComboConfig()))
         return Root(resolution, Group("", "", "priority", config, [leaf]))
 
-    def _leaf(self, resolution: Resolution, key: str, *, wanted: str = "", tags: Sequence[str] = ()) -> Leaf:
+    def _leaf(self, resolution: Resolution, key: str, service: str, *, wanted: str = "", tags: Sequence[str] = ()) -> Leaf:
         """Every connection of one provider, with the model asked for."""
         provider, model = resolution.provider, resolution.model
         leaf = Leaf(key, provider, model, wanted=wanted)
         row = self._catalog.find(provider)
         blocked = provider in self._preferences().blocked_providers
-        unheard = row is not None and _wire(row, model) not in self._formats
-        for connection in self._builtin.get(provider) or self._connections(provider):
+        unheard = self._unheard(row, model, service) if row is not None else ""
+        for connection in self._accounts_of(provider):
             leaf.options.append(Option(connection, provider, model, key or connection.id))
-            leaf.reasons.append(
-                "this provider is blocked"
-                if blocked
-                else "no adapter speaks its wire format"
-                if unheard
-                else _never(connection, model, tags)
-            )
+            leaf.reasons.append("this provider is blocked" if blocked else unheard if unheard else _never(connection, model, tags))
         return leaf
+
+    def _unheard(self, row: ProviderRow, model: str, service: str) -> str:
+        """Why a provider's model cannot do what is asked of it, whoever asks; empty when it can."""
+        wire = row.speaks(service, model)
+        if service == CHAT:
+            return "" if wire in self._formats else "no adapter speaks its wire format"
+        listed = row.model(model)
+        if listed is not None and listed.kind != KINDS[service] and not row.builtin:
+            return f"it is a model for {listed.kind}, not for {KINDS[service]}"
+        if not wire:
+            return f"{row.name} does not offer {service}"
+        return "" if (service, wire) in self._media() else f"no adapter speaks its wire format for {service}"
+
+    def _service_root(self, name: str, service: str) -> Root:
+        """Everybody connected who offers a service, the cheapest first."""
+        group = self._offers(name, service, "")
+        if not group.items:
+            raise NotConfigured(f"no connection offers {service}; add one with `hubroute providers add`", field="model")
+        why = f"{name!r} stands for the connections that offer {service}, the cheapest first"
+        return Root(Resolution(provider="", model=name, rule=AUTO, why=why), group, name)
+
+    def _offers(self, name: str, service: str, key: str) -> Group:
+        """One target for each connection whose provider offers a service: its cheapest model of that kind."""
+        group = Group(name, key, "priority", effective(BUILT_IN, self._preferences().combo_defaults))
+        found: list[tuple[float, Leaf]] = []
+        for provider in sorted(self._connected() - frozenset(self._preferences().blocked_providers)):
+            price, model = self._offered(provider, service)
+            for connection in self._accounts_of(provider) if model else ():
+                at = f"{key}>{connection.id}" if key else connection.id
+                leaf = Leaf(at, provider, model, [Option(connection, provider, model, at)], [_never(connection, model, ())])
+                found.append((price, leaf))
+        group.items = [leaf for _, leaf in sorted(found, key=lambda pair: (pair[0], _stored_order(pair[1])))]
+        return group
+
+    def _offered(self, provider: str, service: str) -> tuple[float, str]:
+        """What the cheapest model of a provider costs that does a service, and its id; empty where it has none."""
+        row = self._catalog.find(provider)
+        found = row.cheapest(KINDS[service]) if row is not None else None
+        return found if row is not None and found and not self._unheard(row, found[1], service) else (0.0, "")
+
+    def _accounts_of(self, provider: str) -> Sequence[Connection]:
+        return self._builtin.get(provider) or self._connections(provider)
 
     def _auto_root(self, name: str, auto: AutoName, needs: frozenset[str]) -> Root:
         group = self._auto_group(name, auto, needs, key="")
@@ -238,7 +279,7 @@ class Roots:
             row = self._catalog.find(provider)
             if row is None or row.format not in self._formats or provider in blocked:
                 continue
-            for connection in self._builtin.get(provider) or self._connections(provider):
+            for connection in self._accounts_of(provider):
                 model = preferred_model(row, connection, wanted, self._formats)
                 if model:
                     at = f"{key}>{connection.id}" if key else connection.id
@@ -247,14 +288,29 @@ class Roots:
         group.items.sort(key=_stored_order)
         return group
 
-    def _require_adapter(self, resolution: Resolution) -> None:
+    def _require_adapter(self, resolution: Resolution, service: str) -> None:
         row = self._catalog.find(resolution.provider)
         if row is None:
             return
-        wire = _wire(row, resolution.model)
+        if service != CHAT:
+            self._require_service(row, resolution, service)
+            return
+        wire = row.speaks(CHAT, resolution.model)
         if wire not in self._formats:
             words = f"{resolution.model!r} of {row.name} speaks the wire format {wire!r}, for which this version has no chat adapter"
             raise NotConfigured(f"{words}; choose another {'model' if row.format in self._formats else 'provider'}", field="model")
+
+    def _require_service(self, row: ProviderRow, resolution: Resolution, service: str) -> None:
+        """Raise BadRequest for a model of another kind, NotConfigured where a provider has no such service."""
+        if resolution.rule == "demo-fallback" and service not in row.services:
+            raise NotConfigured(f"no provider is connected that offers {service}; add one with `hubroute providers add`", field="model")
+        words = "" if resolution.rule == "demo-fallback" else self._unheard(row, resolution.model, service)
+        if not words:
+            return
+        listed = row.model(resolution.model)
+        if listed is not None and listed.kind != KINDS[service]:
+            raise BadRequest(f"{resolution.model!r} of {row.name}: {words}", field="model", code="model_not_supported")
+        raise NotConfigured(f"{words}; choose another provider for {service}", field="model")
 
     def _nothing(self, provider: str) -> NotConfigured:
         row = self._catalog.get(provider)
@@ -300,15 +356,9 @@ def preferred_model(row: ProviderRow, connection: Connection, needs: frozenset[s
         names = sorted(connection.models, key=lambda name: able.index(name) if name in able else len(able))
     else:
         names = _able(row, needs)
-    return next((name for name in names if _wire(row, name) in formats), "")
+    return next((name for name in names if row.speaks(CHAT, name) in formats), "")
 
 
 def _able(row: ProviderRow, needs: frozenset[str]) -> list[str]:
     """The provider's chat models with these abilities."""
     return [model.id for model in row.models if model.kind == "chat" and needs.issubset(model.caps)]
-
-
-def _wire(row: ProviderRow, model: str) -> str:
-    """The wire format of a model: its own, else its provider's."""
-    listed = row.model(model)
-    return (listed.wire if listed else "") or row.format

@@ -15,7 +15,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from hub import lexical
-from hub.errors import HubError
+from hub.errors import BudgetExceeded, BudgetSpent, HubError
 from hub.fingerprint import of_text, without_last_words
 from hub.log import logger
 
@@ -135,19 +135,21 @@ class Semantic:
 
     def check(self, model: str) -> None:
         """Raises HubError where this embedding model cannot be used now."""
-        self._embeddings.target(model)
+        self._embeddings.lexical(model)
 
     async def _vector(self, model: str, text: str, ctx: Context) -> array[float] | None:
         if self._clock.monotonic() < self._not_before:
             return None
         try:
             found = await self._embeddings.embed(model, [text], ctx, seconds=PATIENCE)
+        except (BudgetSpent, BudgetExceeded):
+            return None  # this caller's money is no reason to stop for others
         except HubError as error:
             self.failures += 1
             self._not_before = self._clock.monotonic() + _PAUSE
             log.warning("no embedding: answers are not compared for a while", reason=error.message, seconds=_PAUSE)
             return None
-        return _unit(found.vectors[0])
+        return _unit(found[0])
 
     def _drop(self, name: str) -> None:
         kept = self._entries.pop(name, None)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, cast
 
 import platformdirs
 from pydantic import AliasChoices, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+from hub.oauth.issuer import Issuer
+from hub.outbound.address import LOOPBACK
 
 
 class Settings(BaseSettings):
@@ -124,6 +126,12 @@ class Settings(BaseSettings):
         default=False,
         description="Let models such as `cc/default` be answered by driving an agent: whoever may chat then reaches what it may read.",
     )
+    oauth_issuers: Annotated[tuple[Issuer, ...], NoDecode] = Field(
+        default=(),
+        max_length=20,
+        description="Authorization servers whose JWT access tokens the doors take: a comma list of issuers, or JSON (TOML: a table each)"
+        " with `issuer`, `audience`, `scopes`, `grants`, `ask` and more; see `docs/oauth.md`.",
+    )
     grpc_address: str = Field(
         default="",
         pattern=r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})?$",
@@ -157,6 +165,31 @@ class Settings(BaseSettings):
         if value and not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
             raise ValueError("write sqlite:///path or postgresql://user:password@host/name")
         return value.replace("postgres://", "postgresql://", 1) if value.startswith("postgres://") else value
+
+    @field_validator("oauth_issuers", mode="before")
+    @classmethod
+    def _issuers(cls, value: Any) -> Any:
+        """A comma list of issuers, JSON, or what a TOML file gives; a plain text stands for an issuer with nothing else set."""
+        if isinstance(value, str):
+            text = value.strip()
+            try:
+                value = json.loads(text) if text.startswith(("[", "{")) else [one.strip() for one in text.split(",") if one.strip()]
+            except ValueError as error:
+                raise ValueError(f"write a comma list of issuers, or JSON: {error}") from None
+        if isinstance(value, dict):
+            value = [value]
+        if not isinstance(value, (list, tuple)):
+            return value
+        return [{"issuer": one} if isinstance(one, str) else one for one in cast("list[Any]", value)]
+
+    @model_validator(mode="after")
+    def _safe_issuers(self) -> Settings:
+        names = [one.issuer for one in self.oauth_issuers]
+        if len(set(names)) < len(names):
+            raise ValueError("oauth_issuers names an issuer twice")
+        if names and not self.public_url and not self.loopback:
+            raise ValueError("oauth_issuers needs public_url beyond loopback: tokens are made for an address, and clients must know it")
+        return self
 
     @model_validator(mode="after")
     def _safe(self) -> Settings:

@@ -40,6 +40,32 @@ class Download:
     pieces: collections.abc.AsyncIterator[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a view of an address may give instead of JSON to be: a body that is made already, or passes on as it came."""
+
+    body: bytes
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a view of an address may give instead of JSON: a body that is sent on piece by piece, and closed whatever happens."""
+
+    pieces: Pieces
+    content_type: str
+
+
+class Pieces(typing.Protocol):
+    """A body on its way."""
+
+    def __aiter__(self) -> collections.abc.AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None:
+        """The reader is done, or has gone."""
+        ...
+
+
 class Audit(StrEnum):
     """How much of a call the audit log keeps."""
 
@@ -54,8 +80,9 @@ class Rest:
 
     ``view`` turns the output into the wire's shape where the seed's differs; ``ask`` turns the merged
     path, query and body fields into the skill's input; ``headers`` gives further headers of a successful answer,
-    ``status_of`` its status where that varies. ``moved`` is where the skill is served now: the address answers 308
-    with it and runs nothing. ``public`` addresses answer without a key (SEC-01's allowlist).
+    ``status_of`` its status where that varies. ``views`` are further shapes, each for requests with a header of that name (lower case).
+    ``moved`` is where the skill is served now: the address answers 308 with it and runs nothing. ``public`` addresses answer without a
+    key (SEC-01's allowlist). ``door`` names the door that serves the address in a dialect of its own; the others are the REST door's.
     """
 
     method: str
@@ -67,6 +94,8 @@ class Rest:
     public: bool = False
     moved: str = ""
     status_of: Callable[[Any], int] | None = None
+    views: tuple[tuple[str, Callable[[Any], Any]], ...] = ()
+    door: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +145,26 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class A2aAnswer:
-    """What an A2A client gets: a text for people, ``data`` for programs, ``metadata`` for the seed's clients."""
+    """What an A2A client gets: a text for people, ``data`` for programs, ``metadata`` for the seed's clients.
+
+    ``asks`` says that the text is a question: the task waits for an answer. ``kept`` is given to the skill again with what is said
+    next in the task, or in its conversation. ``shown`` says that the work was shown as artifacts already (``ctx.show``).
+    """
 
     text: str
     data: dict[str, Any]
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    asks: bool = False
+    kept: dict[str, Any] = field(default_factory=dict[str, Any])
+    shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class A2aAsk:
     """What an A2A client said: the last user text, all messages as ``{"role", "content"}``, metadata, data parts.
 
-    ``interactive`` clients can be asked back: an InvalidInput raised for what is missing pauses their task.
+    ``interactive`` clients can be asked back: an InvalidInput raised for what is missing pauses their task. ``parts`` are those of the
+    last message as they came, ``kept`` is what the skill's last answer in the task, else in the conversation, said to keep.
     """
 
     text: str
@@ -135,6 +172,8 @@ class A2aAsk:
     metadata: dict[str, Any]
     data: dict[str, Any]
     interactive: bool = False
+    parts: Sequence[dict[str, Any]] = ()
+    kept: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +370,8 @@ def _check_fields(made: Skill) -> None:
         raise ValueError(f"skill {made.name}: input fields without description: {bare}")
     names = set(fields) | {info.alias for info in fields.values() if info.alias}
     for address in made.rest:
-        missing = [] if address.ask else [part for part in path_fields(address.path) if part not in names]
+        free = address.ask is not None or bool(address.door)
+        missing = [] if free else sorted(set(path_fields(address.path)) - names)
         if missing or not address.path.startswith("/"):
             raise ValueError(f"skill {made.name}: REST path {address.path} does not fit the input {missing}")
     _check_resources(made, names)

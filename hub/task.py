@@ -3,7 +3,8 @@
 A row's ``task`` holds the protocol object in A2A 1.0's JSON (messages, parts and artifacts as they go
 over the wire) with ``status.state`` as a short word, and beside it what only the hub needs: ``events``,
 ``input``, ``messageIds``,
-``answers`` (message id -> fields that it answered in plain words), ``expiresAt``, ``error``. Doors translate; nothing here knows a dialect.
+``answers`` (message id -> fields that it answered in plain words), ``kept`` (what its skill gets back), ``expiresAt``,
+``error``. Doors translate; nothing here knows a dialect.
 """
 
 from __future__ import annotations
@@ -212,12 +213,15 @@ class LiveTask:
         self.tell(self.move(State.WORKING, text))
 
     def add(self, artifact: dict[str, Any], *, append: bool = False, last: bool = True) -> None:
-        """Add an artifact, or with ``append`` more parts to the one with its id. Text is appended to text."""
+        """Add an artifact or replace the one with its id, or with ``append`` add parts to that. Text is appended to text."""
         made: list[dict[str, Any]] = self.row.task["artifacts"]
         if append:
             self._extend(next(one for one in made if one["artifactId"] == artifact["artifactId"]), artifact["parts"])
         else:
-            made.append({**artifact, "parts": [dict(part) for part in artifact["parts"]]})
+            self._pieces.pop(artifact["artifactId"], None)
+            fresh = {**artifact, "parts": [dict(part) for part in artifact["parts"]]}
+            at = next((at for at, one in enumerate(made) if one["artifactId"] == artifact["artifactId"]), len(made))
+            made[at : at + 1] = [fresh]
         self.tell(ArtifactEvent(artifact, append, last))
 
     def _extend(self, whole: dict[str, Any], parts: list[dict[str, Any]]) -> None:

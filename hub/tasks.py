@@ -15,7 +15,7 @@ from hub.log import logger
 from hub.task import ENDED, KEEP_MS, OPEN_MS, PAUSED, RUNNING, LiveTask, Outcome, State, failure, new_row
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from hub.clock import Clock
     from hub.push import Pushes
@@ -45,6 +45,8 @@ class LiveTasks:
         self._keeper: asyncio.Task[None] | None = None
         #: How many streams are open.
         self.streams = 0
+        #: Told of a task that was cancelled while it waited for its caller.
+        self.on_left: list[Callable[[LiveTask], Awaitable[None]]] = []
 
     async def open(self) -> None:
         """Fail what a crash left working. On PostgreSQL only what no process keeps up: others may share the database."""
@@ -246,6 +248,8 @@ class LiveTasks:
             await asyncio.wait([live.work])
         if live.state in PAUSED:
             await self._settle(live, verdict)
+            for listener in self.on_left:
+                await listener(live)
         if live.state is not State.CANCELED:
             raise _not_cancelable(live)
         return live.snapshot()

@@ -47,6 +47,11 @@ def _second(at: int) -> str:
     return (_EPOCH + timedelta(seconds=at)).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
+def header(text: str) -> str:
+    """Text as the value of an HTTP header: printable ASCII only, whatever a model is called (SEC-29)."""
+    return text.encode("ascii", "replace").translate(None, bytes(range(32)) + b"\x7f").decode()
+
+
 def _moment(value: object) -> object:
     """A moment as a caller writes it, in epoch milliseconds."""
     if not isinstance(value, str) or value.lstrip("-").isdigit():

@@ -10,6 +10,7 @@ from hub.budgets import HUB, Budget
 from hub.context import Context
 from hub.errors import InvalidInput
 from hub.periods import CALENDAR, NEVER, Kind, period
+from hub.records import PRINCIPAL
 from hub.skill import Audit, CostClass, Mcp, Resource, Rest, details_of, skill
 from hub.spending import Account, Window, dollars
 from hub.wire import Body, Wire
@@ -266,6 +267,20 @@ async def _key(ctx: Context, key_id: str, name: str) -> KeyBudget:
     )
 
 
+def _holder(ctx: Context, key_id: str) -> tuple[str, str]:
+    """Id and name of who may have a budget: a key, or a principal of an authorization server. Raises NotFound."""
+    if key_id.startswith(PRINCIPAL) and ctx.hub.oauth.active:
+        return key_id, ctx.hub.oauth.name_of(key_id)
+    key = ctx.hub.store.keys.get(key_id)
+    return key.id, key.name
+
+
+def _holders(ctx: Context) -> list[tuple[str, str]]:
+    """Every key, and the principals that have a budget."""
+    principals = [name for name in ctx.hub.budgets.names() if name.startswith(PRINCIPAL)]
+    return [*((key.id, key.name) for key in ctx.hub.store.keys.all()), *((one, ctx.hub.oauth.name_of(one)) for one in principals)]
+
+
 async def _sums(ctx: Context, key_id: str, since: int) -> tuple[float, int]:
     """Cost and number of a key's calls since a moment."""
     totals = await ctx.hub.store.usage.totals(since=since, key_id=key_id)
@@ -333,13 +348,12 @@ async def guard_of(ctx: Context) -> Guard | None:
     audit=Audit.NONE,
 )
 async def show(ctx: Context, ask: BudgetAsk) -> BudgetReport:
-    """Show budgets of keys, with what is spent, held and left in each period.
+    """Show budgets of keys and logged-in principals, with what is spent, held and left in each period.
 
     Without a key: every key, and the budget guard of the hub.
     """
-    keys = ctx.hub.store.keys
-    chosen = [keys.get(ask.api_key_id)] if ask.api_key_id else keys.all()
-    budgets = [await _key(ctx, key.id, key.name) for key in chosen]
+    chosen = [_holder(ctx, ask.api_key_id)] if ask.api_key_id else _holders(ctx)
+    budgets = [await _key(ctx, *holder) for holder in chosen]
     return BudgetReport(budgets=budgets, guard=await guard_of(ctx), asked=ask.api_key_id)
 
 
@@ -356,13 +370,13 @@ async def put(ctx: Context, ask: NewBudget) -> BudgetSet:
 
     Every limit that is set holds at once, and calls at the same moment do not exceed it together.
     """
-    key = ctx.hub.store.keys.get(ask.api_key_id)
+    holder, _ = _holder(ctx, ask.api_key_id)
     try:
         budget = Budget.model_validate(ask.model_dump(exclude={"api_key_id"}))
     except ValidationError as error:
         raise InvalidInput(details_of(error)) from None
-    await ctx.hub.budgets.put(key.id, budget)
-    return BudgetSet(api_key_id=key.id, budget=_view(budget, await ctx.hub.budgets.state(key.id)))
+    await ctx.hub.budgets.put(holder, budget)
+    return BudgetSet(api_key_id=holder, budget=_view(budget, await ctx.hub.budgets.state(holder)))
 
 
 @skill(

@@ -227,7 +227,7 @@ async def apply(ctx: Context, ask: ToolApply) -> ToolChanged:
     if present:
         await asyncio.to_thread(connector.apply, name, changes, at=ctx.hub.clock.now_ms())
     row = client(name)
-    words = filter(None, (f"{row.title} points at this hub.", row.caution(wanted.parts), row.next))
+    words = filter(None, (f"{row.title} points at this hub.", row.next))
     return _changed(changes, " ".join(words), made, done=True)
 
 

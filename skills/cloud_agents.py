@@ -20,7 +20,7 @@ class TaskSource(Wire):
     repo_name: str = Field(default="", max_length=200, description="Repository as owner/name.")
     repo_url: str = Field(default="", max_length=2000, description="Its address.")
     branch: str = Field(default="", max_length=250, description="Branch to begin from.")
-    agent: str = Field(default="", max_length=100, description="acp: id of the agent on this machine.")
+    agent: str = Field(default="", max_length=100, description="acp: id of the agent on this machine. a2a: name of a remote agent.")
     folder: str = Field(default="", max_length=4000, description="acp: its work folder, within HUBROUTE_ACP_FOLDERS.")
     model: str = Field(default="", max_length=200, description="acp: its model.")
     agent_url: str = Field(default="", max_length=2000, description="a2a: where the agent is; the address of a credential when left out.")

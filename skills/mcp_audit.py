@@ -102,6 +102,7 @@ class Entry(Wire):
     output_summary: str
     duration_ms: int
     api_key_id: str | None
+    api_key_name: str
     success: bool
     error_code: str | None
     created_at: str | None
@@ -180,6 +181,7 @@ async def audit(ctx: Context, ask: AuditAsk) -> AuditPage:
             output_summary=row.outcome,
             duration_ms=round(row.duration_us / 1000),
             api_key_id=row.key_id or None,
+            api_key_name=row.caller,
             success=row.outcome == "ok",
             error_code=row.error_code or None,
             created_at=iso(row.at),

@@ -14,7 +14,9 @@ from hub.errors import BadRequest, HubError, NotFound
 from hub.skill import Audit, CostClass, Rest, skill
 from hub.store.documents import Document
 from hub.upstream import pinning
-from hub.upstream.model import Pin, Server, Standing, namespace_fault
+from hub.upstream.listing import LISTINGS
+from hub.upstream.model import Pin, Sampling, Server, Standing, namespace_fault
+from hub.upstream.offered import address_of
 from hub.upstream.servers import sealed_place
 from hub.upstream.skills import tool_name
 from hub.wire import Body, Done, Nothing, Wire, iso
@@ -23,17 +25,28 @@ from skills._mcp_oauth import OAuthAsk, OAuthView, oauth_of, oauth_view
 #: More servers than a hub should hold sessions with.
 _MOST = 200
 _MOST_PAIRS = 64
+_SAMPLING = "Who answers when it asks for a model: off (nobody), client (who called), hub (its own models where the client has none)."
 
 
-class ToolView(Wire):
-    """One tool of a server. ``tool`` is its name at this hub's doors; it is offered while ``standing`` is approved."""
-
-    name: str
-    tool: str
+class _Thing(Wire):
     standing: Standing
     description: str
     findings: list[str]
     reason: str
+
+
+class ToolView(_Thing):
+    """One tool of a server. ``tool`` is its name at this hub's doors; it is offered while ``standing`` is approved."""
+
+    name: str
+    tool: str
+
+
+class ThingView(_Thing):
+    """A resource, template or prompt of a server. ``own`` is its URI or name there, ``address`` the one at this hub's MCP door."""
+
+    own: str
+    address: str
 
 
 class ServerView(Wire):
@@ -60,7 +73,11 @@ class ServerView(Wire):
     synced_at: str | None
     created_at: str | None
     oauth: OAuthView | None
+    sampling: Sampling
     tools: list[ToolView]
+    resources: list[ThingView]
+    templates: list[ThingView]
+    prompts: list[ThingView]
 
 
 class ServerList(Wire):
@@ -86,7 +103,8 @@ class ServerNew(Body):
     allow_private: bool = Field(default=False, description="Whether it may be on a private or loopback address.")
     timeout_seconds: float = Field(default=60.0, gt=0, le=3600, description="How long one call may take.")
     cost_per_call: float | None = Field(default=None, ge=0, le=1000, description="US dollars that one call costs, held against budgets.")
-    approve: bool = Field(default=False, description="Allow at once every tool that the scan finds nothing in.")
+    sampling: Sampling = Field(default="off", description=_SAMPLING)
+    approve: bool = Field(default=False, description="Allow at once all that the scan finds nothing in.")
 
 
 class ServerId(Body):
@@ -103,28 +121,32 @@ class ServerChange(Body):
     allow_private: bool | None = Field(default=None, description="Whether it may be on a private or loopback address.")
     timeout_seconds: float | None = Field(default=None, gt=0, le=3600, description="How long one call may take.")
     cost_per_call: float | None = Field(default=None, ge=0, le=1000, description="US dollars that one call costs.")
+    sampling: Sampling | None = Field(default=None, description=_SAMPLING)
     headers: dict[str, str] | None = Field(default=None, max_length=_MOST_PAIRS, description="Replaces all request headers.")
     env: dict[str, str] | None = Field(default=None, max_length=_MOST_PAIRS, description="Replaces all variables.")
     oauth: OAuthAsk | None = Field(default=None, description="What to change about logins; fields left out stay.")
 
 
 class Choice(Body):
-    """Tools of a server."""
+    """Things of a server. With none named, all of every kind are meant."""
 
     id: str = Field(description="Id or name of the server.")
-    tools: list[str] = Field(default_factory=list[str], max_length=1000, description="Names of tools; empty for all.")
+    tools: list[str] = Field(default_factory=list[str], max_length=1000, description="Names of tools.")
+    resources: list[str] = Field(default_factory=list[str], max_length=1000, description="The server's own URIs of resources.")
+    templates: list[str] = Field(default_factory=list[str], max_length=1000, description="The server's own URI templates.")
+    prompts: list[str] = Field(default_factory=list[str], max_length=1000, description="Names of prompts.")
 
 
 class Difference(Wire):
-    """One place where a tool is not what was allowed; null stands for absent."""
+    """One place where a thing is not what was allowed; null stands for absent."""
 
     path: str
     before: Any
     after: Any
 
 
-class ToolChange(Wire):
-    """What changed in one tool since it was allowed."""
+class ThingChange(Wire):
+    """What changed in one tool, resource, template or prompt since it was allowed."""
 
     name: str
     standing: Standing
@@ -133,10 +155,13 @@ class ToolChange(Wire):
 
 
 class Changes(Wire):
-    """Tools that wait for the owner's word."""
+    """What waits for the owner's word."""
 
     server: str
-    tools: list[ToolChange]
+    tools: list[ThingChange]
+    resources: list[ThingChange]
+    templates: list[ThingChange]
+    prompts: list[ThingChange]
 
 
 class CallAsk(Body):
@@ -161,17 +186,6 @@ def _found(ctx: Context, name: str) -> Document[Server]:
 
 def _view(ctx: Context, document: Document[Server]) -> ServerView:
     body = document.body
-    tools = [
-        ToolView(
-            name=name,
-            tool=tool_name(document.name, name),
-            standing=pin.standing,
-            description=str(((pin.seen or pin.approved) or {}).get("description") or "")[:500],
-            findings=list(pin.findings),
-            reason=pin.reason,
-        )
-        for name, pin in sorted(body.tools.items())
-    ]
     return ServerView(
         id=document.id,
         name=document.name,
@@ -190,9 +204,23 @@ def _view(ctx: Context, document: Document[Server]) -> ServerView:
         synced_at=iso(body.synced_at),
         created_at=iso(document.created_at),
         oauth=oauth_view(ctx, document),
-        tools=tools,
+        sampling=body.sampling,
+        tools=[ToolView(name=name, tool=tool_name(document.name, name), **_standing(pin)) for name, pin in sorted(body.tools.items())],
+        resources=_things(document, "resources"),
+        templates=_things(document, "templates"),
+        prompts=_things(document, "prompts"),
         **ctx.hub.upstreams.status(document.id),
     )
+
+
+def _things(document: Document[Server], kind: str) -> list[ThingView]:
+    pins: dict[str, Pin] = getattr(document.body, kind)
+    return [ThingView(own=own, address=address_of(document.name, kind, own), **_standing(pin)) for own, pin in sorted(pins.items())]
+
+
+def _standing(pin: Pin) -> dict[str, Any]:
+    words = str(((pin.seen or pin.approved) or {}).get("description") or "")[:500]
+    return {"standing": pin.standing, "description": words, "findings": list(pin.findings), "reason": pin.reason}
 
 
 @skill("mcp-servers-list", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/mcp/servers")], read_only=True)
@@ -210,9 +238,9 @@ async def shown(ctx: Context, ask: ServerId) -> ServerView:
 
 @skill("mcp-servers-add", scopes=["manage"], cost=CostClass.NETWORK, rest=[Rest("POST", "/api/mcp/servers", status=201)], audit=Audit.FULL)
 async def added(ctx: Context, ask: ServerNew) -> ServerView:
-    """Add an upstream MCP server and read its tools; where it wants logins, they are read after the first.
+    """Add an upstream MCP server and read what it has; where it wants logins, that is read after the first.
 
-    They are offered to nobody until they are approved.
+    Nothing of it is offered to anybody until it is approved.
     """
     upstreams = ctx.hub.upstreams
     transport = _transport(ask)
@@ -232,6 +260,7 @@ async def added(ctx: Context, ask: ServerNew) -> ServerView:
         allow_private=ask.allow_private,
         timeout_seconds=ask.timeout_seconds,
         cost_per_call=ask.cost_per_call,
+        sampling=ask.sampling,
     )
     document = await upstreams.documents.create(ask.name, body, document_id=identity)
     try:
@@ -246,7 +275,7 @@ async def added(ctx: Context, ask: ServerNew) -> ServerView:
     if ask.approve:
         async with upstreams.changing:
             document = upstreams.documents.get(identity)
-            clean = [name for name, pin in document.body.tools.items() if not pin.findings]
+            clean = {kind: [own for own, pin in pins.items() if not pin.findings] for kind, pins in _pins(document).items()}
             document = await _approve(ctx, document, clean)
     return _view(ctx, document)
 
@@ -314,7 +343,7 @@ async def _changed(ctx: Context, ask: ServerChange) -> ServerView:
 
 @skill("mcp-servers-sync", scopes=["manage"], cost=CostClass.NETWORK, rest=[Rest("POST", "/api/mcp/servers/{id}/sync")])
 async def synced(ctx: Context, ask: ServerId) -> ServerView:
-    """Read a server's tools anew; what is not as it was allowed is hidden until it is approved again."""
+    """Read a server's lists anew; what is not as it was allowed is hidden until it is approved again."""
     document = _found(ctx, ask.id)
     principal = ctx.caller.key_id if document.body.oauth is not None else "hub"
     ctx.hub.upstreams.logins.renewals.forgive()
@@ -325,62 +354,80 @@ async def synced(ctx: Context, ask: ServerId) -> ServerView:
     "mcp-servers-approve", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("POST", "/api/mcp/servers/{id}/approve")], audit=Audit.FULL
 )
 async def approved(ctx: Context, ask: Choice) -> ServerView:
-    """Allow tools of a server as they are stated now; the whole object is pinned."""
+    """Allow tools, resources, templates and prompts of a server as they are stated now; the whole object is pinned."""
     async with ctx.hub.upstreams.changing:
         document = _found(ctx, ask.id)
-        return _view(ctx, await _approve(ctx, document, _named(document, ask.tools)))
+        return _view(ctx, await _approve(ctx, document, _chosen(document, ask)))
 
 
 @skill("mcp-servers-revoke", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("POST", "/api/mcp/servers/{id}/revoke")], audit=Audit.FULL)
 async def revoked(ctx: Context, ask: Choice) -> ServerView:
-    """Take the approval of tools away again."""
+    """Take the approval of tools, resources, templates and prompts away again."""
     async with ctx.hub.upstreams.changing:
-        return _view(ctx, await _revoke(ctx, _found(ctx, ask.id), ask.tools))
+        document = _found(ctx, ask.id)
+        return _view(ctx, await _revoke(ctx, document, _chosen(document, ask)))
 
 
-async def _revoke(ctx: Context, document: Document[Server], tools: list[str]) -> Document[Server]:
-    names = _named(document, tools)
+def _pins(document: Document[Server]) -> dict[str, dict[str, Pin]]:
+    return {listing.kind: getattr(document.body, listing.kind) for listing in LISTINGS}
+
+
+def _chosen(document: Document[Server], ask: Choice) -> dict[str, list[str]]:
+    """The things that are meant, by kind. Raises NotFound for one that the server does not state."""
+    named: dict[str, list[str]] = {listing.kind: getattr(ask, listing.kind) for listing in LISTINGS}
+    pins = _pins(document)
+    for listing in LISTINGS:
+        if missing := [own for own in named[listing.kind] if own not in pins[listing.kind]]:
+            raise NotFound(f"{document.name} states no {listing.what} {missing[0][:100]!r}; sync it first", field=listing.kind)
+    return named if any(named.values()) else {kind: list(kept) for kind, kept in pins.items()}
+
+
+async def _approve(ctx: Context, document: Document[Server], chosen: dict[str, list[str]]) -> Document[Server]:
+    def judged(pin: Pin, *, meant: bool) -> Pin:
+        return pinning.allowed(pin) if meant and pin.standing in (Standing.PENDING, Standing.CHANGED) else pin
+
+    return await _stored(ctx, document, chosen, judged)
+
+
+async def _revoke(ctx: Context, document: Document[Server], chosen: dict[str, list[str]]) -> Document[Server]:
     back = {"approved": None, "digest": "", "standing": Standing.PENDING}
-    pins = {
-        name: pin.model_copy(update=back) if name in names and pin.approved is not None else pin
-        for name, pin in document.body.tools.items()
-    }
-    # What is gone and not allowed any more is nothing to keep.
-    left = {name: pin for name, pin in pins.items() if pin.seen or pin.reason}
-    return await ctx.hub.upstreams.documents.update(document.id, document.body.model_copy(update={"tools": left}))
+
+    def judged(pin: Pin, *, meant: bool) -> Pin | None:
+        if not meant or pin.approved is None:
+            return pin
+        # What is gone and not allowed any more is nothing to keep.
+        return pin.model_copy(update=back) if pin.seen or pin.reason else None
+
+    return await _stored(ctx, document, chosen, judged)
 
 
-def _named(document: Document[Server], tools: list[str]) -> list[str]:
-    if missing := [name for name in tools if name not in document.body.tools]:
-        raise NotFound(f"{document.name} states no tool {missing[0][:100]!r}; sync it first", field="tools")
-    return tools or list(document.body.tools)
-
-
-async def _approve(ctx: Context, document: Document[Server], names: list[str]) -> Document[Server]:
-    chosen = set(names)
-
-    def judged(name: str, pin: Pin) -> Pin:
-        return pinning.allowed(pin) if name in chosen and pin.standing in (Standing.PENDING, Standing.CHANGED) else pin
-
-    tools = {name: judged(name, pin) for name, pin in document.body.tools.items()}
-    return await ctx.hub.upstreams.documents.update(document.id, document.body.model_copy(update={"tools": tools}))
+async def _stored(ctx: Context, document: Document[Server], chosen: dict[str, list[str]], judged: Any) -> Document[Server]:
+    made: dict[str, dict[str, Pin]] = {}
+    for kind, pins in _pins(document).items():
+        meant = set(chosen.get(kind, ()))
+        found = {own: judged(pin, meant=own in meant) for own, pin in pins.items()}
+        made[kind] = {own: pin for own, pin in found.items() if pin is not None}
+    return await ctx.hub.upstreams.documents.update(document.id, document.body.model_copy(update=made))
 
 
 @skill("mcp-servers-diff", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/mcp/servers/{id}/diff")], read_only=True)
 async def compared(ctx: Context, ask: ServerId) -> Changes:
-    """Show what changed in a server's tools since they were allowed, and what is new."""
+    """Show what changed in a server's tools, resources, templates and prompts since they were allowed, and what is new."""
     document = _found(ctx, ask.id)
-    tools = [
-        ToolChange(
-            name=name,
+    return Changes(server=document.name, **{kind: _changes(pins) for kind, pins in _pins(document).items()})
+
+
+def _changes(pins: dict[str, Pin]) -> list[ThingChange]:
+    return [
+        ThingChange(
+            name=own,
             standing=pin.standing,
             findings=list(pin.findings),
             differences=[Difference(**one) for one in pinning.difference(pin.approved, pin.seen or None)],
         )
-        for name, pin in sorted(document.body.tools.items())
+        for own, pin in sorted(pins.items())
         if pin.standing is not Standing.APPROVED
     ]
-    return Changes(server=document.name, tools=tools)
 
 
 @skill(

@@ -15,7 +15,7 @@ from hub.providers.catalog import ModelRow, ProviderRow
 from hub.routing.combo import Combo, Step
 from hub.skill import Audit, CostClass, Mcp, Names, Resource, Rest, skill
 from hub.store.documents import Document
-from hub.wire import Nothing, Wire
+from hub.wire import Nothing, Wire, iso
 from skills._shelf import in_order, leaves, may_use, provider_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def _status(ctx: Context, provider: str) -> Status:
     return _STATUS[found.state] if found else "available"
 
 
-def _kind(row: ModelRow) -> str:
+def kind_of(row: ModelRow) -> str:
+    """What a model is for, in the seed's words."""
     return _CAPABILITY.get(row.kind, row.kind)
 
 
@@ -148,7 +149,9 @@ async def list_models(ctx: Context, ask: ModelsAsk) -> ModelList:
         pairs = callable_models(ctx)
     statuses: dict[str, Status] = {row.id: _status(ctx, row.id) for row, _ in pairs}
     models = [
-        await _model(ctx, row, model, statuses[row.id]) for row, model in pairs if ask.capability is None or _kind(model) == ask.capability
+        await _model(ctx, row, model, statuses[row.id])
+        for row, model in pairs
+        if ask.capability is None or kind_of(model) == ask.capability
     ]
     warning = None if ctx.hub.store.connections.all() else "no provider is connected; the built-in demo answers until one is"
     return ModelList(models=models, warning=warning)
@@ -162,7 +165,7 @@ async def _model(ctx: Context, row: ProviderRow, model: ModelRow, status: Status
     return Model(
         id=f"{row.alias}/{model.id}",
         provider=row.id,
-        capabilities=[_kind(model)],
+        capabilities=[kind_of(model)],
         abilities=list(model.caps),
         status=status,
         context_window=model.context or row.default_context,
@@ -202,7 +205,7 @@ def _openai(row: ProviderRow, model: ModelRow) -> OpenAiModel:
         capabilities=_abilities(model),
         context_length=model.context or row.default_context,
         max_output_tokens=_most_output(row, model),
-        type=_kind(model),
+        type=kind_of(model),
     )
 
 
@@ -249,9 +252,44 @@ def _row_of(ctx: Context, step: Step) -> ModelRow:
     return listed if listed.context else msgspec.structs.replace(listed, context=row.default_context)
 
 
-@skill("openai-models", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("GET", "/v1/models")], read_only=True, audit=Audit.NONE)
+def _anthropic(model: OpenAiModel) -> dict[str, Any]:
+    """A model as Anthropic's list has it."""
+    return {
+        "type": "model",
+        "id": model.id,
+        "display_name": model.root,
+        "created_at": iso(model.created * 1000),
+        "max_input_tokens": model.context_length,
+        "max_tokens": model.max_output_tokens,
+    }
+
+
+def _anthropic_list(found: OpenAiModels) -> dict[str, Any]:
+    """All models as one page of Anthropic's list."""
+    data = [_anthropic(model) for model in found.data]
+    ends = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return {"data": data, "has_more": False, "first_id": ends[0], "last_id": ends[1]}
+
+
+#: Clients of the Messages API say its version with every request.
+_VERSION = "anthropic-version"
+
+
+@skill(
+    "openai-models",
+    scopes=["chat"],
+    cost=CostClass.FREE,
+    rest=[
+        Rest("GET", "/v1/models", views=((_VERSION, _anthropic_list),)),
+        Rest("GET", "/v1beta/models", door="gemini"),
+        Rest("GET", "/v1/providers/{provider}/models", door="openai"),
+        *(Rest("GET", f"{base}/api/tags", door="ollama") for base in ("", "/v1")),
+    ],
+    read_only=True,
+    audit=Audit.NONE,
+)
 async def openai_models(ctx: Context, ask: Nothing) -> OpenAiModels:
-    """List the combos and models this key can call, in OpenAI's shape."""
+    """List the combos and models this key can call, in OpenAI's shape, or Anthropic's for its clients."""
     combos = [_openai_combo(ctx, one) for one in _listed_combos(ctx)]
     taken = {one.id for one in combos}
     models = [_openai(row, model) for row, model in callable_models(ctx)]
@@ -265,7 +303,16 @@ class ModelName(Wire):
 
 
 @skill(
-    "openai-model", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("GET", "/v1/models/{model:path}")], read_only=True, audit=Audit.NONE
+    "openai-model",
+    scopes=["chat"],
+    cost=CostClass.FREE,
+    rest=[
+        Rest("GET", "/v1/models/{model:path}", views=((_VERSION, _anthropic),)),
+        Rest("GET", "/v1beta/models/{model:path}", door="gemini"),
+        *(Rest("POST", f"{base}/api/show", door="ollama") for base in ("", "/v1")),
+    ],
+    read_only=True,
+    audit=Audit.NONE,
 )
 async def openai_model(ctx: Context, ask: ModelName) -> OpenAiModel:
     """Show one model or combo this key can call, in OpenAI's shape."""
@@ -283,7 +330,7 @@ def _listed(row: ProviderRow, model: ModelRow) -> dict[str, Any]:
     return {
         "id": f"{row.alias}/{model.id}",
         "name": model.name or model.id,
-        "type": _kind(model),
+        "type": kind_of(model),
         "custom": False,
         "capabilities": _abilities(model),
         "max_output_tokens": _most_output(row, model),

@@ -283,6 +283,7 @@ class Explained(Wire):
     outcome: str
     cost_actual: float | None
     latency_actual: int
+    units: dict[str, float]
 
 
 class Explanation(Wire):
@@ -310,6 +311,7 @@ def _explained(decision: Decision) -> Explained:
         outcome=decision.outcome,
         cost_actual=decision.cost,
         latency_actual=decision.latency_ms,
+        units=decision.units,
     )
 
 

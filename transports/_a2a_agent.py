@@ -9,6 +9,7 @@ import orjson
 from agents.conformance import Fixtures
 from agents.executor import Executor
 from hub.errors import BadRequest, Unavailable
+from hub.remote_agents.agents import HOPS_HEADER, HOPS_META
 from hub.task import ENDED
 from hub.wire import iso
 from transports._a2a_errors import WrongBodyType
@@ -62,6 +63,7 @@ class Agent:
     async def start(self, exchange: Visit, send: Send) -> LiveTask | dict[str, Any]:
         """Take a message; from here on its client's leaving is noticed. A dict is a message that answers without a task."""
         exchange.cancel_when_gone()
+        exchange.ctx.hops = _hops(exchange, send)
         return await self._executor.send(send.said, exchange.ctx)
 
     async def find(self, exchange: Visit, task_id: str) -> LiveTask:
@@ -90,6 +92,14 @@ class Agent:
                 if data:
                     await exchange.chunk(data)
         await exchange.finish()
+
+
+def _hops(exchange: Visit, send: Send) -> int:
+    """How many hubs the message has passed, by header or metadata, whichever says more."""
+    stated: Any = send.said.metadata.pop(HOPS_META, 0)
+    header = exchange.header(HOPS_HEADER.encode())
+    told = stated if isinstance(stated, (int, float)) and 0 <= stated <= 2**31 else 0
+    return max(int(told), int(header) if header.isdigit() and len(header) < 10 else 0)
 
 
 def admit(exchange: Visit) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hub.call import Hub
+    from hub.oauth.resource import Login
 
     Form: TypeAlias = Callable[..., dict[str, Any]]
 
@@ -25,7 +26,7 @@ class Cards:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._made: dict[str, tuple[bytes, str]] = {}
+        self._made: dict[tuple[str, tuple[Login, ...]], tuple[bytes, str]] = {}
         self._modified = datetime.fromtimestamp(hub.started_ms // 1000, UTC)
 
     async def v1(self, exchange: Exchange) -> None:
@@ -38,12 +39,14 @@ class Cards:
         await self._answer(exchange, card_v03)
 
     async def _answer(self, exchange: Exchange, form: Form) -> None:
-        if form.__name__ not in self._made:
+        logins = self._hub.oauth.logins
+        name = form.__name__, logins
+        if name not in self._made:
             # What other servers brought is for those with a key: the extended card shows it.
             own = [made for made in self._hub.skills.by_a2a.values() if not made.source]
             data = orjson.dumps(form(_place(exchange), own))
-            self._made[form.__name__] = data, f'"{hashlib.sha256(data).hexdigest()[:32]}"'
-        data, tag = self._made[form.__name__]
+            self._made[name] = data, f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+        data, tag = self._made[name]
         stamp = format_datetime(self._modified, usegmt=True).encode()
         caching = [(b"cache-control", b"public, max-age=3600"), (b"vary", b"A2A-Version")]
         headers = [*caching, (b"etag", tag.encode()), (b"last-modified", stamp)]
@@ -71,7 +74,8 @@ def own_card(exchange: Exchange, form: Form) -> dict[str, Any]:
 
 def _place(exchange: Exchange) -> Place:
     """How clients reach this hub; with port 0 the port that was really taken."""
-    settings, grpc = exchange.hub.settings, exchange.hub.listening.get("GRPC", "")
+    hub = exchange.hub
+    settings, more = hub.settings, (hub.listening.get("GRPC", ""), hub.oauth.logins)
     if settings.port or settings.public_url:
-        return Place(settings.base_url, grpc)
-    return Place(f"{settings.base_url.removesuffix(':0')}:{exchange.scope['server'][1]}", grpc)
+        return Place(settings.base_url, *more)
+    return Place(f"{settings.base_url.removesuffix(':0')}:{exchange.scope['server'][1]}", *more)

@@ -63,15 +63,29 @@ _KNOWN = (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest)
 class Visit:
     """One call: who asks, and what there is to know of it beside its message."""
 
+    caller: Caller
+    ctx: Context
+
     def __init__(self, hub: Hub, metadata: Iterable[tuple[str, str | bytes]]) -> None:
         self.hub = hub
         self._metadata = {name: value for name, value in metadata if isinstance(value, str)}
-        scheme, _, token = self.header(b"authorization").partition(" ")
-        bearer = token.strip() if scheme.lower() == "bearer" else ""
-        self.caller: Caller = hub.authenticate(bearer or self.header(b"x-api-key").strip() or None)
-        self.ctx: Context = hub.context(self.caller, "a2a")
         #: Metadata to answer with.
         self.told: _a2a_push.Headers = []
+
+    async def admit(self) -> None:
+        """Find out who asks. Raises Unauthenticated, and Unavailable while nobody can say whether an access token is good.
+
+        Tokens are made for the hub or for its A2A door over HTTP: what listens for gRPC has no address of that kind.
+        """
+        scheme, _, token = self.header(b"authorization").partition(" ")
+        bearer = token.strip() if scheme.lower() == "bearer" else ""
+        credential = bearer or self.header(b"x-api-key").strip() or None
+        if credential and self.hub.oauth.takes(credential):
+            base = self.hub.settings.base_url
+            self.caller = await self.hub.identify(credential, frozenset((base, f"{base}/", f"{base}/a2a")))
+        else:
+            self.caller = self.hub.authenticate(credential)
+        self.ctx = self.hub.context(self.caller, "a2a")
 
     def header(self, name: bytes) -> str:
         """A metadata entry by its lower-case name, empty when absent."""
@@ -143,7 +157,7 @@ class Service:
 
     async def card(self, visit: Visit, _params: Params) -> dict[str, Any]:
         """GetExtendedAgentCard: the skills that this caller's key may use."""
-        place = Place(self._hub.settings.base_url, self._hub.listening.get("GRPC", ""))
+        place = Place(self._hub.settings.base_url, self._hub.listening.get("GRPC", ""), self._hub.oauth.logins)
         return card_v1(place, visible(self._hub.skills, visit.caller))
 
     async def push_set(self, visit: Visit, params: Params) -> dict[str, Any]:
@@ -237,7 +251,7 @@ class Listener:
     def _one(self, answer: type[Message], work: Unary) -> Callable[[Message, Any], Awaitable[Message]]:
         async def handle(request: Message, context: Any) -> Message:
             with _refusing(context):
-                visit = self._admitted(context)
+                visit = await self._admitted(context)
                 found = ParseDict(await work(visit, _params(request)), answer())
                 await _tell(context, visit)
                 return found
@@ -248,7 +262,7 @@ class Listener:
     def _many(self, work: Stream) -> Callable[[Message, Any], Awaitable[None]]:
         async def handle(request: Message, context: Any) -> None:
             with _refusing(context):
-                visit = self._admitted(context)
+                visit = await self._admitted(context)
                 async with aclosing(work(visit, _params(request))) as events:
                     async for event in events:
                         await _tell(context, visit)
@@ -256,9 +270,10 @@ class Listener:
 
         return handle
 
-    def _admitted(self, context: Any) -> Visit:
+    async def _admitted(self, context: Any) -> Visit:
         """The call, once it is known who asks and in which version. Raises HubError."""
         visit = Visit(self._hub, context.invocation_metadata() or ())
+        await visit.admit()
         admit(visit)
         if version(visit.header(b"a2a-version")) != "1.0":
             raise BadRequest("this binding speaks A2A 1.0: send the metadata `a2a-version: 1.0`", code="version_not_supported")

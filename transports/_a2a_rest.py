@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from transports._a2a_dialect import Ref, Send
 
 _DOORS = {
-    "1.0": Door("a2a", error=_a2a_errors.rest, route_class=b"CLIENT_API"),
-    "0.3": Door("a2a", error=_a2a_errors.rest_v03, route_class=b"CLIENT_API"),
+    version: Door("a2a", error=error, route_class=b"CLIENT_API", opens="mcp:connect", resource="/a2a")
+    for version, error in (("1.0", _a2a_errors.rest), ("0.3", _a2a_errors.rest_v03))
 }
 _V1 = V1()
 _SHAPES = _a2a_push.V1Shapes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from agents.message import Said
+from hub.a2a_03 import ROLES, message_out, part_out
 from hub.errors import HubError
 from hub.records import PushConfig, TaskRow
 from hub.secret import Secret
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from transports._a2a_params import Params
-
-_ROLES = {"user": "ROLE_USER", "agent": "ROLE_AGENT"}
-_ROLES_BACK = {back: role for role, back in _ROLES.items()}
 
 
 class V03:
@@ -65,7 +63,7 @@ class V03:
 
     def answered(self, message: dict[str, Any]) -> Any:
         """Write a Message."""
-        return _message_out(message)
+        return message_out(message)
 
     def got(self, row: TaskRow, history: int | None) -> Any:
         """Write a Task."""
@@ -81,7 +79,7 @@ class V03:
 
     def frame(self, rpc_id: Any, message: dict[str, Any]) -> Any:
         """Write the only response of a stream that is a message."""
-        return {"jsonrpc": "2.0", "id": rpc_id, "result": _message_out(message)}
+        return {"jsonrpc": "2.0", "id": rpc_id, "result": message_out(message)}
 
     def error(self, error: HubError) -> tuple[int, dict[str, Any]]:
         """HTTP status and error object."""
@@ -89,7 +87,7 @@ class V03:
 
 
 def _message_in(params: Params) -> dict[str, Any]:
-    role = _ROLES.get(params.text("role", required=True))
+    role = ROLES.get(params.text("role", required=True))
     if role is None:
         raise params.wrong("role", "must be user or agent")
     if params.text("kind") not in ("", "message"):
@@ -141,7 +139,7 @@ def task(row: TaskRow, history: int | None) -> dict[str, Any]:
         "id": row.id,
         "contextId": row.context_id,
         "status": _status(kept["status"]),
-        "history": [_message_out(message) for message in messages],
+        "history": [message_out(message) for message in messages],
         "artifacts": [_artifact(artifact) for artifact in kept["artifacts"]],
         "metadata": {"skill": row.skill, **kept["metadata"], **({"error": kept["error"]} if "error" in kept else {})},
     }
@@ -174,24 +172,8 @@ def event(row: TaskRow, item: Item, history: int | None) -> dict[str, Any]:
 
 
 def _status(status: dict[str, Any]) -> dict[str, Any]:
-    return {**status, "message": _message_out(status["message"])} if "message" in status else status
-
-
-def _message_out(message: dict[str, Any]) -> dict[str, Any]:
-    return {**message, "kind": "message", "role": _ROLES_BACK[message["role"]], "parts": [_part_out(part) for part in message["parts"]]}
+    return {**status, "message": message_out(status["message"])} if "message" in status else status
 
 
 def _artifact(artifact: dict[str, Any]) -> dict[str, Any]:
-    return {**artifact, "parts": [_part_out(part) for part in artifact["parts"]]}
-
-
-def _part_out(part: dict[str, Any]) -> dict[str, Any]:
-    metadata = {"metadata": part["metadata"]} if "metadata" in part else {}
-    if "text" in part:
-        return {"kind": "text", "text": part["text"], **metadata}
-    if "data" in part:
-        # 0.3 knows objects only; the SDK wraps other values the same way.
-        data: Any = part["data"]
-        return {"kind": "data", "data": data if isinstance(data, dict) else {"value": data}, **metadata}
-    names = (("bytes", "raw"), ("uri", "url"), ("mimeType", "mediaType"), ("name", "filename"))
-    return {"kind": "file", "file": {theirs: part[ours] for theirs, ours in names if ours in part}, **metadata}
+    return {**artifact, "parts": [part_out(part) for part in artifact["parts"]]}

@@ -9,30 +9,28 @@ credential. Errors leave in the shape of the route's door.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import orjson
 
 from hub.errors import (
     BadRequest,
-    Forbidden,
     HeadTooLarge,
     HubError,
     Internal,
     MethodNotAllowed,
     NotFound,
     TooLarge,
-    Unauthenticated,
     UnsupportedMedia,
     rest_body,
 )
 from hub.log import logger
 from hub.records import Caller
 from hub.registry import modules
-from hub.settings import LOOPBACK
-from transports import _hints
+from transports import _access, _hints
+from transports._guard import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -50,25 +48,37 @@ log = logger("transports.http")
 
 JSON = (b"content-type", b"application/json")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
-_NO_STORE = (b"cache-control", b"no-store")
+NO_STORE = (b"cache-control", b"no-store")
 NOBODY = Caller.anonymous()
 MOST_HEADERS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """The manner of a door: its name in records, its error bodies, and where it takes credentials besides Bearer."""
+    """The manner of a door: its name in records, its error bodies, and where it takes credentials besides Bearer.
+
+    ``query_field`` is the query field that holds one, for clients that know no other way; it is never logged. ``id_header`` is where
+    the dialect's clients look for the id of a request, besides the one that all doors have.
+    ``opens`` is the scope without which nothing works here. ``resource`` is the path of a door that access tokens may be made for.
+    """
 
     name: str
     error: Callable[[HubError], Any] = rest_body
     token_headers: tuple[bytes, ...] = (b"x-api-key",)
+    query_field: str = ""
     route_class: bytes = b"MANAGEMENT"
     challenge: bytes = b'Bearer realm="hubroute"'
+    id_header: bytes = b""
+    opens: str = ""
+    resource: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One address of a door. ``path`` is exact, or holds ``{names}`` (found in ``exchange.params``)."""
+    """One address of a door. ``path`` is exact, or holds ``{names}`` (found in ``exchange.params``).
+
+    ``when`` makes it an answer beside that of another door at the same address, for those requests that it holds for.
+    """
 
     path: str
     handler: Handler
@@ -76,6 +86,7 @@ class Route:
     methods: tuple[str, ...] = ("GET",)
     public: bool = False
     body_limit: int | None = None
+    when: Callable[[Scope], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -105,25 +116,30 @@ class Exchange:
         self.receive = receive
         self.send = send
         self.head = _read_head(scope["headers"], route.door.token_headers)
+        if route.door.query_field and self.head.token is None:
+            self.head.token = self.query.get(route.door.query_field)
         self.params: dict[str, str] = scope.get("path_params") or {}
         self.started = False
         self.caller: Caller
         self.ctx: Context
         self.request_id = ""
 
-    def admit(self, guard: Guard) -> None:
+    async def admit(self, guard: Guard) -> None:
         """Check the head, then who calls; make the call's context.
 
-        Raises Forbidden, HeadTooLarge, Unauthenticated, and UnsupportedMedia for a compressed body (REL-08: nothing is unpacked).
+        Raises Forbidden, HeadTooLarge, Unauthenticated, Unavailable while nobody can say whether a token is good, and
+        UnsupportedMedia for a compressed body (REL-08: nothing is unpacked).
         """
         guard.check(self.head)
         if len(self.scope["headers"]) > MOST_HEADERS:
             raise HeadTooLarge(f"a request may have {MOST_HEADERS} headers")
-        hub = self.hub
-        if self.route.public and not self.head.token:
+        hub, token = self.hub, self.head.token
+        if self.route.public and not token:
             self.caller = NOBODY
+        elif token and hub.oauth.takes(token):
+            self.caller = await _access.caller_of(self, token)
         else:
-            self.caller = hub.authenticate(self.head.token)
+            self.caller = hub.authenticate(token)
         self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session)
         self.request_id = self.ctx.request_id
         if self.head.encoding:
@@ -179,18 +195,11 @@ class Exchange:
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head of the answer; the request id and route class are added."""
         self.started = True
-        await self.send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    *headers,
-                    (b"x-request-id", self.request_id.encode()),
-                    (b"x-omniroute-route-class", self.route.door.route_class),
-                    _NOSNIFF,
-                ],
-            }
-        )
+        door, name = self.route.door, self.request_id.encode()
+        sent = [*headers, (b"x-request-id", name), (b"x-omniroute-route-class", door.route_class), _NOSNIFF]
+        if door.id_header:
+            sent.append((door.id_header, name))
+        await self.send({"type": "http.response.start", "status": status, "headers": sent})
 
     async def chunk(self, data: bytes) -> None:
         """Send a piece of the body; returns when the client can take more."""
@@ -200,23 +209,21 @@ class Exchange:
         """Send the last piece of the body."""
         await self.send({"type": "http.response.body", "body": data})
 
-    async def answer(self, status: int, data: bytes, headers: Iterable[tuple[bytes, bytes]] = (JSON, _NO_STORE)) -> None:
+    async def answer(self, status: int, data: bytes, headers: Iterable[tuple[bytes, bytes]] = (JSON, NO_STORE)) -> None:
         """Send a whole answer."""
         await self.start(status, [*headers, (b"content-length", str(len(data)).encode())])
         await self.send({"type": "http.response.body", "body": data})
 
     async def answer_json(self, value: Any, *, status: int = 200, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Send a value as JSON."""
-        await self.answer(status, orjson.dumps(value, default=_plain), [JSON, _NO_STORE, *headers])
+        await self.answer(status, orjson.dumps(value, default=_plain), [JSON, NO_STORE, *headers])
 
     async def fail(self, error: HubError) -> None:
         """Send an error in the shape of this door."""
-        headers: list[tuple[bytes, bytes]] = []
+        headers = _access.headers(self, error)
         if error.retry_after is not None:
             headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
-        if isinstance(error, Unauthenticated):
-            headers.append((b"www-authenticate", self.route.door.challenge))
-        elif isinstance(error, MethodNotAllowed):
+        if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", error.data["allow"].encode()))
         elif isinstance(error, UnsupportedMedia):
             headers.append((b"accept-encoding", b"identity"))
@@ -279,60 +286,6 @@ _SETTERS: dict[bytes, Callable[[Head, bytes], None]] = {
 }
 
 
-@dataclass(slots=True)
-class Guard:
-    """The check of Host and Origin that keeps web pages away from a hub on loopback (SEC-07).
-
-    On loopback only loopback names, the public URL's host and ``allowed_hosts`` are accepted. A
-    request with an Origin must come from one of our own or an allowed origin.
-    """
-
-    hosts: frozenset[str]
-    origins: frozenset[str]
-    strict: bool
-    _passed: set[str] = field(default_factory=set[str])
-
-    @classmethod
-    def of(cls, hub: Hub) -> Guard:
-        """The guard that the settings ask for."""
-        settings = hub.settings
-        named = {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
-        public = urlsplit(settings.public_url).hostname if settings.public_url else None
-        hosts = {*LOOPBACK, settings.host.lower(), *named, *([public] if public else [])}
-        origins = {origin.strip().rstrip("/").lower() for origin in settings.allowed_origins.split(",") if origin.strip()}
-        return cls(frozenset(hosts), frozenset(origins), strict=settings.loopback or bool(named))
-
-    def check(self, head: Head) -> None:
-        """Raises Forbidden for a foreign Host or Origin."""
-        if self.strict and head.host not in self._passed:
-            self._check_host(head.host)
-        if head.origin is not None and not self.allows_origin(head.origin):
-            raise Forbidden(
-                "requests from this web origin are not allowed; name it in HUBROUTE_ALLOWED_ORIGINS if it is yours", code="origin_refused"
-            )
-
-    def _check_host(self, host: str) -> None:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            name = ""
-        if name not in self.hosts:
-            raise Forbidden("this Host is not one of the hub's names; add it to HUBROUTE_ALLOWED_HOSTS if it is", code="host_refused")
-        if len(self._passed) < 64:
-            self._passed.add(host)
-
-    def allows_origin(self, origin: str) -> bool:
-        """Whether a web origin may call: one that was allowed by name, or a page of this hub itself."""
-        value = origin.rstrip("/").lower()
-        if value in self.origins:
-            return True
-        try:
-            parts = urlsplit(value)
-        except ValueError:
-            return False
-        return parts.scheme in ("http", "https") and (parts.hostname or "") in self.hosts and self.strict
-
-
 class App:
     """The ASGI app: every door's routes behind one look-up."""
 
@@ -340,9 +293,14 @@ class App:
         self.hub = hub
         self.guard = Guard.of(hub)
         self.routes = list(routes)
+        hub.oauth.resources = frozenset(route.door.resource for route in self.routes) | {""}
         self._exact: dict[str, dict[str, Route]] = {}
         self._cold: ASGIApp | None = None
+        self._beside: dict[str, list[Route]] = {}
         for route in self.routes:
+            if route.when is not None:
+                self._beside.setdefault(route.path, []).append(route)
+                continue
             for path in _spellings(route.path):
                 table = self._exact.setdefault(path, {}) if "{" not in path else {}
                 for method in route.methods:
@@ -368,9 +326,12 @@ class App:
         await self._serve(table.get(scope["method"]) or _other_method(table, scope["method"]), scope, receive, send)
 
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        for other in self._beside.get(route.path, ()):
+            if scope["method"] in other.methods and other.when is not None and other.when(scope):
+                route = other
         exchange = Exchange(self.hub, route, scope, receive, send)
         try:
-            exchange.admit(self.guard)
+            await exchange.admit(self.guard)
             await route.handler(exchange)
         except HubError as error:
             await _refuse(exchange, error)
@@ -390,7 +351,7 @@ class App:
 
         tables: dict[str, dict[str, Route]] = {}
         for route in self.routes:
-            if "{" in route.path:
+            if "{" in route.path and route.when is None:
                 for path in _spellings(route.path):
                     tables.setdefault(path, {}).update(dict.fromkeys(route.methods, route))
 
@@ -463,7 +424,7 @@ def _other_method(table: dict[str, Route], method: str) -> Route:
 def _spellings(path: str) -> list[str]:
     """Every form of an address that is served: with and without a trailing slash, and the seed's aliases of ``/v1``."""
     forms = [path]
-    if path.startswith("/v1/"):
+    if path.startswith(("/v1/", "/v1beta/")):
         forms.append("/api" + path)
     if path in ("/v1/chat/completions", "/v1/models", "/v1/responses"):
         forms.append(path.removeprefix("/v1"))

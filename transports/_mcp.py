@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hub.errors import Forbidden, HubError, Unavailable, rpc_body
+from hub.errors import Unavailable, rpc_body
 from transports._http import Door
 from transports._mcp_tools import Tools
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from hub.call import Hub
     from hub.context import Context
+    from hub.errors import HubError
     from hub.records import Caller
     from transports._http import Exchange
     from transports._mcp_pipe import Pipe
@@ -70,7 +71,9 @@ def error_body(error: HubError) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": None, "error": body}
 
 
-DOOR = Door("mcp", error=error_body, route_class=b"CLIENT_API")
+def door_at(path: str) -> Door:
+    """The door at one of its addresses; access tokens are made for each by itself."""
+    return Door("mcp", error=error_body, route_class=b"CLIENT_API", opens=SCOPE, resource=path)
 
 
 class Mcp:
@@ -118,13 +121,14 @@ class Mcp:
 
     @asynccontextmanager
     async def standing(self, exchange: Exchange) -> AsyncGenerator[None]:
-        """Around an answer that lasts until the client leaves: when the hub stops, it ends in good order."""
+        """Around an answer that lasts until the client leaves: when the hub stops or the client's token ends, it ends in good order."""
         if self.hub.closing:
             raise Unavailable("the hub is stopping; connect again in a moment", retry_after=5)
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is served outside of a task")
         self._standing.add(task)
+        endless = self.hub.at_end(exchange.caller, lambda: self._end(task))
         try:
             yield
         except asyncio.CancelledError:
@@ -133,6 +137,7 @@ class Mcp:
             task.uncancel()
             await exchange.finish()
         finally:
+            endless()
             self._standing.discard(task)
 
     async def _load(self) -> Server[Any]:
@@ -159,8 +164,11 @@ class Mcp:
 
     def _stop(self) -> None:
         for task in list(self._standing):
-            self._standing.discard(task)
-            task.cancel()
+            self._end(task)
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._standing.discard(task)
+        task.cancel()
 
     async def _close(self) -> None:
         self._ended.set()
@@ -180,8 +188,8 @@ def of(hub: Hub) -> Mcp:
 async def admitted(exchange: Exchange, transport: str) -> bool:
     """Whether the caller may use MCP over this transport; answers the request when not.
 
-    With the door switched off it says 503, with another transport chosen 400, both in the seed's plain form; without the
-    scope 403, naming it (SEC-54).
+    With the door switched off it says 503, with another transport chosen 400, both in the seed's plain form. Raises Forbidden
+    without the scope, which the answer names (SEC-54).
     """
     wanted = exchange.hub.preferences.current
     if not wanted.mcp_enabled:
@@ -191,12 +199,7 @@ async def admitted(exchange: Exchange, transport: str) -> bool:
         words = f"this hub serves MCP over {wanted.mcp_transport}, not {transport}; set mcpTransport to {transport} or all to change that"
         await exchange.answer_json({"error": words}, status=400)
         return False
-    try:
-        exchange.hub.admit(SCOPE, exchange.ctx)
-    except Forbidden as error:
-        challenge = f'{DOOR.challenge.decode()}, error="insufficient_scope", scope="{SCOPE}"'
-        await exchange.answer_json(error_body(error), status=error.status, headers=[(b"www-authenticate", challenge.encode())])
-        return False
+    exchange.hub.admit(SCOPE, exchange.ctx)
     return True
 
 

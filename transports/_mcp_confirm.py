@@ -18,6 +18,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from hub.errors import BadRequest, Cancelled, Unauthenticated
 from hub.log import masked, secret_name
+from hub.upstream.rounds import ours
 from transports._mcp import visitor_of
 from transports._mcp_tools import CONFIRM, as_text
 
@@ -68,9 +69,12 @@ class Confirm:
         question = _question(tool, given)
         if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
             params = ctx.params or {}
-            if params.get("requestState") is None:
+            state = params.get("requestState")
+            if state is None:
                 return _interim(question, self._hub.clock.new_id("ask_"))
-            await self._use(str(params["requestState"]))
+            if ours(state):
+                return None  # the tool's own server asks for more; the user agreed before it could
+            await self.use(str(state))
             agreed = _agreed(params.get("inputResponses"))
         else:
             agreed = await self._ask(question, ctx)
@@ -98,7 +102,7 @@ class Confirm:
             raise Unauthenticated("the key is not valid any more; nothing was changed")
         return caller
 
-    async def _use(self, state: str) -> None:
+    async def use(self, state: str) -> None:
         """Take a state, which counts once on all processes. Raises MCPError in the words of a state that was tampered with."""
         now = self._hub.clock.now_ms()
         until = now + round(_PATIENCE * 1000)

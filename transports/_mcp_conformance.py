@@ -14,7 +14,7 @@ from mcp.shared.exceptions import MCPError
 
 from transports import _mcp_conformance_inputs as inputs
 from transports import _mcp_conformance_tools as simple
-from transports._mcp_resources import not_found
+from transports._mcp_errors import not_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,8 +1,9 @@
-"""``tools/call`` without the SDK, for calls that need nothing but the answer (performance rules 15 to 17).
+"""``tools/call`` and ``tools/list`` without the SDK, where nothing is needed but the answer (performance rules 15 to 19).
 
-Such a call reads from memory or the hub's own store: nothing to confirm, no progress asked for, no stranger's tool. What is
-unusual in any way is left to the SDK, which then answers it as if this module were not there; a differential test holds the
-two equal. In revisions with sessions the answer is JSON where the SDK's is a stream of one event; clients must take both.
+A list is what the SDK answered before to a caller with these scopes, kept as bytes until the registry changes. A call reads
+from memory or the hub's own store: nothing to confirm, no progress asked for, no stranger's tool. What is unusual in any way is
+left to the SDK, which then answers it as if this module were not there; a differential test holds the two equal. In revisions with
+sessions the answer is JSON where the SDK's is a stream of one event; clients must take both.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ _MODERN = MODERN.encode()
 _PREFIX = "io.modelcontextprotocol/"
 _SERVER = {f"{_PREFIX}serverInfo": {"name": NAME, "title": TITLE, "version": VERSION}}
 _END = b',"_meta":' + orjson.dumps(_SERVER) + b"}}"
-_METHOD = b"tools/call"
 #: How many sessions, and how many clients' declarations of what they can, are known at once.
 _MOST = 4096
 _DECLARATIONS = 256
@@ -62,7 +62,22 @@ class _Call(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     params: _Params
 
 
-_DECODER = msgspec.json.Decoder(_Call)
+class _ListParams(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    meta: _Meta | None = msgspec.field(name="_meta", default=None)
+
+
+class _List(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    jsonrpc: Literal["2.0"]
+    id: int | str
+    method: Literal["tools/list"]
+    params: _ListParams = msgspec.field(default_factory=_ListParams)
+
+
+_CALL = msgspec.json.Decoder(_Call)
+_LIST = msgspec.json.Decoder(_List)
+#: What a list depends on: the state of the registry, the caller's scopes, the profile that it shows, and the revision.
+ListKey = tuple[int, frozenset[str], str, bytes]
+_LISTS = 256
 
 
 class Fast:
@@ -72,6 +87,8 @@ class Fast:
         self._mcp = mcp
         #: Sessions in which the SDK has answered: whose each is, and the revision it speaks.
         self._sessions: dict[bytes, tuple[str, bytes]] = {}
+        #: Results of tools/list as bytes.
+        self._lists: dict[ListKey, bytes] = {}
         #: Declarations that the SDK accepts.
         self._sound: set[tuple[bytes, bytes]] = set()
 
@@ -81,36 +98,75 @@ class Fast:
         routing = _routing(exchange.scope["headers"])
         if routing is None or not _plain_head(head.content_type, head.accept):
             return False
-        call = _decoded(data)
-        if call is None:
+        message = _decoded(data)
+        if message is None:
             return False
         modern = routing.get(b"mcp-protocol-version") == _MODERN
-        fits = await self._modern(call, routing) if modern else self._in_session(call, routing, exchange)
-        tool = self._mcp.tools.by_name.get(call.params.name) if fits else None
-        if tool is None or not _quick(tool) or not tool.skill.scopes <= exchange.caller.scopes:
+        if not (await self._modern(message, routing) if modern else self._in_session(message, routing, exchange)):
             return False
-        exchange.cancel_when_gone()
-        await exchange.answer(200, await self._result(tool, call, exchange, modern=modern))
+        answer = self._listed(message, exchange) if isinstance(message, _List) else await self._called(message, exchange, modern=modern)
+        if answer is None:
+            return False
+        await exchange.answer(200, answer)
         return True
 
-    def learn(self, exchange: Exchange, data: bytes, status: int) -> None:
-        """Take note of a message that the SDK answered: a session that it serves can be served here from now on."""
+    def learn(self, exchange: Exchange, data: bytes, status: int, answer: bytes = b"", key: ListKey | None = None) -> None:
+        """Take note of a message that the SDK answered: a session that it serves can be served here from now on.
+
+        A list is kept under the ``key`` that it had when it was asked for.
+        """
         session = exchange.header(b"mcp-session-id").encode()
         if exchange.method == "DELETE" or status == 404:
             self._sessions.pop(session, None)
-        elif session and status == 200 and (call := _decoded(data)) is not None:
-            version = exchange.header(b"mcp-protocol-version").encode()
-            if call.params.meta is None or not call.params.meta.version:
+        elif status == 200 and (message := _decoded(data)) is not None:
+            meta = message.params.meta
+            if session and (meta is None or not meta.version):
                 while len(self._sessions) >= _MOST:
                     del self._sessions[next(iter(self._sessions))]
-                self._sessions[session] = (exchange.caller.key_id, version)
+                self._sessions[session] = (exchange.caller.key_id, exchange.header(b"mcp-protocol-version").encode())
+            if isinstance(message, _List) and key is not None:
+                self._keep(key, answer)
 
-    async def _modern(self, call: _Call, routing: dict[bytes, bytes]) -> bool:
-        """Whether headers and envelope are those of an ordinary call, and say the same."""
-        meta = call.params.meta
-        if meta is None or meta.version != MODERN or routing.get(b"mcp-method") != _METHOD:
+    def list_key(self, exchange: Exchange) -> ListKey:
+        """What a list for this caller depends on now."""
+        caller = exchange.caller
+        profile = caller.limits.mcp_profile or self._mcp.hub.preferences.current.mcp_profile
+        return self._mcp.tools.version, caller.scopes, profile, exchange.header(b"mcp-protocol-version").encode()
+
+    def _listed(self, message: _List, exchange: Exchange) -> bytes | None:
+        """The list that the SDK gave before, None where it has not yet. In the test profile it always does: fixtures come and go."""
+        kept = self._lists.get(self.list_key(exchange))
+        if kept is None or self._mcp.hub.settings.test_profile:
+            return None
+        return b'{"jsonrpc":"2.0","id":%b,%b' % (msgspec.json.encode(message.id), kept)
+
+    def _keep(self, key: ListKey, answer: bytes) -> None:
+        """Keep the result of a list: all of the SDK's answer after the id of the request, if it is whole."""
+        at = answer.find(b'"result":{')
+        result = answer[at:].strip()
+        try:
+            orjson.loads(b"{" + result)
+        except orjson.JSONDecodeError:
+            return
+        if len(self._lists) >= _LISTS:
+            self._lists.clear()
+        self._lists[key] = result
+
+    async def _called(self, call: _Call, exchange: Exchange, *, modern: bool) -> bytes | None:
+        """The answer to a call of a tool that only reads, None for every other."""
+        tool = self._mcp.tools.by_name.get(call.params.name)
+        if tool is None or not _quick(tool) or not tool.skill.scopes <= exchange.caller.scopes:
+            return None
+        exchange.cancel_when_gone()
+        return await self._result(tool, call, exchange, modern=modern)
+
+    async def _modern(self, message: _Call | _List, routing: dict[bytes, bytes]) -> bool:
+        """Whether headers and envelope are those of an ordinary message, and say the same."""
+        meta = message.params.meta
+        if meta is None or meta.version != MODERN or routing.get(b"mcp-method") != message.method.encode():
             return False
-        if routing.get(b"mcp-name") != call.params.name.encode() or bytes(meta.level) or bytes(meta.token):
+        name = message.params.name.encode() if isinstance(message, _Call) else None
+        if routing.get(b"mcp-name") != name or bytes(meta.level) or bytes(meta.token):
             return False
         declared = (bytes(meta.capabilities), bytes(meta.client))
         return declared in self._sound or await self._check(declared)
@@ -127,9 +183,9 @@ class Fast:
         self._sound.add(declared)
         return True
 
-    def _in_session(self, call: _Call, routing: dict[bytes, bytes], exchange: Exchange) -> bool:
-        """Whether a call belongs to a session of this caller that the SDK serves, and asks for nothing besides."""
-        meta = call.params.meta
+    def _in_session(self, message: _Call | _List, routing: dict[bytes, bytes], exchange: Exchange) -> bool:
+        """Whether a message belongs to a session of this caller that the SDK serves, and asks for nothing besides."""
+        meta = message.params.meta
         if meta is not None and (bytes(meta.token) or meta.version):
             return False
         known = self._sessions.get(routing.get(b"mcp-session-id", b""))
@@ -161,10 +217,10 @@ def _other(result: dict[str, Any], *, modern: bool) -> bytes:
     return orjson.dumps(result) + b"}"
 
 
-def _decoded(data: bytes) -> _Call | None:
-    """A message that is a tools/call with nothing unusual in it, else None."""
+def _decoded(data: bytes) -> _Call | _List | None:
+    """A message that is a tools/call or a tools/list with nothing unusual in it, else None."""
     try:
-        return _DECODER.decode(data)
+        return _LIST.decode(data) if len(data) < _LONGEST and b'"tools/list"' in data else _CALL.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 

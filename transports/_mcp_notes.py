@@ -72,7 +72,9 @@ class Notes:
         try:
             while self._waiting:
                 level, data = self._waiting.pop(0)
-                params = types.LoggingMessageNotificationParams(level=level, logger="routing", data=data)
+                # The words of another server's tool say so.
+                logger = "upstream" if "server" in data else "routing"
+                params = types.LoggingMessageNotificationParams(level=level, logger=logger, data=data)
                 await self._ctx.session.send_notification(
                     types.LoggingMessageNotification(params=params), related_request_id=self._ctx.request_id
                 )

@@ -20,8 +20,8 @@ from pydantic.fields import FieldInfo
 from hub.errors import Forbidden, HubError
 from hub.skill import details_of
 from transports._mcp import context_of, visitor_of
+from transports._mcp_errors import refused
 from transports._mcp_names import BadCursor, completed, names_of, page
-from transports._mcp_resources import refused
 from transports._mcp_tools import as_text
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from hub.call import Hub
     from hub.context import Context
+    from transports._mcp_imported import Imported
 
     Ctx = ServerRequestContext[Any, Any]
     Fill = Callable[["Facts", Any], Awaitable[dict[str, str]]]
@@ -93,8 +94,9 @@ def fenced(**parts: Any) -> str:
 class Prompts:
     """The prompts of a hub and their handlers."""
 
-    def __init__(self, hub: Hub, prompts: Iterable[Prompt]) -> None:
+    def __init__(self, hub: Hub, prompts: Iterable[Prompt], imported: Imported) -> None:
         self._hub = hub
+        self._imported = imported
         self._prompts = {prompt.name: prompt for prompt in prompts}
 
     def add(self, server: Server[Any]) -> None:
@@ -106,6 +108,7 @@ class Prompts:
         """``prompts/list``: those that the caller's scopes suffice for."""
         scopes = visitor_of(ctx).caller.scopes
         items = [_described(prompt) for prompt in self._prompts.values() if self._seen(prompt, scopes)]
+        items += [shown for shown in self._imported.prompts(scopes) if shown["name"] not in self._prompts]
         try:
             found = page(items, by="name", cursor=params.cursor, scopes=scopes)
         except BadCursor:
@@ -115,6 +118,8 @@ class Prompts:
     async def get(self, ctx: Ctx, params: types.GetPromptRequestParams) -> dict[str, Any]:
         """``prompts/get``: the text with what the hub knows now. One that the caller may not see does not exist for it."""
         prompt = self._prompts.get(params.name)
+        if prompt is None and (found := await self._imported.get(params.name, params.arguments or {}, ctx)) is not None:
+            return found
         if prompt is None or not self._seen(prompt, visitor_of(ctx).caller.scopes):
             raise MCPError(types.INVALID_PARAMS, f"Unknown prompt: {params.name[:100]}")
         asked = _checked(prompt, params.arguments or {})

@@ -12,10 +12,12 @@ from urllib.parse import quote, unquote
 
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from hub.errors import BadRequest, Forbidden, HubError, NotFound, rpc_body
+from hub.errors import BadRequest, Forbidden, HubError, NotFound
+from hub.skill import Resource
+from hub.upstream import addresses
 from transports._mcp import context_of, visitor_of
+from transports._mcp_errors import not_found, refused
 from transports._mcp_names import BadCursor, completed, names_of, page
 from transports._mcp_tools import as_text
 
@@ -27,16 +29,16 @@ if TYPE_CHECKING:
 
     from hub.call import Hub
     from hub.context import Context
-    from hub.skill import Resource, Skill
+    from hub.skill import Skill
+    from hub.upstream.offered import Item
+    from transports._mcp_imported import Imported
 
     Ctx = ServerRequestContext[Any, Any]
 
-_LONGEST = 1000
+_LONGEST = 2100
 _JSON = "application/json"
 #: Resources are for people to pick and for models to read.
 _ANNOTATIONS = {"audience": ["user", "assistant"]}
-#: The code for "no such resource" before 2026-07-28.
-_NOT_FOUND = -32002
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,16 @@ class Match:
 
     row: Row
     values: dict[str, str]
+    #: Of a resource of another server: what it is there.
+    item: Item | None = None
 
 
 class Resources:
     """The resources of a hub and their handlers."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, imported: Imported) -> None:
         self._hub = hub
+        self._imported = imported
         rows = [Row(resource, skill, _pattern(resource.uri)) for skill in hub.skills for resource in skill.resources]
         self.rows = sorted(rows, key=lambda row: row.resource.uri)
         #: Those whose instances are in the list.
@@ -85,7 +90,8 @@ class Resources:
             found = row.pattern.fullmatch(uri)
             if found is not None and row.seen_by(scopes):
                 return Match(row, {name: unquote(value) for name, value in found.groupdict().items()})
-        return None
+        item = self._imported.watched(uri, scopes)
+        return None if item is None else Match(_row(uri, self._hub.find("mcp-servers-read")), {}, item)
 
     async def list_all(self, ctx: Ctx, params: types.PaginatedRequestParams) -> dict[str, Any]:
         """``resources/list``: what the caller can read, and the instances of those that list them."""
@@ -99,18 +105,21 @@ class Resources:
                 items.append({"uri": row.resource.uri, **_described(row)})
             elif row.resource.listed:
                 items += await self._instances(row, call)
+        items += self._imported.resources(scopes)
         return self._page("resources", items, by="uri", cursor=params.cursor, scopes=scopes)
 
     async def list_templates(self, ctx: Ctx, params: types.PaginatedRequestParams) -> dict[str, Any]:
         """``resources/templates/list``."""
         scopes = visitor_of(ctx).caller.scopes
         rows = [row for row in self.rows if row.resource.names and row.seen_by(scopes)]
-        items = [{"uriTemplate": row.resource.uri, **_described(row)} for row in rows]
+        items = [{"uriTemplate": row.resource.uri, **_described(row)} for row in rows] + self._imported.templates(scopes)
         return self._page("resourceTemplates", items, by="uriTemplate", cursor=params.cursor, scopes=scopes)
 
     async def read(self, ctx: Ctx, params: types.ReadResourceRequestParams) -> dict[str, Any]:
-        """``resources/read``: what the skill says, as JSON."""
+        """``resources/read``: what the skill says, as JSON; what another server says, as it says it."""
         uri = str(params.uri)
+        if addresses.inner(uri) is not None:
+            return await self._imported.read(uri, ctx)
         return {"contents": [{"uri": uri, "mimeType": _JSON, "text": await self._text(uri, ctx)}], "resultType": "complete"}
 
     async def complete(self, uri: str, argument: str, typed: str, ctx: Ctx) -> dict[str, Any] | None:
@@ -157,21 +166,14 @@ class Resources:
         return {field: found.pop("items"), **found, "resultType": "complete"}
 
 
-def not_found(ctx: Ctx, uri: str) -> MCPError:
-    """The refusal of a resource that does not exist, or not for this caller."""
-    code = types.INVALID_PARAMS if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS else _NOT_FOUND
-    return MCPError(code, "Resource not found", {"uri": uri[:_LONGEST]})
-
-
-def refused(error: HubError, request_id: str) -> MCPError:
-    """What a failed call of the hub is as a JSON-RPC error."""
-    body = rpc_body(error)
-    return MCPError(body["code"], body["message"], {**body.get("data", {}), "code": error.code, "requestId": request_id})
-
-
 def uri_of(template: str, values: dict[str, str]) -> str:
     """A template's address with values in place of its names."""
     return re.sub(r"{(\w+)}", lambda found: quote(values[found[1]], safe=""), template)
+
+
+def _row(uri: str, skill: Skill) -> Row:
+    """A row for another server's resource: nothing of the hub's own makes it new."""
+    return Row(Resource(uri, "", changes=()), skill, re.compile(re.escape(uri)))
 
 
 def _described(row: Row) -> dict[str, Any]:

@@ -22,7 +22,9 @@ from pydantic import ValidationError
 from hub.errors import Forbidden, HubError, LoginRequired
 from hub.version import VERSION
 from transports._mcp import NAME, TITLE, visitor_of
+from transports._mcp_asker import arm
 from transports._mcp_confirm import Confirm
+from transports._mcp_imported import Imported
 from transports._mcp_login import Logins
 from transports._mcp_notes import notes_of, set_level
 from transports._mcp_prompt_texts import PROMPTS
@@ -139,11 +141,12 @@ class _Handlers:
         hub = self.hub = mcp.hub
         self._lists_of = 0
         self._lists: dict[tuple[frozenset[str], str, str], HandlerResult] = {}
-        self.resources = Resources(hub)
-        self.watch = Watch(hub, self.resources)
-        self.prompts = Prompts(hub, PROMPTS)
         self.confirm = Confirm(hub)
         self.logins = Logins(hub)
+        self.imported = Imported(hub, self.confirm)
+        self.resources = Resources(hub, self.imported)
+        self.watch = Watch(hub, self.resources)
+        self.prompts = Prompts(hub, PROMPTS, self.imported)
 
     @property
     def tools(self) -> Tools:
@@ -199,10 +202,8 @@ class _Handlers:
     async def _tried(self, tool: Tool, arguments: dict[str, Any], ctx: ServerRequestContext[Any, Any], call: Context) -> HandlerResult:
         """The result of a call, a failed one too. Raises LoginRequired, and MCPError for what is no call at all."""
         try:
-            if tool.skill.destructive:
-                await self.logins.before(tool, call)
-                if (asked := await self.confirm.settle(tool, arguments, ctx, call)) is not None:
-                    return asked
+            if (tool.skill.destructive or tool.skill.source) and (asked := await self._before(tool, arguments, ctx, call)) is not None:
+                return asked
             return await tool.call(self.hub, arguments, call)
         except LoginRequired:
             raise
@@ -217,9 +218,22 @@ class _Handlers:
         except Exception as error:  # noqa: BLE001 - the transport boundary: what a view of ours raises stays in the log
             return fault(tool, call, error)
 
+    async def _before(self, tool: Tool, arguments: dict[str, Any], ctx: ServerRequestContext[Any, Any], call: Context) -> Any:
+        """What asks the client before a tool runs, None where it may run: whether it is meant. Lets other servers' tools ask meanwhile."""
+        if tool.skill.destructive:
+            await self.logins.before(tool, call)
+            if (asked := await self.confirm.settle(tool, arguments, ctx, call)) is not None:
+                return asked
+        if tool.skill.source:
+            await arm(call, ctx, self.confirm)
+        return None
+
     async def complete(self, ctx: ServerRequestContext[Any, Any], params: types.CompleteRequestParams) -> dict[str, Any]:
         """``completion/complete``: values for an argument of a prompt, or for a name in a resource's address."""
         ref, asked = params.ref, params.argument
+        theirs = await self.imported.complete(params, ctx)
+        if theirs is not None:
+            return {"completion": theirs, "resultType": "complete"}
         if isinstance(ref, types.PromptReference):
             found = await self.prompts.complete(ref.name, asked.name, asked.value, ctx)
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
@@ -17,8 +18,9 @@ from mcp.server.subscriptions import ListenHandler, PromptsListChanged, Resource
 from mcp.shared.exceptions import MCPError
 
 from hub.errors import RateLimited
+from hub.upstream.skills import SCOPE
 from transports._mcp import connection_of, visitor_of
-from transports._mcp_resources import not_found
+from transports._mcp_errors import not_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +44,13 @@ _STREAMS, _STREAMS_OF_KEY = 1024, 64
 _URIS = 200
 _STATE = "hubroute.watch"
 _LISTS: tuple[ServerEvent, ...] = (ToolsListChanged(), PromptsListChanged(), ResourcesListChanged())
+#: Which list shows what other servers offer.
+_LIST_OF: dict[str, ServerEvent] = {
+    "tools": ToolsListChanged(),
+    "resources": ResourcesListChanged(),
+    "templates": ResourcesListChanged(),
+    "prompts": PromptsListChanged(),
+}
 
 
 @dataclass(eq=False, slots=True)
@@ -52,6 +61,8 @@ class Watcher:
     tell: Callable[[ServerEvent], None]
     end: Callable[[], None]
     uris: dict[str, Match] = field(default_factory=dict[str, "Match"])
+    #: What ends the watch over another server's resource.
+    stops: dict[str, Callable[[], None]] = field(default_factory=dict[str, "Callable[[], None]"])
 
 
 @dataclass(slots=True)
@@ -78,8 +89,12 @@ class Watch:
         #: Address of a resource -> what it showed of the set-up when last looked at.
         self._states: dict[str, object] = {}
         self._deaf: list[Callable[[], None]] = []
+        #: Lists of which a notice is due, and when they were told of last, on the monotonic clock.
+        self._lists_due: dict[ServerEvent, asyncio.TimerHandle] = {}
+        self._lists_told: dict[ServerEvent, float] = {}
         hub.on_stop.append(self.close)
-        hub.upstreams.listeners.append(self._tools_changed)
+        hub.upstreams.listeners.append(self._offer_changed)
+        hub.remote_agents.listeners.append(lambda: self._offer_changed(frozenset({"tools"})))
 
     def add(self, server: Server[Any]) -> None:
         """Serve subscriptions in both protocol eras."""
@@ -126,7 +141,7 @@ class Watch:
         return types.EmptyResult()
 
     async def listen(self, ctx: Ctx, params: types.SubscriptionsListenRequestParams) -> types.SubscriptionsListenResult:
-        """``subscriptions/listen``: a stream of notices until the client leaves, its key ends or the hub stops.
+        """``subscriptions/listen``: a stream of notices until the client leaves, its key or token ends or the hub stops.
 
         Resources that the caller may not see are accepted and never told of, like those that are nowhere.
         """
@@ -141,12 +156,14 @@ class Watch:
         watcher = Watcher(caller, ear.tell, handler.close)
         self._streams[caller.key_id] += 1
         self._join(watcher)
+        endless = self._hub.at_end(caller, watcher.end)
         try:
             for uri in dict.fromkeys(map(str, wanted)):
                 if (match := self._resources.match(uri, caller.scopes)) is not None:
                     self._watch(watcher, uri, match)
             return await handler(ctx, params)
         finally:
+            endless()
             self._streams[caller.key_id] -= 1
             self._streams += Counter()  # forgets keys without streams
             self._leave(watcher)
@@ -188,12 +205,25 @@ class Watch:
     def _watch(self, watcher: Watcher, uri: str, match: Match) -> None:
         watcher.uris[uri] = match
         self._watched.setdefault(uri, _Watched(match)).watchers.add(watcher)
+        if match.item is not None:
+            key_id = watcher.caller.key_id
+            watcher.stops[uri] = self._hub.upstreams.watching.watch(
+                match.item, key_id or "anonymous", partial(self._moved_there, uri, key_id)
+            )
+
+    def _moved_there(self, uri: str, key_id: str) -> None:
+        """Another server says to one of our keys that a resource is new; it must still be offered."""
+        watched = self._watched.get(uri)
+        if watched is not None and self._hub.upstreams.offered.reading(uri) is not None:
+            self._mark(uri, watched, key_id)
 
     def _unwatch(self, watcher: Watcher, uri: str) -> None:
         watched = self._watched.get(uri)
         if watcher.uris.pop(uri, None) is None or watched is None:
             return
         watched.watchers.discard(watcher)
+        if (stop := watcher.stops.pop(uri, None)) is not None:
+            stop()
         if not watched.watchers:
             del self._watched[uri]
             if watched.due is not None:
@@ -215,10 +245,20 @@ class Watch:
             if "setup" in watched.match.row.resource.changes and self._moved(watched.match.row, before):
                 self._mark(uri, watched)
 
-    def _tools_changed(self) -> None:
-        """Tools of other servers came or went."""
-        if self._watchers:
-            asyncio.get_running_loop().call_soon(self.tell_all, ToolsListChanged())
+    def _offer_changed(self, kinds: frozenset[str]) -> None:
+        """Tools, resources or prompts of other servers came or went: each list is told of at once, or a second after the last time."""
+        loop = asyncio.get_running_loop()
+        for event in {_LIST_OF[kind] for kind in kinds} if self._watchers else ():
+            if event not in self._lists_due:
+                wait = max(0.0, self._lists_told.get(event, float("-inf")) + _EVERY - self._hub.clock.monotonic())
+                self._lists_due[event] = loop.call_later(wait, self._fire_list, event)
+
+    def _fire_list(self, event: ServerEvent) -> None:
+        del self._lists_due[event]
+        self._lists_told[event] = self._hub.clock.monotonic()
+        for watcher in list(self._watchers):
+            if SCOPE in watcher.caller.scopes:
+                watcher.tell(event)
 
     def tell_all(self, event: ServerEvent) -> None:
         """Tell every watcher of an event, later."""
@@ -236,7 +276,7 @@ class Watch:
 
     def _again(self, watcher: Watcher) -> bool:
         """Look at a watcher's key anew: what it lost is told of no more, and other scopes show other lists."""
-        caller = self._hub.still(watcher.caller)
+        caller = self._hub.still(watcher.caller, renewed=True)
         if caller is None:
             for uri in list(watcher.uris):
                 self._unwatch(watcher, uri)

@@ -6,7 +6,7 @@ Fields and parts that nobody here knows are carried along (D20). Source: OpenAI 
 from __future__ import annotations
 
 import re
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import orjson
 
@@ -31,6 +31,7 @@ from hub.chat import (
     ToolResult,
 )
 from hub.errors import BadRequest
+from transports._fields import bad, count, flag, items, left, object_in, text, tree_of
 
 DIALECT = "openai"
 
@@ -43,13 +44,7 @@ _COUNTS = ("top_k", "seed", "n", "top_logprobs")
 
 def decode(body: bytes) -> ChatRequest:
     """The request in the internal model. Raises BadRequest, its field like ``messages.2.content``."""
-    try:
-        tree = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest("Invalid JSON body") from error
-    if not isinstance(tree, dict):
-        raise BadRequest("Invalid JSON body: an object is expected")
-    fields = cast("JsonObject", tree)
+    fields = tree_of(body)
     model = fields.pop("model", None)
     if not isinstance(model, str) or not model:
         raise BadRequest("Missing model", field="model")
@@ -57,50 +52,17 @@ def decode(body: bytes) -> ChatRequest:
     _options(request, fields)
     _tools(request, fields)
     _format(request, fields)
-    request.extra = {name: value for name, value in fields.items() if value is not None}
+    request.extra = left(fields)
     return request
-
-
-def _bad(field: str, what: str) -> NoReturn:
-    raise BadRequest(f"{field}: {what}", field=field)
-
-
-def _take(fields: JsonObject, name: str, at: str, kind: type[Any], words: str) -> Any:
-    """Remove and return a field that is null or of this kind. Raises BadRequest for another kind."""
-    value = fields.pop(name, None)
-    # true and false are no numbers, though Python counts with them
-    if value is None or (isinstance(value, kind) and not (isinstance(value, bool) and kind is int)):
-        return value
-    _bad(f"{at}.{name}" if at else name, f"must be {words}")
-
-
-def _text(fields: JsonObject, name: str, at: str = "") -> str:
-    return _take(fields, name, at, str, "a string") or ""
-
-
-def _flag(fields: JsonObject, name: str, at: str = "") -> bool | None:
-    return _take(fields, name, at, bool, "true or false")
-
-
-def _count(fields: JsonObject, name: str) -> int | None:
-    return _take(fields, name, "", int, "a whole number")
-
-
-def _list(fields: JsonObject, name: str, at: str = "") -> list[Any]:
-    return _take(fields, name, at, list, "a list") or []
-
-
-def _object(fields: JsonObject, name: str, at: str = "") -> JsonObject | None:
-    return _take(fields, name, at, dict, "an object")
 
 
 def _messages(value: object) -> list[Message]:
     if not isinstance(value, list) or not value:
-        _bad("messages", "must be a list with at least one message")
+        bad("messages", "must be a list with at least one message")
     found: list[Message] = []
     for index, item in enumerate(cast("list[object]", value)):
         if not isinstance(item, dict):
-            _bad(f"messages.{index}", "must be an object")
+            bad(f"messages.{index}", "must be an object")
         found.append(_message(dict(cast("JsonObject", item)), f"messages.{index}"))
     return found
 
@@ -109,31 +71,27 @@ def _message(fields: JsonObject, at: str) -> Message:
     word = fields.pop("role", None)
     role = _ROLES.get(word) if isinstance(word, str) else None
     if role is None:
-        _bad(f"{at}.role", "must be system, developer, user, assistant or tool")
+        bad(f"{at}.role", "must be system, developer, user, assistant or tool")
     if role is Role.TOOL:
         return _tool_message(fields, at, legacy=word == "function")
-    name = _text(fields, "name", at)
+    name = text(fields, "name", at)
     content = fields.pop("content", None)
     if content is None and role is not Role.ASSISTANT:
-        _bad(f"{at}.content", "is missing")
+        bad(f"{at}.content", "is missing")
     parts = _parts(content, f"{at}.content")
     if role is Role.ASSISTANT:
         parts = [*_thoughts(fields), *parts, *_spoken(fields, at)]
-    return Message(role, parts, name, _set(fields))
+    return Message(role, parts, name, left(fields))
 
 
 def _tool_message(fields: JsonObject, at: str, *, legacy: bool) -> Message:
-    name = _text(fields, "name", at)
-    call_id = _text(fields, "tool_call_id", at) or (f"call_{name}" if legacy else "")
+    name = text(fields, "name", at)
+    call_id = text(fields, "tool_call_id", at) or (f"call_{name}" if legacy else "")
     if not call_id:
-        _bad(f"{at}.tool_call_id", "is missing; give the id of the tool call that this answers")
+        bad(f"{at}.tool_call_id", "is missing; give the id of the tool call that this answers")
     parts = _parts(fields.pop("content", None), f"{at}.content")
-    cache = _object(fields, "cache_control", at)
-    return Message(Role.TOOL, [ToolResult(call_id, parts, name, cache=cache, extra=_set(fields))])
-
-
-def _set(fields: JsonObject) -> JsonObject:
-    return {name: value for name, value in fields.items() if value is not None}
+    cache = object_in(fields, "cache_control", at)
+    return Message(Role.TOOL, [ToolResult(call_id, parts, name, cache=cache, extra=left(fields))])
 
 
 def _parts(content: object, at: str) -> list[Part]:
@@ -142,11 +100,11 @@ def _parts(content: object, at: str) -> list[Part]:
     if isinstance(content, str):
         return [Text(content)]
     if not isinstance(content, list):
-        _bad(at, "must be a string or a list of parts")
+        bad(at, "must be a string or a list of parts")
     parts: list[Part] = []
     for index, item in enumerate(cast("list[object]", content)):
         if not isinstance(item, dict) or not isinstance(item.get("type"), str):  # pyright: ignore[reportUnknownMemberType] - JSON
-            _bad(f"{at}.{index}", "must be an object with a type")
+            bad(f"{at}.{index}", "must be an object with a type")
         parts.append(_part(cast("JsonObject", item), f"{at}.{index}"))
     return parts
 
@@ -154,11 +112,11 @@ def _parts(content: object, at: str) -> list[Part]:
 def _part(item: JsonObject, at: str) -> Part:
     kind = item["type"]
     rest = {name: value for name, value in item.items() if name not in ("type", kind, "cache_control")}
-    cache = _object(dict(item), "cache_control", at)
+    cache = object_in(dict(item), "cache_control", at)
     inner = item.get(kind)
     if kind == "text":
         if not isinstance(inner, str):
-            _bad(f"{at}.text", "must be a string")
+            bad(f"{at}.text", "must be a string")
         return Text(inner, cache, rest)
     if kind == "refusal":
         return Refusal(str(inner or ""))
@@ -173,7 +131,7 @@ def _image(inner: object, cache: JsonObject | None, rest: JsonObject, at: str) -
     fields = cast("JsonObject", inner) if isinstance(inner, dict) else {"url": inner}
     url, detail = fields.get("url"), fields.get("detail") or ""
     if not isinstance(url, str) or not url:
-        _bad(f"{at}.image_url.url", "must be an address or a data: URL")
+        bad(f"{at}.image_url.url", "must be an address or a data: URL")
     found = _DATA_URL.match(url)
     if found is None:
         return Image(url=url, detail=str(detail), cache=cache, extra=rest)
@@ -219,9 +177,9 @@ def _detailed(details: object) -> list[Reasoning]:
 
 
 def _spoken(fields: JsonObject, at: str) -> list[Part]:
-    refusal = _text(fields, "refusal", at)
+    refusal = text(fields, "refusal", at)
     parts: list[Part] = [Refusal(refusal)] if refusal else []
-    for index, call in enumerate(_list(fields, "tool_calls", at)):
+    for index, call in enumerate(items(fields, "tool_calls", at)):
         parts.append(_call(call, f"{at}.tool_calls.{index}"))
     legacy = fields.pop("function_call", None)
     if isinstance(legacy, dict):
@@ -235,11 +193,11 @@ def _call(call: object, at: str) -> ToolCall:
     kind = fields.pop("type", None) or "function"
     call_id = fields.pop("id", None)
     if not isinstance(call_id, str) or not call_id:
-        _bad(f"{at}.id", "is missing")
+        bad(f"{at}.id", "is missing")
     if kind not in ("function", "custom"):
-        _bad(f"{at}.type", "must be function or custom")
+        bad(f"{at}.type", "must be function or custom")
     name, arguments = _called(fields.pop(kind, None), kind, f"{at}.{kind}")
-    cache = _object(fields, "cache_control", at)
+    cache = object_in(fields, "cache_control", at)
     signature = _thought_signature(fields)
     return ToolCall(call_id, name, arguments, signature, cache, {**fields, "type": "custom"} if kind == "custom" else fields)
 
@@ -250,11 +208,11 @@ def _called(function: object, kind: str, at: str) -> tuple[str, str]:
     name, word = fields.get("name"), "arguments" if kind == "function" else "input"
     arguments = fields.get(word)
     if not isinstance(name, str) or not name:
-        _bad(f"{at}.name", "is missing")
+        bad(f"{at}.name", "is missing")
     if isinstance(arguments, dict):
         return name, orjson.dumps(arguments).decode()
     if arguments is not None and not isinstance(arguments, str):
-        _bad(f"{at}.{word}", "must be JSON text in a string")
+        bad(f"{at}.{word}", "must be JSON text in a string")
     return name, arguments or "{}"
 
 
@@ -273,18 +231,18 @@ def _options(request: ChatRequest, fields: JsonObject) -> None:
     for name in _NUMBERS:
         value = fields.pop(name, None)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            _bad(name, "must be a number")
+            bad(name, "must be a number")
         setattr(request, name, value)
     for name in _COUNTS:
-        setattr(request, name, _count(fields, name))
-    request.logprobs = _flag(fields, "logprobs")
-    request.stream = _flag(fields, "stream") or False
-    request.user = _text(fields, "user")
-    newer, older = _count(fields, "max_completion_tokens"), _count(fields, "max_tokens")
+        setattr(request, name, count(fields, name))
+    request.logprobs = flag(fields, "logprobs")
+    request.stream = flag(fields, "stream") or False
+    request.user = text(fields, "user")
+    newer, older = count(fields, "max_completion_tokens"), count(fields, "max_tokens")
     request.max_tokens = older if newer is None else newer
     request.stop = _stop(fields.pop("stop", None))
     request.thinking = _thinking(fields)
-    options = _object(fields, "stream_options") or {}
+    options = object_in(fields, "stream_options") or {}
     request.include_usage = options.pop("include_usage", False) is True
     if options:
         fields["stream_options"] = options
@@ -295,12 +253,12 @@ def _stop(value: object) -> list[str]:
         return []
     found = [value] if isinstance(value, str) else value
     if not isinstance(found, list) or not all(isinstance(item, str) for item in cast("list[object]", found)):
-        _bad("stop", "must be a string or a list of strings")
+        bad("stop", "must be a string or a list of strings")
     return cast("list[str]", found)
 
 
 def _thinking(fields: JsonObject) -> Thinking | None:
-    effort = _text(fields, "reasoning_effort")
+    effort = text(fields, "reasoning_effort")
     if effort:
         return Thinking(effort=effort, enabled=effort != "none")
     wanted = fields.get("reasoning")
@@ -316,14 +274,14 @@ def _thinking(fields: JsonObject) -> Thinking | None:
 
 
 def _tools(request: ChatRequest, fields: JsonObject) -> None:
-    tools = _list(fields, "tools")
+    tools = items(fields, "tools")
     request.tools = [_tool(tool, f"tools.{index}") for index, tool in enumerate(tools)]
-    legacy = _list(fields, "functions")
+    legacy = items(fields, "functions")
     request.tools += [_tool({"type": "function", "function": one}, f"functions.{index}") for index, one in enumerate(legacy)]
     choice = fields.pop("tool_choice", None)
     if choice is None:
         choice = _legacy_choice(fields.pop("function_call", None))
-    parallel = _flag(fields, "parallel_tool_calls")
+    parallel = flag(fields, "parallel_tool_calls")
     chosen = _choice(choice)
     if chosen is None and choice is not None:
         fields["tool_choice"] = choice
@@ -341,7 +299,7 @@ def _choice(value: object) -> ToolChoice | None:
     if isinstance(value, str):
         modes = {"auto": ToolMode.AUTO, "none": ToolMode.NONE, "required": ToolMode.REQUIRED, "any": ToolMode.REQUIRED}
         if value not in modes:
-            _bad("tool_choice", "must be auto, none, required or a named function")
+            bad("tool_choice", "must be auto, none, required or a named function")
         return ToolChoice(modes[value])
     fields = cast("JsonObject", value) if isinstance(value, dict) else {}
     function = fields.get("function")
@@ -353,19 +311,19 @@ def _tool(tool: object, at: str) -> Tool:
     fields = dict(cast("JsonObject", tool)) if isinstance(tool, dict) else {}
     kind = fields.pop("type", None)
     if not isinstance(kind, str):
-        _bad(f"{at}.type", "is missing")
+        bad(f"{at}.type", "is missing")
     if kind != "function":
         return Tool(kind, builtin=cast("JsonObject", tool))
-    function = dict(_object(fields, "function", at) or {})
+    function = dict(object_in(fields, "function", at) or {})
     name = function.get("name")
     if not isinstance(name, str) or not name:
-        _bad(f"{at}.function.name", "is missing")
+        bad(f"{at}.function.name", "is missing")
     return Tool(
         name,
-        _text(function, "description", f"{at}.function"),
-        _object(function, "parameters", f"{at}.function") or {},
-        _flag(function, "strict", f"{at}.function"),
-        cache=_object(fields, "cache_control", at),
+        text(function, "description", f"{at}.function"),
+        object_in(function, "parameters", f"{at}.function") or {},
+        flag(function, "strict", f"{at}.function"),
+        cache=object_in(fields, "cache_control", at),
         extra=fields,
     )
 
@@ -375,11 +333,11 @@ def _format(request: ChatRequest, fields: JsonObject) -> None:
     if wanted is None:
         return
     tree = dict(cast("JsonObject", wanted)) if isinstance(wanted, dict) else {}
-    kind = _text(tree, "type", "response_format")
+    kind = text(tree, "type", "response_format")
     if not kind:
-        _bad("response_format.type", "is missing")
+        bad("response_format.type", "is missing")
     if kind == "json_schema":
-        request.format = _schema(_object(tree, "json_schema", "response_format") or {}, "response_format.json_schema")
+        request.format = _schema(object_in(tree, "json_schema", "response_format") or {}, "response_format.json_schema")
     elif kind == "json_object":
         request.format = OutputFormat("json")
     elif kind != "text":
@@ -388,5 +346,5 @@ def _format(request: ChatRequest, fields: JsonObject) -> None:
 
 
 def _schema(inner: JsonObject, at: str) -> OutputFormat:
-    schema, strict = _object(inner, "schema", at) or {}, _flag(inner, "strict", at)
-    return OutputFormat("schema", schema, _text(inner, "name", at), strict, _text(inner, "description", at))
+    schema, strict = object_in(inner, "schema", at) or {}, flag(inner, "strict", at)
+    return OutputFormat("schema", schema, text(inner, "name", at), strict, text(inner, "description", at))

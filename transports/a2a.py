@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agents.card import card_v03, card_v1
 from hub.errors import BadRequest, HubError, Internal
 from hub.log import logger
-from transports import _a2a_errors, _a2a_push, _a2a_rest
+from transports import _a2a_errors, _a2a_push, _a2a_rest, _access
 from transports._a2a_agent import SSE_HEADERS, Agent, admit, read, sse, version_of
 from transports._a2a_cards import Cards, own_card
 from transports._a2a_dialect import Dialect, Operation
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 log = logger("transports.a2a")
 
-DOOR = Door("a2a", error=_a2a_errors.refused, route_class=b"CLIENT_API")
-CARDS = Door("a2a", error=_a2a_errors.rest, route_class=b"PUBLIC")
+DOOR = Door("a2a", error=_a2a_errors.refused, route_class=b"CLIENT_API", opens="mcp:connect", resource="/a2a")
+CARDS = Door("a2a", error=_a2a_errors.rest, route_class=b"PUBLIC", resource="/a2a")
 _V1, _V03, _SEED = V1(), V03(), Seed()
 
 
@@ -187,7 +187,7 @@ async def _fail(call: Call, error: HubError) -> None:
         await call.exchange.start(200, SSE_HEADERS)
         await call.exchange.finish(sse(answer))
     else:
-        await call.exchange.answer_json(answer, status=status)
+        await call.exchange.answer_json(answer, status=status, headers=_access.headers(call.exchange, error))
 
 
 def _invalid(words: str) -> BadRequest:

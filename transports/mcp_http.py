@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from transports._http import Exchange, Receive
 
 PATH = "/api/mcp/stream"
+#: Pieces of an answer that are looked at: a list comes in one or two, and a long stream must not pile up.
+_PIECES = 4
+DOOR = _mcp.door_at(PATH)
 
 
 def routes(hub: Hub) -> list[Route]:
@@ -35,7 +38,7 @@ def routes(hub: Hub) -> list[Route]:
         else:
             fast.learn(exchange, b"", await _serve(mcp, exchange, exchange.receive))
 
-    return [Route(PATH, handle, _mcp.DOOR, methods=("POST", "GET", "DELETE"))]
+    return [Route(PATH, handle, DOOR, methods=("POST", "GET", "DELETE"))]
 
 
 async def _post(mcp: _mcp.Mcp, exchange: Exchange, data: bytes, fast: Fast) -> None:
@@ -44,6 +47,8 @@ async def _post(mcp: _mcp.Mcp, exchange: Exchange, data: bytes, fast: Fast) -> N
     Revisions with sessions let a client come back for an answer where events are kept. Here they are not: nobody would ever get
     this one, and the provider would be paid for it.
     """
+    if exchange.caller.issuer:
+        _step_up(exchange, data)
     waiting: list[dict[str, Any]] = [{"type": "http.request", "body": data, "more_body": False}]
     gone = False
 
@@ -53,12 +58,32 @@ async def _post(mcp: _mcp.Mcp, exchange: Exchange, data: bytes, fast: Fast) -> N
         gone = gone or message["type"] == "http.disconnect"
         return message
 
-    status = await _serve(mcp, exchange, receive)
+    answer, key = list[bytes](), fast.list_key(exchange)
+    status = await _serve(mcp, exchange, receive, answer)
     if status:
-        fast.learn(exchange, data, status)
+        fast.learn(exchange, data, status, b"".join(answer), key)
     session = exchange.header(b"mcp-session-id")
     if gone and not status and session:
         await _cancel(mcp, exchange, data)
+
+
+def _step_up(exchange: Exchange, data: bytes) -> None:
+    """Raise Forbidden for a call of a tool of ours for which the caller's token lacks a scope that its issuer could give it.
+
+    Clients that log in then ask for just that scope (SEC-54). To keys, and where no token helps, the tool does not exist.
+    """
+    try:
+        call: Any = orjson.loads(data)
+        name = call["params"]["name"] if call["method"] == "tools/call" else None
+    except (ValueError, TypeError, KeyError):
+        return
+    hub, caller = exchange.hub, exchange.caller
+    skill = hub.skills.by_tool.get(name) if isinstance(name, str) else None
+    if skill is None or skill.source or skill.scopes <= caller.scopes:
+        return
+    issuer = hub.oauth.issuers[caller.issuer]
+    if all(issuer.asking(frozenset({scope})) for scope in skill.scopes - caller.scopes):
+        hub.allow(skill, exchange.ctx)
 
 
 async def _cancel(mcp: _mcp.Mcp, exchange: Exchange, data: bytes) -> None:
@@ -83,8 +108,11 @@ async def _cancel(mcp: _mcp.Mcp, exchange: Exchange, data: bytes) -> None:
     await sessions.handle(exchange.scope, receive, send)
 
 
-async def _serve(mcp: _mcp.Mcp, exchange: Exchange, receive: Receive) -> int:
-    """Let the SDK answer; the status of an answer that was complete, else 0. Its handlers find in the scope who calls."""
+async def _serve(mcp: _mcp.Mcp, exchange: Exchange, receive: Receive, answer: list[bytes] | None = None) -> int:
+    """Let the SDK answer; the status of an answer that was complete, else 0. Its first pieces go to ``answer``, too.
+
+    The SDK's handlers find in the scope who calls.
+    """
     sessions = await mcp.sessions()
     exchange.scope["hubroute.visitor"] = _mcp.Visitor(exchange.caller, exchange.head.session)
     # Space around a value is no part of it (RFC 9110, 5.5); the parser leaves it, and the SDK compares these with the message.
@@ -98,6 +126,8 @@ async def _serve(mcp: _mcp.Mcp, exchange: Exchange, receive: Receive) -> int:
             status = message["status"]
             await exchange.start(status, message["headers"])
         else:
+            if answer is not None and len(answer) < _PIECES:
+                answer.append(message.get("body", b""))
             await exchange.send(message)
             complete = not message.get("more_body", False)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transports._mcp_pipe import Pipe
 
 PATH = "/api/mcp/sse"
+DOOR = _mcp.door_at(PATH)
 KEEP_ALIVE_SECONDS = 15.0
 
 _HEADERS = [
@@ -37,8 +38,8 @@ def routes(hub: Hub) -> list[Route]:
     """One address: GET opens a stream, POST delivers a message to it."""
     door = _Door(_mcp.of(hub))
     return [
-        Route(PATH, door.open, _mcp.DOOR, methods=("GET",)),
-        Route(PATH, door.deliver, _mcp.DOOR, methods=("POST",)),
+        Route(PATH, door.open, DOOR, methods=("GET",)),
+        Route(PATH, door.deliver, DOOR, methods=("POST",)),
     ]
 
 

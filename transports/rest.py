@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import BaseModel
 
-from hub.errors import BadRequest, rest_body
-from hub.skill import Download, path_fields
+from hub.errors import BadRequest, cohere_body, rest_body
+from hub.skill import Answer, Download, Flow, path_fields
 from transports import openai
-from transports._http import Door, Exchange, Route
+from transports._http import NO_STORE, Door, Exchange, Route
 
 if TYPE_CHECKING:
     from hub.call import Hub
     from hub.skill import Rest, Skill
 
 DOOR = Door("rest", error=rest_body)
+#: Addresses that belong to a public dialect, by the start of their path.
+_DOORS = {"/v1/": openai.DOOR, "/v2/": Door("cohere", error=cohere_body, route_class=b"CLIENT_API")}
 
 
 def routes(hub: Hub) -> list[Route]:
@@ -26,13 +28,14 @@ def routes(hub: Hub) -> list[Route]:
         Route(
             address.path,
             _handler(skill, address),
-            openai.DOOR if address.path.startswith("/v1") else DOOR,
+            _DOORS.get(address.path[:4], DOOR),
             methods=(address.method,),
             public=address.public,
         )
         for skill in hub.skills
         if skill.typed
         for address in skill.rest
+        if not address.door
     ]
 
 
@@ -44,6 +47,7 @@ def _handler(skill: Skill, address: Rest) -> Any:
         if address.moved:
             await _point(exchange, skill, address.moved)
             return
+        exchange.ctx.connection = exchange.head.wishes.get("connection", "") if exchange.head.wishes else ""
         data = await _input(exchange, names, lists)
         if address.ask is not None:
             data = address.ask(data)
@@ -58,7 +62,7 @@ def _handler(skill: Skill, address: Rest) -> Any:
             return
         headers = address.headers(output) if address.headers is not None else {}
         more = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await exchange.answer_json(_shape(output, address), status=status, headers=more)
+        await _send(exchange, _shape(exchange, output, address), status, more)
 
     return handle
 
@@ -100,9 +104,10 @@ async def _body(exchange: Exchange) -> dict[str, Any]:
     return body  # pyright: ignore[reportUnknownVariableType] - JSON edge
 
 
-def _shape(output: Any, address: Rest) -> Any:
-    if address.view is not None:
-        output = address.view(output)
+def _shape(exchange: Exchange, output: Any, address: Rest) -> Any:
+    view = next((view for name, view in address.views if exchange.header(name.encode())), address.view)
+    if view is not None:
+        output = view(output)
     return output.model_dump(mode="json", by_alias=True) if isinstance(output, BaseModel) else output
 
 
@@ -122,6 +127,27 @@ async def _download(exchange: Exchange, file: Download, status: int) -> None:
     async for piece in pieces:
         await exchange.chunk(piece)
     await exchange.finish(b"")
+
+
+async def _send(exchange: Exchange, shaped: Any, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    """An output in its shape: JSON, or a body that is made already or on its way."""
+    if isinstance(shaped, Answer):
+        await exchange.answer(status, shaped.body, [(b"content-type", shaped.content_type.encode("latin-1")), NO_STORE, *headers])
+    elif isinstance(shaped, Flow):
+        await _flow(exchange, shaped, status, headers)
+    else:
+        await exchange.answer_json(shaped, status=status, headers=headers)
+
+
+async def _flow(exchange: Exchange, flow: Flow, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    """A body as it comes. One that breaks off cuts the connection, so that nobody takes the part for the whole (REL-01)."""
+    try:
+        await exchange.start(status, [(b"content-type", flow.content_type.encode("latin-1", "replace")), NO_STORE, *headers])
+        async for piece in flow.pieces:
+            await exchange.chunk(piece)
+    finally:
+        await flow.pieces.aclose()
+    await exchange.finish()
 
 
 async def _stream(exchange: Exchange, skill: Skill, data: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from hub.errors import BadRequest
+from hub.programs import kind_of, may_hand_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,15 +19,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BINARY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\Z")
 #: A version is asked for by a word or two: ``--version``, ``-V``, ``version``, ``--version --json``.
 _VERSION_ARG = re.compile(r"(--?version|-[vV]|version|about|info|--json|--no-color|--quiet|-q)\Z")
-#: Programs that run what their arguments say; an agent is a program of its own.
-_INTERPRETERS = re.compile(
-    r"(sh|bash|dash|zsh|fish|ksh|csh|tcsh|busybox|env|sudo|doas|su|xargs|nohup|setsid|nice|timeout|time|find|awk|gawk|perl|ruby|php|lua"
-    r"|python[0-9.]*|pypy[0-9.]*|node|nodejs|deno|bun|npx|npm|pnpm|yarn|uvx?|pipx|ssh|nc|ncat|socat|curl|wget|make|git|docker|podman"
-    r"|osascript|powershell|pwsh|cmd)(\.exe)?\Z",
-    re.IGNORECASE,
-)
-#: Arguments that hand a program code to run, or take its libraries from elsewhere.
-_CODE = re.compile(r"(-e|-c|-r|--eval|--exec|--command|--require|--import|--loader)(=.*)?\Z")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 
 
@@ -44,9 +36,8 @@ def binary_name(binary: str) -> str:
 
 def refuse_interpreter(path: str) -> None:
     """Raise BadRequest for a program that runs whatever it is told, under whatever name a link gives it."""
-    name = os.path.basename(path)
-    if _INTERPRETERS.match(name):
-        raise _bad("binary", f"{name} runs whatever it is told; name the agent's own program")
+    if kind_of(path) is not None:
+        raise _bad("binary", f"{os.path.basename(path)} runs whatever it is told; name the agent's own program")
 
 
 def version_arguments(command: str, binary: str) -> tuple[str, ...]:
@@ -72,7 +63,7 @@ def start_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
     for argument in arguments:
         if len(argument) > 500 or _CONTROL.search(argument) or _SHELL.search(argument):
             raise _bad("spawnArgs", "an argument may not hold any of ; & | < > ` $ or control characters")
-        if _CODE.match(argument) or _ASSIGNMENT.match(argument):
+        if may_hand_code(argument) or _ASSIGNMENT.match(argument):
             raise _bad(
                 "spawnArgs", f"{argument.partition('=')[0]} gives a program code to run or sets a variable, which is not allowed here"
             )

@@ -1,4 +1,4 @@
-"""An A2A 1.0 agent by its URL: its card says where it listens, and that must be where the card is from."""
+"""An A2A agent as the one who does a task: one that the hub knows by name, or any by its URL, whose card must be from where it listens."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ import orjson
 
 from hub.cloud_agents import template
 from hub.cloud_agents.records import Activity, Snapshot, Status
-from hub.errors import BadRequest, Conflict, UpstreamFailed, UpstreamRejected
-from hub.fetch import fetch
+from hub.errors import BadRequest, UpstreamFailed
 from hub.log import masked
 from hub.outbound.address import parse_url
+from hub.outbound.base import Timeouts
+from hub.remote_agents import card as cards
+from hub.remote_agents.client import Access as Reach
+from hub.remote_agents.client import AgentClient
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hub.clock import Clock
     from hub.cloud_agents.records import Access, CloudTask
     from hub.outbound.client import Outbound
+    from hub.remote_agents.card import Interface
 
-_CARD = "/.well-known/agent-card.json"
-_MOST_CARD = 64 * 1024
+_TIMEOUTS = Timeouts(connect=10, first_byte=20, idle=20)
+_HISTORY = 100
 _KEPT_SECONDS = 600.0
 _TEXT = 8000
-_NOT_FOUND, _NOT_CANCELABLE = -32001, -32002
 _STATES = {
     "SUBMITTED": Status.QUEUED,
     "WORKING": Status.RUNNING,
@@ -37,40 +42,51 @@ _STATES = {
 
 
 class A2aAgent:
-    """Any agent that speaks A2A 1.0 over JSON-RPC; a task there is a task here."""
+    """Any agent that speaks A2A; a task there is a task here. ``known`` gives the client of an agent that the hub knows by name."""
 
     id = "a2a"
     name = "A2A agent"
     verified = "tested"
-    note = "An agent by its URL: source.agentUrl, or the address of a credential. Approving sends the word 'Approved.'."
+    note = (
+        "A remote agent of this hub by its name in source.agent, or one by its URL: source.agentUrl, or the address of a credential. "
+        "Approving sends the word 'Approved.'."
+    )
     can = frozenset({"message", "approve", "cancel"})
     keyed = False
     here = False
 
-    def __init__(self, outbound: Outbound, clock: Clock) -> None:
+    def __init__(self, outbound: Outbound, clock: Clock, known: Callable[[str], AgentClient]) -> None:
         self._outbound = outbound
         self._clock = clock
-        self._endpoints: dict[str, tuple[float, str]] = {}
+        self._known = known
+        self._interfaces: dict[str, tuple[float, Interface]] = {}
 
     def check(self, task: CloudTask) -> None:
-        """It needs an address."""
-        url = str(task.source.get("agentUrl") or "")
+        """It needs a name or an address."""
+        url, name = str(task.source.get("agentUrl") or ""), str(task.source.get("agent") or "")
         if url:
             parse_url(url, field="source.agentUrl")
+        elif name:
+            self._known(name)
         elif not task.credential_id:
-            raise BadRequest("source.agentUrl must say where the agent is, or a credential of a2a its address", field="source.agentUrl")
+            words = "source.agent must name a remote agent, source.agentUrl say where one is, or a credential of a2a its address"
+            raise BadRequest(words, field="source.agentUrl")
 
     async def create(self, task: CloudTask, access: Access) -> Snapshot:
         """Send the prompt."""
-        return self._sent(await self._send(task.prompt, access, message_id=task.id, metadata=task.source.get("metadata")))
+        message = _to_say(task.prompt, task.id)
+        if isinstance(task.source.get("metadata"), dict):
+            message["metadata"] = task.source["metadata"]
+        return self._sent(await (await self._client(task, access)).send(message))
 
     async def read(self, task: CloudTask, access: Access) -> Snapshot:
         """Get the task there."""
-        return self._snapshot(await self._call("GetTask", {"id": task.external_id, "historyLength": 100}, access))
+        return self._snapshot(await (await self._client(task, access)).get(task.external_id, _HISTORY))
 
     async def message(self, task: CloudTask, text: str, access: Access) -> None:
         """Send a further message in the task."""
-        await self._send(text, access, message_id=self._clock.new_id("msg_"), task_id=task.external_id)
+        message = {**_to_say(text, self._clock.new_id("msg_")), "taskId": task.external_id}
+        await (await self._client(task, access)).send(message)
 
     async def approve(self, task: CloudTask, access: Access) -> None:
         """Say yes to an agent that waits for an answer."""
@@ -78,7 +94,7 @@ class A2aAgent:
 
     async def cancel(self, task: CloudTask, access: Access) -> None:
         """Cancel the task there."""
-        await self._call("CancelTask", {"id": task.external_id}, access)
+        await (await self._client(task, access)).cancel(task.external_id)
 
     def holds(self, task: CloudTask) -> bool:
         """It runs elsewhere."""
@@ -86,14 +102,6 @@ class A2aAgent:
 
     async def close(self) -> None:
         """Nothing is held."""
-
-    async def _send(self, text: str, access: Access, *, message_id: str, task_id: str = "", metadata: object = None) -> Any:
-        message: dict[str, Any] = {"messageId": message_id, "role": "ROLE_USER", "parts": [{"text": text}]}
-        if task_id:
-            message["taskId"] = task_id
-        if isinstance(metadata, dict):
-            message["metadata"] = metadata
-        return await self._call("SendMessage", {"message": message, "configuration": {"returnImmediately": True}}, access)
 
     def _sent(self, result: Any) -> Snapshot:
         """A new task, or the answer at once."""
@@ -139,64 +147,34 @@ class A2aAgent:
         identity = f"artifact:{template.first(artifact, 'artifactId') or _digest(artifact)}"[:200]
         return Activity(id=identity, type="completion", content=text, at=self._clock.now_ms())
 
-    async def _call(self, method: str, params: dict[str, Any], access: Access) -> Any:
-        """The result of a JSON-RPC call. Raises UpstreamRejected for an error answer, Conflict for a task that has ended."""
-        url = await self._endpoint(access)
-        body = {"jsonrpc": "2.0", "id": self._clock.new_id("rpc_"), "method": method, "params": params}
-        headers = {"a2a-version": "1.0", **_authorization(access)}
-        status, answer = await fetch(self._outbound, "POST", url, headers=headers, body=body, most=8 * 1024 * 1024, private=access.private)
-        found = _json(answer)
-        error = template.first(found, "error")
-        if error is not None or status >= 300 or not isinstance(found, dict) or "result" not in found:
-            words = masked(str(template.first(error, "message") or f"status {status}")[:500])
-            code = template.first(error, "code")
-            if code == _NOT_CANCELABLE:
-                raise Conflict(f"the agent cannot cancel the task: {words}", code="task_not_cancelable")
-            if status >= 500:
-                raise UpstreamFailed(f"the agent answered: {words}", upstream_status=status)
-            told = status if status >= 300 else 404 if code == _NOT_FOUND else 400
-            raise UpstreamRejected(f"the agent answered: {words}", upstream_status=told)
-        return cast("dict[str, Any]", found)["result"]
+    async def _client(self, task: CloudTask, access: Access) -> AgentClient:
+        name = str(task.source.get("agent") or "")
+        if name and not task.source.get("agentUrl"):
+            return self._known(name)
+        headers = {"authorization": f"Bearer {access.secret.reveal()}"} if access.secret else {}
+        reach = Reach("the agent", await self._interface(access), headers, access.private)
+        return AgentClient(self._outbound, self._clock, reach, timeouts=_TIMEOUTS)
 
-    async def _endpoint(self, access: Access) -> str:
+    async def _interface(self, access: Access) -> Interface:
         """Where the agent listens, as its card says; a card cannot send us, and the key, to another host (SEC-57)."""
-        kept = self._endpoints.get(access.base_url)
+        kept = self._interfaces.get(access.base_url)
         now = self._clock.monotonic()
         if kept is not None and now - kept[0] < _KEPT_SECONDS:
             return kept[1]
-        base = access.base_url.rstrip("/").removesuffix(_CARD)
-        status, answer = await fetch(self._outbound, "GET", base + _CARD, most=_MOST_CARD, private=access.private)
-        if status != 200:
-            raise UpstreamFailed(f"the agent shows no card: {_CARD} answered {status}", upstream_status=status)
-        url = next(iter(_listening(_json(answer))), "")
-        if not url:
-            raise UpstreamFailed("the agent's card names no JSON-RPC interface of A2A 1.0")
-        if parse_url(url, field="supportedInterfaces.url")[0] != parse_url(base)[0]:
+        found = await cards.fetched(self._outbound, access.base_url, headers={}, private=access.private)
+        interface = next(iter(cards.interfaces(found.card or {})), None)
+        if interface is None:
+            raise UpstreamFailed("the agent's card names no interface that speaks JSON-RPC or HTTP+JSON of A2A 1.0 or 0.3")
+        if parse_url(interface.url, field="url")[0] != parse_url(access.base_url)[0]:
             raise UpstreamFailed("the agent's card names an interface at another host, which is not followed")
-        if len(self._endpoints) > 1000:
-            self._endpoints.clear()
-        self._endpoints[access.base_url] = (now, url)
-        return url
+        if len(self._interfaces) > 1000:
+            self._interfaces.clear()
+        self._interfaces[access.base_url] = (now, interface)
+        return interface
 
 
-def _listening(card: Any) -> list[str]:
-    """The URLs of a card's interfaces that speak what we do."""
-    return [
-        str(one.get("url") or "")
-        for one in template.objects(card, "supportedInterfaces.*")
-        if str(one.get("protocolBinding")).upper() == "JSONRPC" and str(one.get("protocolVersion")).startswith("1.")
-    ]
-
-
-def _authorization(access: Access) -> dict[str, str]:
-    return {"authorization": f"Bearer {access.secret.reveal()}"} if access.secret else {}
-
-
-def _json(answer: bytes) -> Any:
-    try:
-        return orjson.loads(answer)
-    except orjson.JSONDecodeError:
-        return None
+def _to_say(text: str, message_id: str) -> dict[str, Any]:
+    return {"messageId": message_id, "role": "ROLE_USER", "parts": [{"text": text}]}
 
 
 def _digest(value: Any) -> str:

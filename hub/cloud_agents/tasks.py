@@ -18,13 +18,17 @@ from hub.errors import BadRequest, Conflict, HubError, NotFound, UpstreamRejecte
 from hub.log import logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hub.acp.local import LocalAgents
     from hub.clock import Clock
     from hub.cloud_agents.base import CloudAgent
-    from hub.cloud_agents.records import Access
+    from hub.cloud_agents.records import Access, StoredCredential
     from hub.events import Events
     from hub.outbound.client import Outbound
+    from hub.remote_agents.client import AgentClient
     from hub.store import Store
+    from hub.store.documents import Document
 
 log = logger("hub.cloud_agents")
 
@@ -49,11 +53,13 @@ _SWEEP_SECONDS = 3600.0
 class CloudTasks:
     """Made by the hub, opened and closed with it. Used on the event loop only."""
 
-    def __init__(self, *, store: Store, outbound: Outbound, agents: LocalAgents, clock: Clock, events: Events) -> None:
+    def __init__(
+        self, *, store: Store, outbound: Outbound, agents: LocalAgents, clock: Clock, events: Events, known: Callable[[str], AgentClient]
+    ) -> None:
         self.credentials = Credentials(store)
         kinds: list[CloudAgent] = [
             *(VendorAgent(row, outbound, clock) for row in vendor_rows()),
-            A2aAgent(outbound, clock),
+            A2aAgent(outbound, clock, known),
             HereAgent(agents, clock, self._poke),
         ]
         self.agents = {kind.id: kind for kind in kinds}
@@ -102,7 +108,7 @@ class CloudTasks:
         """
         agent = self.agent(provider)
         now = self._clock.now_ms()
-        credential = self.credentials.choose(agent.id, credential_id=credential_id, url=str(source.get("agentUrl") or ""))
+        credential = self._credential(agent.id, source, credential_id)
         task = CloudTask(
             id=f"task_{now}_{self._clock.new_id('')}",
             provider_id=agent.id,
@@ -138,6 +144,13 @@ class CloudTasks:
             await self._take(task, snapshot)
         self._wake.set()
         return task
+
+    def _credential(self, agent: str, source: dict[str, Any], credential_id: str) -> Document[StoredCredential] | None:
+        """The credential of a new task; none for an agent that the hub knows by name, which has what it needs."""
+        url = str(source.get("agentUrl") or "")
+        if source.get("agent") and not url and not credential_id:
+            return None
+        return self.credentials.choose(agent, credential_id=credential_id, url=url)
 
     async def get(self, task_id: str, *, look: bool = True) -> CloudTask:
         """A task as it stands; ``look`` asks the agent first, unless it was asked just now. Raises NotFound."""

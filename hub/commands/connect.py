@@ -64,8 +64,6 @@ def connect(
     given = _none(wanted) if no_key else _given(key)
     wanted = replace(wanted, key="" if no_key else given or NO_KEY)
     connector = _connector(settings)
-    if caution := row.caution(wanted.parts):
-        _say(f"warning: {caution} Leave --models out to connect its tools alone.")
     if print_only:
         _print(connector, row, wanted)
         return

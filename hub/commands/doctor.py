@@ -24,7 +24,7 @@ def doctor(
 ) -> None:
     """Check that all a hub needs is there.
 
-    Python, SQLite, libraries, data folder, port, database, migrations, master key, clock and providers.
+    Python, SQLite, libraries, data folder, port, database, migrations, master key, clock, authorization servers and providers.
     """
     settings = settings_of(ctx)
     log.set_up("critical", style="text")
@@ -42,4 +42,4 @@ def doctor(
 
 async def _examine(settings: Settings, *, online: bool) -> list[Finding]:
     found = [*checkup.program(), *checkup.machine(settings), *await checkup.store(settings)]
-    return [*found, *await checkup.providers(settings, online=online)]
+    return [*found, *await checkup.issuers(settings), *await checkup.providers(settings, online=online)]

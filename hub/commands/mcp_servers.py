@@ -1,4 +1,4 @@
-"""``hubroute mcp-servers``: other MCP servers behind this hub, and which of their tools it offers."""
+"""``hubroute mcp-servers``: other MCP servers behind this hub, and what of theirs it offers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Upstream MCP servers: add, log in, approve, diff.", no_args_is_help=True)
 
 _COLUMNS = ("name", "transport", "state", "title", "protocol", "approved", "waiting", "lastError")
-_TOOLS = ("name", "tool", "standing", "findings", "reason", "description")
-_CHANGES = ("tool", "standing", "path", "before", "after")
+_THINGS = ("name", "address", "standing", "kind", "findings", "reason", "description")
+_CHANGES = ("name", "kind", "standing", "path", "before", "after")
+_KINDS = {"tools": "tool", "resources": "resource", "templates": "template", "prompts": "prompt"}
+_EMPTY = "the server states no tools, resources or prompts"
 _LOGINS = ("name", "state", "scopes", "missingScopes", "expiresIn", "refreshes", "failingSince", "failure", "principal")
 #: How often the command looks whether a login is done: for the ten minutes that it may take.
 _POLL_SECONDS, _POLLS = 0.5, 1200
 Server = Annotated[str, typer.Argument(help="Id or name of the server.")]
+Tools = Annotated[list[str] | None, typer.Argument(help="Names of tools; with nothing named, all of every kind.")]
+Resource = Annotated[list[str] | None, typer.Option(help="The server's own URI of a resource.")]
+Template = Annotated[list[str] | None, typer.Option(help="The server's own URI template.")]
+Prompt = Annotated[list[str] | None, typer.Option(help="Name of a prompt.")]
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -42,10 +48,11 @@ def add(
     client_id: Annotated[str, typer.Option(help="OAuth client that you registered there; one is registered without.")] = "",
     client_secret: Annotated[str, typer.Option(help="Its secret; '-' reads it from standard input.")] = "",
     scope: Annotated[list[str] | None, typer.Option(help="OAuth scope to ask for; those that it names by default.")] = None,
-    approve: Annotated[bool, typer.Option("--approve", help="Offer its tools at once, but for those that the scan flags.")] = False,
+    sampling: Annotated[str, typer.Option(help="Who answers when it asks for a model: off, client or hub.")] = "off",
+    approve: Annotated[bool, typer.Option("--approve", help="Offer all of it at once, but for what the scan flags.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add a server and read its tools; nobody can call them until you approve them."""
+    """Add a server and read what it has; nobody can use it until you approve it."""
     remote = target[0].startswith(("http://", "https://"))
     ask: dict[str, Any] = {
         "name": name,
@@ -54,24 +61,25 @@ def add(
         "env": dict(fact(item, "--env") for item in env or []),
         "allowPrivate": allow_private,
         "costPerCall": cost,
+        "sampling": sampling,
         "approve": approve,
         **_oauth(oauth, client_id, client_secret, scope),
     }
     view = run(ctx, lambda hub: hub.call("mcp-servers-add", ask))
     if oauth and not as_json:
-        print(f"added; its tools are read after `hubroute mcp-servers login {name}`", file=sys.stderr)
+        print(f"added; its lists are read after `hubroute mcp-servers login {name}`", file=sys.stderr)
         return
-    show(view if as_json else view["tools"], as_json=as_json, columns=_TOOLS, empty="the server states no tools")
+    _show(view, as_json=as_json)
 
 
 @app.command("list")
 def list_servers(
-    ctx: typer.Context, server: Annotated[str, typer.Argument(help="Show the tools of this server.")] = "", as_json: AsJson = False
+    ctx: typer.Context, server: Annotated[str, typer.Argument(help="Show what this server offers.")] = "", as_json: AsJson = False
 ) -> None:
-    """List the servers, or the tools of one and where each stands."""
+    """List the servers, or what one offers and where each thing stands."""
     if server:
         view = run(ctx, lambda hub: hub.call("mcp-servers-get", {"id": server}))
-        show(view if as_json else view["tools"], as_json=as_json, columns=_TOOLS, empty="the server states no tools")
+        _show(view, as_json=as_json)
         return
     found = run(ctx, lambda hub: hub.call("mcp-servers-list", {}))["servers"]
     rows = found if as_json else [_row(one) for one in found]
@@ -80,53 +88,64 @@ def list_servers(
 
 @app.command()
 def sync(ctx: typer.Context, server: Server, as_json: AsJson = False) -> None:
-    """Read a server's tools anew."""
+    """Read a server's lists anew."""
     view = run(ctx, lambda hub: hub.call("mcp-servers-sync", {"id": server}))
-    show(view if as_json else view["tools"], as_json=as_json, columns=_TOOLS, empty="the server states no tools")
+    _show(view, as_json=as_json)
 
 
 @app.command()
 def approve(
     ctx: typer.Context,
     server: Server,
-    tool: Annotated[list[str] | None, typer.Argument(help="Names of tools; all by default.")] = None,
+    tool: Tools = None,
+    resource: Resource = None,
+    template: Template = None,
+    prompt: Prompt = None,
     as_json: AsJson = False,
 ) -> None:
-    """Allow tools as they are stated now; a later change hides them again."""
-    view = run(ctx, lambda hub: hub.call("mcp-servers-approve", {"id": server, "tools": tool or []}))
-    show(view if as_json else view["tools"], as_json=as_json, columns=_TOOLS, empty="the server states no tools")
+    """Allow tools, resources and prompts as they are stated now; a later change hides them again."""
+    chosen = _chosen(server, tool, resource, template, prompt)
+    view = run(ctx, lambda hub: hub.call("mcp-servers-approve", chosen))
+    _show(view, as_json=as_json)
 
 
 @app.command()
 def revoke(
     ctx: typer.Context,
     server: Server,
-    tool: Annotated[list[str] | None, typer.Argument(help="Names of tools; all by default.")] = None,
+    tool: Tools = None,
+    resource: Resource = None,
+    template: Template = None,
+    prompt: Prompt = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take the approval of tools away again."""
-    view = run(ctx, lambda hub: hub.call("mcp-servers-revoke", {"id": server, "tools": tool or []}))
-    show(view if as_json else view["tools"], as_json=as_json, columns=_TOOLS, empty="the server states no tools")
+    """Take the approval of tools, resources and prompts away again."""
+    chosen = _chosen(server, tool, resource, template, prompt)
+    view = run(ctx, lambda hub: hub.call("mcp-servers-revoke", chosen))
+    _show(view, as_json=as_json)
 
 
 @app.command()
 def diff(ctx: typer.Context, server: Server, as_json: AsJson = False) -> None:
-    """Show what changed in a server's tools since you allowed them; exit code 1 when something did."""
+    """Show what changed at a server since you allowed it; exit code 1 when something did."""
 
     async def work(hub: Reach) -> Any:
         await hub.call("mcp-servers-sync", {"id": server})
         return await hub.call("mcp-servers-diff", {"id": server})
 
     found = run(ctx, work)
-    rows = [{"tool": one["name"], "standing": one["standing"], **change} for one in found["tools"] for change in one["differences"]]
+    waiting = [(kind, one) for field, kind in _KINDS.items() for one in found[field]]
+    rows = [
+        {"name": one["name"], "kind": kind, "standing": one["standing"], **change} for kind, one in waiting for change in one["differences"]
+    ]
     show(found if as_json else rows, as_json=as_json, columns=_CHANGES, empty="nothing changed and nothing waits")
-    if any(one["standing"] in ("changed", "gone") for one in found["tools"]):
+    if any(one["standing"] in ("changed", "gone") for _, one in waiting):
         raise typer.Exit(FAILED)
 
 
 @app.command()
 def remove(ctx: typer.Context, server: Server, as_json: AsJson = False) -> None:
-    """Remove a server with its tools, credentials and sessions."""
+    """Remove a server with all that it offers, its credentials and sessions."""
     show(run(ctx, lambda hub: hub.call("mcp-servers-remove", {"id": server})), as_json=as_json)
 
 
@@ -192,7 +211,22 @@ def _client(client_id: str, given: str) -> dict[str, str]:
     return {name: value for name, value in (("clientId", client_id), ("clientSecret", secret)) if value}
 
 
+def _chosen(server: str, tools: list[str] | None, *others: list[str] | None) -> dict[str, Any]:
+    resources, templates, prompts = (one or [] for one in others)
+    return {"id": server, "tools": tools or [], "resources": resources, "templates": templates, "prompts": prompts}
+
+
+def _show(view: dict[str, Any], *, as_json: bool) -> None:
+    show(view if as_json else _things(view), as_json=as_json, columns=_THINGS, empty=_EMPTY)
+
+
+def _things(server: dict[str, Any]) -> list[dict[str, Any]]:
+    tools = [{**one, "kind": "tool", "address": one["tool"]} for one in server["tools"]]
+    others = [{**one, "kind": kind, "name": one["own"]} for field, kind in _KINDS.items() if field != "tools" for one in server[field]]
+    return tools + others
+
+
 def _row(server: dict[str, Any]) -> dict[str, Any]:
-    standings = [tool["standing"] for tool in server["tools"]]
+    standings = [one["standing"] for one in _things(server)]
     approved = standings.count("approved")
     return {**server, "state": server["state"] if server["enabled"] else "off", "approved": approved, "waiting": len(standings) - approved}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -54,7 +54,7 @@ def _default(info: FieldInfo) -> str:
     if info.default_factory is not None:
         return "the user's data folder"
     default: Any = info.default
-    if default == "":
+    if default in ("", ()):
         return "empty"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
@@ -62,6 +62,8 @@ def _default(info: FieldInfo) -> str:
 def _value(now: Settings, name: str, info: FieldInfo) -> Any:
     """The value as text; one that may hold a secret is not shown."""
     value = getattr(now, name)
+    if isinstance(value, tuple):
+        return ", ".join(map(str, cast("tuple[object, ...]", value)))
     if info.repr:
         return value if isinstance(value, (bool, int, float)) else str(value)
     return "set" if value else ""

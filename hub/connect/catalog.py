@@ -44,8 +44,7 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
 class Edit(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What goes into one file for one part. ``http_env`` and ``stdio_env`` replace a template that would name the variable.
 
-    ``takes_reference`` is false where the client does not read environment variables in this file. ``waits_for`` names the door that
-    the client's requests go to while this hub has none there.
+    ``takes_reference`` is false where the client does not read environment variables in this file.
     """
 
     part: Part
@@ -56,7 +55,6 @@ class Edit(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     http_env: dict[str, Any] = {}
     stdio_env: dict[str, Any] = {}
     takes_reference: bool = True
-    waits_for: str = ""
 
 
 class Client(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -79,11 +77,6 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     def parts(self) -> frozenset[Part]:
         """Which of tools (MCP) and models (chat) this client can be pointed at."""
         return frozenset(edit.part for edit in self.edits)
-
-    def caution(self, parts: frozenset[Part]) -> str:
-        """What to know before these parts are written; empty for nothing."""
-        doors = [edit.waits_for for edit in self.edits if edit.part in parts and edit.waits_for]
-        return f"{self.title} will ask {' and '.join(doors)}, which this version of the hub does not serve yet." if doors else ""
 
 
 @cache

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
     Resolver = Callable[[str, int], Awaitable[list[tuple[int, str]]]]
 
+#: Names and addresses of this machine itself, as people write them.
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
 # The library's `is_global` lets several of these through (libraries.md, trap 5), hence tables by name.
 # Allowed only where a connection or the operator switched private networks on.
 _PRIVATE = tuple(

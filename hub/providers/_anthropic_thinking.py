@@ -36,7 +36,9 @@ def apply(encoding: Encoding, body: JsonObject) -> None:
 
 def _enable(encoding: Encoding, body: JsonObject, asked: Thinking) -> None:
     extra = encoding.kept(asked.extra)
-    if extra.get("type") not in (None, "enabled", "disabled"):
+    if extra.get("type") == "unset":  # its own clients may say how hard to try without asking for thinking
+        _effort(body, asked.effort)
+    elif extra.get("type") not in (None, "enabled", "disabled"):
         body["thinking"] = {key: value for key, value in extra.items() if key != "effort"}
         _effort(body, asked.effort)
     elif encoding.has("adaptive_thinking"):

@@ -129,3 +129,26 @@ def join_turn(turns: list[JsonObject], role: str, key: str, parts: list[JsonObje
 def merged(below: object, above: JsonObject) -> JsonObject:
     """Two JSON objects as one, the second winning; a first that is no object counts as empty."""
     return {**cast("JsonObject", below), **above} if isinstance(below, dict) else above
+
+
+def nested(flat: JsonObject) -> JsonObject:
+    """Fields that travel under their path (``options.num_ctx``) in their place again; others stay as they are."""
+    made: JsonObject = {}
+    for path, value in flat.items():
+        *way, name = path.split(".")
+        place = made
+        for step in way:
+            inner = place.get(step)
+            place[step] = place = dict(cast("JsonObject", inner)) if isinstance(inner, dict) else {}
+        place[name] = value
+    return made
+
+
+def merged_deep(below: JsonObject, above: JsonObject) -> JsonObject:
+    """Two JSON objects as one; where both have an object the two are joined, else the second wins."""
+    made = dict(below)
+    for name, value in above.items():
+        old = made.get(name)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        made[name] = merged_deep(cast("JsonObject", old), cast("JsonObject", value)) if both else value
+    return made

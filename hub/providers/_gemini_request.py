@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ import msgspec
 from hub.chat import Document, Image, Opaque, Reasoning, Refusal, Role, Text, ToolCall, ToolMode, ToolResult
 from hub.errors import BadRequest
 from hub.providers._arguments import object_of
-from hub.providers._encoding import SYSTEM_ROLES, Encoding, join_turn, kind_of, merged, wants
+from hub.providers._encoding import SYSTEM_ROLES, Encoding, join_turn, kind_of, merged, merged_deep, nested, wants
 from hub.providers._signature import unmark
 
 if TYPE_CHECKING:
@@ -53,12 +54,12 @@ def encode(request: ChatRequest, target: Target) -> tuple[bytes, list[str]]:
     if request.thinking is not None:
         _thinking(encoding, config, request.thinking)
     encoding.drop_set("user")
-    extra = dict(encoding.kept(request.extra))
+    extra = nested(encoding.kept(request.extra))
     config = merged(extra.pop("generationConfig", None), config)
     if config:
         body["generationConfig"] = config
     for name, value in extra.items():
-        body[name] = merged(value, body[name]) if name == "toolConfig" and name in body else body.get(name, value)
+        body[name] = merged_deep(body[name], value) if name == "toolConfig" and name in body else body.get(name, value)
     return msgspec.json.encode(body), encoding.dropped
 
 
@@ -196,10 +197,18 @@ def _result(encoding: Encoding, part: ToolResult, index: int, names: dict[str, s
             beside.append(_media(encoding, inner, index))
         else:
             encoding.drop(f"tool_result.{kind_of(inner)}")
-    response: JsonObject = {"name": name, "response": {"error" if part.is_error else "output": "\n".join(words)}}
+    response: JsonObject = {"name": name, "response": _response(encoding, part, "\n".join(words))}
     if part.call_id:
         response["id"] = part.call_id
     return [{"functionResponse": response, **encoding.kept(part.extra)}, *beside]
+
+
+def _response(encoding: Encoding, part: ToolResult, words: str) -> JsonObject | msgspec.Raw:
+    """What a function answered. An object that a client of this dialect gave is that answer itself, not words about it."""
+    if encoding.own and not part.is_error and words.lstrip().startswith("{"):
+        with suppress(BadRequest):
+            return object_of(words, message=0)
+    return {"error" if part.is_error else "output": words}
 
 
 def _tools(encoding: Encoding, body: JsonObject) -> None:
@@ -275,4 +284,6 @@ def _thinking(encoding: Encoding, config: JsonObject, asked: Thinking) -> None:
     else:
         made["thinkingBudget"] = (asked.budget if asked.budget is not None else BUDGETS.get(asked.effort)) if wanted else 0
     made = {name: value for name, value in made.items() if value is not None}
-    config["thinkingConfig"] = {**made, **encoding.kept(asked.extra)}
+    extra = dict(asked.extra)
+    extra.pop("type", None)  # another dialect's, and what effort and budget say
+    config["thinkingConfig"] = {**made, **encoding.kept(extra)}

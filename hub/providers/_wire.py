@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+import msgspec
 
 from hub.errors import UpstreamFailed
 from hub.providers._arguments import MALFORMED
@@ -16,6 +18,17 @@ if TYPE_CHECKING:
     from hub.chat import ChatResponse, Usage
     from hub.outbound.base import Headers, Outgoing
     from hub.providers.base import Decoder, Failure, RawChat, Target, Watcher
+
+
+Count = TypeVar("Count")
+
+
+def counted_in(body: bytes, shape: type[Count]) -> Count:
+    """A provider's count of tokens. Raises UpstreamFailed when the body is none."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except MALFORMED as error:
+        raise UpstreamFailed("the provider's count of tokens cannot be read", code="malformed_answer") from error
 
 
 @dataclass(frozen=True, slots=True)

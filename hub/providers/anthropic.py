@@ -7,20 +7,41 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 
 from hub.providers import _anthropic_answer as answer
+from hub.providers._anthropic_foreign import without_foreign
 from hub.providers._anthropic_request import betas, encode
 from hub.providers._request import build
-from hub.providers._wire import Reading, WireFormat
+from hub.providers._wire import Reading, WireFormat, counted_in
 from hub.providers.base import Adapter, Prepared, RawChat, Target
 from hub.splice import replace_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hub.ask import ChatAsk
     from hub.chat import ChatRequest
     from hub.outbound.base import Outgoing
 
 #: The version of the format this file is written for; a row's own header wins.
 VERSION = "2023-06-01"
+
+
+_PATH = "/messages"
+#: The members of a request that its prompt is made of.
+_COUNTED = frozenset(
+    {
+        "model",
+        "messages",
+        "system",
+        "tools",
+        "tool_choice",
+        "thinking",
+        "output_config",
+        "mcp_servers",
+        "context_management",
+        "cache_control",
+    }
+)
+_TREE = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class _Listed(msgspec.Struct):
@@ -29,6 +50,15 @@ class _Listed(msgspec.Struct):
 
 class _Models(msgspec.Struct):
     data: list[_Listed]
+
+
+class _Count(msgspec.Struct):
+    input_tokens: int
+
+
+def raw_betas(raw: RawChat) -> str:
+    """The beta features that a client of this dialect asked for in headers."""
+    return ",".join(value for name, value in raw.headers if name == "anthropic-beta")
 
 
 def _version(target: Target) -> list[tuple[str, str]]:
@@ -58,16 +88,31 @@ class Anthropic(WireFormat):
         return Prepared(self._send(target, body, beta=betas(request)), dropped)
 
     def splice(self, raw: RawChat, target: Target) -> Prepared:
-        """The client's own bytes with the model's name replaced, and the beta features it asked for."""
-        beta = ",".join(value for name, value in raw.headers if name == "anthropic-beta")
-        return Prepared(self._send(target, replace_model(raw.body, target.model), beta=beta))
+        """The client's own bytes with the model's name replaced, without other vendors' thinking, and the beta features it asked for."""
+        beta = raw_betas(raw)
+        body, dropped = without_foreign(raw.body, self.dialect)
+        return Prepared(self._send(target, replace_model(body, target.model), beta=beta), dropped)
 
-    def _send(self, target: Target, body: bytes, *, beta: str) -> Outgoing:
+    def count(self, ask: ChatAsk, target: Target) -> Outgoing | None:
+        """``/messages/count_tokens``, which takes of a request what makes its prompt and refuses the rest."""
+        raw = ask.raw if ask.raw is not None and ask.raw.dialect == self.dialect else None
+        sent = self.splice(raw, target) if raw is not None else self.prepare(ask.request(), target)
+        tree = _TREE.decode(sent.outgoing.body)
+        body = msgspec.json.encode({name: value for name, value in tree.items() if name in _COUNTED})
+        path = (target.provider.chat_path or _PATH) + "/count_tokens"
+        beta = raw_betas(raw) if raw is not None else betas(ask.request())
+        return self._send(target, body, beta=beta, path=path)
+
+    def parse_count(self, body: bytes) -> int:
+        """The number of tokens. Raises UpstreamFailed when the body does not say one."""
+        return counted_in(body, _Count).input_tokens
+
+    def _send(self, target: Target, body: bytes, *, beta: str, path: str = "") -> Outgoing:
         row = target.provider
         headers = _version(target)
         if beta:
             headers.append(("anthropic-beta", beta))
-        return build(target, row.chat_path or "/messages", body, query=row.chat_query, headers=headers)
+        return build(target, path or row.chat_path or _PATH, body, query=row.chat_query, headers=headers)
 
 
 adapter: Adapter = Anthropic()

@@ -16,6 +16,7 @@ from hub.outbound.base import Headers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hub.ask import ChatAsk
     from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
     from hub.outbound.base import Incoming, Outgoing
     from hub.providers.catalog import ModelRow, ProviderRow
@@ -180,26 +181,16 @@ class Adapter(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Embedded:
-    """Embeddings in the order of their texts. ``usage`` is empty where the provider does not state it."""
-
-    vectors: list[list[float]]
-    usage: Usage
-
-
 @runtime_checkable
-class EmbeddingAdapter(Protocol):
-    """An adapter whose format has embeddings. ``embeds_by_spelling`` where they say nothing of meaning."""
+class CountingAdapter(Protocol):
+    """An adapter whose format can say how many tokens a prompt is."""
 
-    embeds_by_spelling: bool
-
-    def embed(self, texts: list[str], target: Target) -> Outgoing:
-        """The request for the embeddings of these texts."""
+    def count(self, ask: ChatAsk, target: Target) -> Outgoing | None:
+        """The request that asks it; None where this target has no address for it."""
         ...
 
-    def parse_embedded(self, body: bytes) -> Embedded:
-        """Decode the answer. Raises UpstreamFailed when it is not one."""
+    def parse_count(self, body: bytes) -> int:
+        """The number of tokens. Raises UpstreamFailed when the body does not say one."""
         ...
 
 

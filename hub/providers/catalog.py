@@ -11,11 +11,27 @@ import importlib.resources
 import re
 import zlib
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, Literal
 
 import msgspec
 
 from hub.errors import BadRequest, NotFound
+
+CHAT = "chat"
+#: What else a provider may offer (its ``services``), and the kind of model that does it.
+KINDS = {
+    CHAT: "chat",
+    "embeddings": "embedding",
+    "rerank": "rerank",
+    "moderation": "moderation",
+    "search": "search",
+    "images": "image",
+    "tts": "tts",
+    "stt": "stt",
+    "video": "video",
+    "music": "music",
+}
 
 
 class Tier(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -97,7 +113,8 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     ``base_url_template`` holds ``{fields}`` that a connection's data must fill (region, account ...); a row with
     neither it nor ``base_url`` takes the base URL from the connection. ``passthrough_models`` accepts model ids the
     catalogue does not list. ``family_prefixes`` are the starts of model ids that lead to this provider when nothing
-    else decides (it is their vendor); ``prices_as`` is its id in the genai-prices data.
+    else decides (it is their vendor); ``prices_as`` is its id in the genai-prices data. ``also`` maps further client dialects whose
+    bytes the provider takes as they are, each read by the adapter of that name, to their path.
     """
 
     id: str
@@ -126,6 +143,7 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     verified: str = "inferred"
     website: str = ""
     note: str = ""
+    also: dict[str, str] = {}
     deprecated: str = ""
     timeout_ms: int | None = None
     search: dict[str, Any] = {}
@@ -163,6 +181,29 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     def model(self, model_id: str) -> ModelRow | None:
         """The row of a model id or one of its aliases."""
         return next((row for row in self.models if row.id == model_id or model_id in row.aliases), None)
+
+    def speaks(self, service: str, model: str) -> str:
+        """The wire format of a service for a model; empty where the provider does not offer it.
+
+        Of chats that is the model's own, else the provider's; of another service what ``endpoints`` says, else the provider's.
+        """
+        if service == CHAT:
+            listed = self.model(model)
+            return (listed.wire if listed else "") or self.format
+        if service not in self.services:
+            return ""
+        return self.endpoints.get(f"{service}_format") or self.format
+
+    def cheapest(self, kind: str) -> tuple[float, str] | None:
+        """The listed price of a unit and the id of the cheapest model of a kind, the first of equals; None without one."""
+        found = [(_unit_price(model.price), model.id) for model in self.models if model.kind == kind]
+        return min(found, key=itemgetter(0), default=None)
+
+
+def _unit_price(price: Price | None) -> float:
+    """A price to compare models of one kind by; what is unknown comes last."""
+    rates = (price.per_query, price.per_image, price.per_second_out, price.per_second_in, price.per_char_in, price.input) if price else ()
+    return next((rate for rate in rates if rate is not None), float("inf"))
 
 
 #: What a template field of a base URL may hold (SEC-13): one host label, or a path word; nothing that ends the host.

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from hub import lexical
 from hub.outbound.base import Headers, Origin, Outgoing
 from hub.providers._demo_reply import Reply, pieces_of, reply_to
 from hub.providers.openai import OpenAiAdapter
@@ -24,7 +23,6 @@ _PAUSE = 0.02  # seconds between words of the slow model
 _CREATED = 1_767_225_600  # 2026-01-01: a fixed date, as everything here is fixed
 _MOST_CHOICES = 8
 _HERE = Origin("demo", "demo", 0)
-_EMBEDDINGS = "/embeddings"
 
 
 class DemoAdapter(OpenAiAdapter):
@@ -34,7 +32,6 @@ class DemoAdapter(OpenAiAdapter):
     """
 
     name = "demo"
-    embeds_by_spelling = True
 
     def request(self, target: Target, body: bytes, *, stream: bool) -> Outgoing:
         """A request that never leaves the process."""
@@ -44,43 +41,12 @@ class DemoAdapter(OpenAiAdapter):
         """There is nothing to ask: the catalogue lists all models."""
         return None
 
-    def embed(self, texts: list[str], target: Target) -> Outgoing:
-        """Vectors of words and letters: they compare spelling, not meaning."""
-        return Outgoing(_HERE, "POST", _EMBEDDINGS, [], orjson.dumps({"model": target.model, "input": texts}))
-
     async def answer(self, outgoing: Outgoing) -> Incoming:
         """Play the upstream's part."""
         request: JsonObject = orjson.loads(outgoing.body)
-        if outgoing.target == _EMBEDDINGS:
-            return _Vectors(request)
         reply = reply_to(outgoing.body)
         pause = _PAUSE if request.get("model") == SLOW else 0.0
         return _Answer(request, reply, pause)
-
-
-class _Vectors:
-    """Embeddings by spelling, which they say of themselves."""
-
-    def __init__(self, request: JsonObject) -> None:
-        self.status = 200
-        self.headers: Headers = [(b"content-type", b"application/json")]
-        self._request = request
-
-    async def read(self) -> bytes:
-        """The whole body."""
-        texts: list[str] = self._request["input"]
-        data = [{"object": "embedding", "index": index, "embedding": lexical.vector(text)} for index, text in enumerate(texts)]
-        tokens = sum(len(pieces_of(text)) for text in texts)
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        model = self._request["model"]
-        words = "lexical: compares spelling, not meaning"
-        return orjson.dumps({"object": "list", "model": model, "data": data, "usage": usage, "note": words})
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield await self.read()
-
-    async def close(self) -> None:
-        """Nothing is held."""
 
 
 class _Answer:

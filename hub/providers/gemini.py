@@ -6,20 +6,23 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from hub.providers import _embeddings as embeddings
 from hub.providers import _gemini_answer as answer
+from hub.providers._gemini_foreign import without_foreign_thoughts
 from hub.providers._gemini_request import encode
 from hub.providers._request import build
-from hub.providers._wire import Reading, WireFormat
-from hub.providers.base import Adapter, Embedded, Prepared, RawChat, Target
+from hub.providers._signature import WRAPPED
+from hub.providers._wire import Reading, WireFormat, counted_in
+from hub.providers.base import Adapter, Prepared, RawChat, Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hub.ask import ChatAsk
     from hub.chat import ChatRequest
     from hub.outbound.base import Outgoing
 
 _PATH = "/models/{model}:generateContent"
+_COUNT_PATH = "/models/{model}:countTokens"
 _STREAM_PATH = "/models/{model}:streamGenerateContent?alt=sse"
 
 
@@ -31,6 +34,10 @@ class _Models(msgspec.Struct):
     models: list[_Listed] = []
 
 
+class _Count(msgspec.Struct):
+    totalTokens: int
+
+
 def _models(body: bytes) -> list[str]:
     return [model.name.removeprefix("models/") for model in msgspec.json.decode(body, type=_Models).models]
 
@@ -39,7 +46,6 @@ class Gemini(WireFormat):
     """Encodes to, decodes from and passes through generateContent. The model is part of the address, not of the body."""
 
     name = "gemini"
-    embeds_by_spelling = False
     dialect = "gemini"
     reading = Reading(answer.parse, answer.usage_of, _models, answer.GeminiDecoder, answer.GeminiWatcher)
     models_query: ClassVar[Mapping[str, str]] = {"pageSize": "1000"}
@@ -50,18 +56,22 @@ class Gemini(WireFormat):
         return Prepared(self._send(target, body, stream=request.stream), dropped)
 
     def splice(self, raw: RawChat, target: Target) -> Prepared:
-        """The client's own bytes, sent to the target's address."""
-        return Prepared(self._send(target, raw.body, stream=raw.stream))
+        """The client's own bytes, sent to the target's address; without thoughts of other vendors, whose signatures it would refuse."""
+        body, dropped = without_foreign_thoughts(raw.body) if WRAPPED in raw.body else (raw.body, [])
+        return Prepared(self._send(target, body, stream=raw.stream), dropped)
 
-    def embed(self, texts: list[str], target: Target) -> Outgoing:
-        """``batchEmbedContents``."""
-        name = f"models/{target.model}"
-        requests = [{"model": name, "content": {"parts": [{"text": text}]}} for text in texts]
-        return embeddings.post(target, "/models/{model}:batchEmbedContents", {"requests": requests})
+    def count(self, ask: ChatAsk, target: Target) -> Outgoing | None:
+        """``:countTokens``. A base URL made of a project and a region counts in another way."""
+        if target.provider.base_url_template:
+            return None
+        own = ask.raw is not None and ask.raw.dialect == self.dialect
+        whole = ask.raw.body if own and ask.raw is not None else encode(ask.request(), target)[0]
+        tree = {**msgspec.json.decode(whole, type=dict[str, msgspec.Raw]), "model": f"models/{target.model}"}
+        return build(target, _COUNT_PATH, msgspec.json.encode({"generateContentRequest": tree}))
 
-    def parse_embedded(self, body: bytes) -> Embedded:
-        """Its answer. Raises UpstreamFailed when it is not one."""
-        return embeddings.gemini(body)
+    def parse_count(self, body: bytes) -> int:
+        """The number of tokens. Raises UpstreamFailed when the body does not say one."""
+        return counted_in(body, _Count).totalTokens
 
     def _send(self, target: Target, body: bytes, *, stream: bool) -> Outgoing:
         row = target.provider

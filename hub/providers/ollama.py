@@ -8,13 +8,12 @@ import msgspec
 
 from hub.chat import Image, Opaque, Reasoning, Refusal, Role, Text, ToolCall, ToolMode, ToolResult
 from hub.errors import BadRequest
-from hub.providers import _embeddings as embeddings
 from hub.providers import _ollama_answer as answer
 from hub.providers._arguments import object_of
-from hub.providers._encoding import SYSTEM_ROLES, Encoding, kind_of, merged, wants
+from hub.providers._encoding import SYSTEM_ROLES, Encoding, kind_of, merged, nested, wants
 from hub.providers._request import build
 from hub.providers._wire import Reading, WireFormat
-from hub.providers.base import Adapter, Embedded, Prepared, RawChat, Target
+from hub.providers.base import Adapter, Prepared, RawChat, Target
 from hub.splice import replace_model
 
 if TYPE_CHECKING:
@@ -55,7 +54,9 @@ def encode(request: ChatRequest, target: Target) -> tuple[bytes, list[str]]:
         body["logprobs"] = True
         body |= {"top_logprobs": request.top_logprobs} if request.top_logprobs else {}
     encoding.drop_set("n", "user")
-    extra = dict(encoding.kept(request.extra))
+    extra = nested(encoding.kept(request.extra))
+    for name in extra.pop("generate", ()):
+        encoding.drop(name)
     options = merged(extra.pop("options", None), _options(encoding))
     if options:
         body["options"] = options
@@ -211,7 +212,6 @@ class Ollama(WireFormat):
     """Encodes to, decodes from and passes through ``/api/chat``."""
 
     name = "ollama"
-    embeds_by_spelling = False
     dialect = DIALECT
     reading = Reading(answer.parse, answer.usage_of, _models, answer.OllamaDecoder, answer.OllamaWatcher)
     models_path = "/api/tags"
@@ -224,14 +224,6 @@ class Ollama(WireFormat):
     def splice(self, raw: RawChat, target: Target) -> Prepared:
         """The client's own bytes with the model's name replaced."""
         return Prepared(self._send(target, replace_model(raw.body, target.model)))
-
-    def embed(self, texts: list[str], target: Target) -> Outgoing:
-        """``POST /api/embed``."""
-        return embeddings.post(target, "/api/embed", {"model": target.model, "input": texts})
-
-    def parse_embedded(self, body: bytes) -> Embedded:
-        """Its answer. Raises UpstreamFailed when it is not one."""
-        return embeddings.ollama(body)
 
     def _send(self, target: Target, body: bytes) -> Outgoing:
         row = target.provider

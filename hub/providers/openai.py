@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
 import orjson
 
 from hub.outbound.base import Outgoing
-from hub.providers import _embeddings as embeddings
 from hub.providers._openai_request import encode_request
 from hub.providers._openai_response import finished_in, parse_answer, usage_in
 from hub.providers._openai_stream import OpenAiDecoder
@@ -21,7 +20,7 @@ from hub.splice import Change, edit, edit_text, with_usage
 
 if TYPE_CHECKING:
     from hub.chat import ChatRequest
-    from hub.providers.base import Embedded, RawChat, Target, Watcher
+    from hub.providers.base import RawChat, Target, Watcher
 
 
 def _models(body: bytes) -> list[str]:
@@ -48,9 +47,10 @@ class OpenAiAdapter(WireFormat):
     """OpenAI chat completions, both ways, and the lossless lane for clients that speak the same."""
 
     name = "openai"
-    embeds_by_spelling = False
     dialect = "openai"
     reading = Reading(parse_answer, usage_in, _models, OpenAiDecoder, partial(OpenAiWatcher, cut_usage=True), finished_in)
+    #: Under which names a target keeps what its requests have in common, whole and streamed.
+    _places: ClassVar[tuple[str, str]] = ("chat", "chat stream")
 
     def prepare(self, request: ChatRequest, target: Target) -> Prepared:
         """Encode the internal model. Raises BadRequest for a document that only has an address."""
@@ -73,30 +73,27 @@ class OpenAiAdapter(WireFormat):
 
     def request(self, target: Target, body: bytes, *, stream: bool) -> Outgoing:
         """The HTTP request that carries ``body`` to the target's chat address."""
-        kept = target.memo.get(stream)
+        place = self._places[stream]
+        kept = target.memo.get(place)
         if kept is None:
-            kept = target.memo[stream] = self._template(target, stream=stream)
+            kept = target.memo[place] = self._template(target, stream=stream)
         return Outgoing(kept.origin, kept.method, kept.target, kept.headers, body, private=kept.private, proxy=kept.proxy)
 
     def _template(self, target: Target, *, stream: bool) -> Outgoing:
-        row = target.provider
-        path = (row.stream_path if stream else "") or row.chat_path or "/chat/completions"
         accept = "text/event-stream" if stream else "application/json"
-        made = build(target, path, query=row.chat_query, headers=(("accept", accept),))
+        path = self.path(target, stream=stream)
+        made = build(target, path, query=target.provider.chat_query, headers=(("accept", accept),))
         made.headers = tuple(made.headers)
         return made
+
+    def path(self, target: Target, *, stream: bool) -> str:
+        """The chat address under the base URL."""
+        row = target.provider
+        return (row.stream_path if stream else "") or row.chat_path or "/chat/completions"
 
     def watcher(self, raw: RawChat) -> Watcher:
         """A watcher for one stream; it cuts the usage chunk that the client did not ask for."""
         return OpenAiWatcher(cut_usage=not raw.include_usage)
-
-    def embed(self, texts: list[str], target: Target) -> Outgoing:
-        """``POST /embeddings``."""
-        return embeddings.post(target, "/embeddings", {"model": target.model, "input": texts, "encoding_format": "float"})
-
-    def parse_embedded(self, body: bytes) -> Embedded:
-        """Its answer. Raises UpstreamFailed when it is not one."""
-        return embeddings.openai(body)
 
 
 @lru_cache(maxsize=1024)

@@ -30,7 +30,12 @@ class Stale(msgspec.Struct, frozen=True):
 STALE: dict[str, tuple[Stale, ...]] = {
     "usage": (Stale("usage", "id", "at"),),
     "decisions": (Stale("decisions", "request_id", "at"),),
-    "now": (Stale("replays", "id", "expires_at"), Stale("responses", "id", "expires_at"), Stale("state", "kind, id", "until")),
+    "now": (
+        Stale("replays", "id", "expires_at"),
+        Stale("responses", "id", "expires_at"),
+        Stale("model_responses", "id", "expires_at"),
+        Stale("state", "kind, id", "until"),
+    ),
     "hours": (
         Stale("usage_hours", "hour, key_id, provider, model, connection_id, combo, source", "hour"),
         Stale("latency_hours", "hour, provider, model, process", "hour"),

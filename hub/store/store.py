@@ -25,6 +25,7 @@ from hub.store.documents import Documents
 from hub.store.keys import Keys
 from hub.store.latency import LatencyHours
 from hub.store.lock import FolderLock
+from hub.store.model_responses import ModelResponses
 from hub.store.pruning import Pruning, shrinks
 from hub.store.pushes import PushConfigs
 from hub.store.queue import WriteBehind
@@ -78,6 +79,7 @@ class Store:
         self.tasks = Tasks(self._database, self.queue)
         self.pushes = PushConfigs(self._database)
         self.cloud_tasks = CloudTasks(self._database)
+        self.model_responses = ModelResponses(self._database, self._clock)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
         self._money = Database(_driver(settings), readers=1)

@@ -379,6 +379,22 @@ class CloudAgentActivities(Base, table=True):
     at: int = Field(sa_type=BigInteger)
 
 
+class ModelResponses(Base, table=True):
+    """An answer that a client of the Responses API asked to be kept. ``body`` is the response object, ``input`` the items of its turn;
+    ``alive_at`` is when whoever still works on it last said so."""
+
+    __table_args__ = (Index(None, "key_id", "created_at"),)
+    id: str = Field(primary_key=True, sa_type=Text)
+    key_id: str = Field(sa_type=Text)
+    previous_id: str = Field(sa_type=Text)
+    status: str = Field(sa_type=Text)
+    body: str = Field(sa_type=Text)
+    input: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+    alive_at: int = Field(sa_type=BigInteger)
+    expires_at: int = Field(index=True, sa_type=BigInteger)
+
+
 class Revision(Base, table=True):
     """One row: the counter of management writes that other processes watch, and the head of the audit chain."""
 

@@ -1,4 +1,4 @@
-"""What is stored of an upstream MCP server: how to reach it, and what became of each tool it offered."""
+"""What is stored of an upstream MCP server: how to reach it, and what became of all that it offered."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from hub.wire import Body
 
 _NAMESPACE = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,22}[a-z0-9])?$")
 
+#: Who answers a server that asks for a model's answer: nobody, the client, or where it cannot, the hub's own models.
+Sampling = Literal["off", "client", "hub"]
+
 
 class Standing(StrEnum):
-    """Where a tool stands (SEC-60, SEC-61). Only APPROVED ones are offered to anybody."""
+    """Where a tool, resource, template or prompt stands (SEC-60, SEC-61). Only APPROVED ones are offered to anybody."""
 
     PENDING = "pending"  # seen, and nobody has allowed it yet
     APPROVED = "approved"  # the server still states what was allowed
@@ -25,15 +28,15 @@ class Standing(StrEnum):
 
 
 class Pin(Body):
-    """One tool of an upstream server.
+    """One tool, resource, template or prompt of an upstream server.
 
     ``seen`` is the whole object as the server stated it last, ``approved`` as it was when it was allowed; ``findings`` are
     what the scan of its words found.
     """
 
-    standing: Standing = Field(default=Standing.PENDING, description="Where the tool stands.")
-    seen: dict[str, Any] = Field(default_factory=dict[str, Any], description="The tool as the server states it now.")
-    approved: dict[str, Any] | None = Field(default=None, description="The tool as it was allowed.")
+    standing: Standing = Field(default=Standing.PENDING, description="Where it stands.")
+    seen: dict[str, Any] = Field(default_factory=dict[str, Any], description="It as the server states it now.")
+    approved: dict[str, Any] | None = Field(default=None, description="It as it was allowed.")
     digest: str = Field(default="", description="SHA-256 of the allowed object in canonical JSON.")
     findings: tuple[str, ...] = Field(default=(), description="What the scan of its words found.")
     reason: str = Field(default="", description="Why it is refused.")
@@ -57,8 +60,14 @@ class Server(Body):
     allow_private: bool = Field(default=False, description="Whether it may be on a private or loopback address.")
     timeout_seconds: float = Field(default=60.0, gt=0, le=3600, description="How long one call may take.")
     cost_per_call: float | None = Field(default=None, ge=0, le=1000, description="US dollars that one call costs.")
+    sampling: Sampling = Field(
+        default="off", description="Who answers when it asks for a model: the client that called, else the hub's models, or nobody."
+    )
     tools: dict[str, Pin] = Field(default_factory=dict[str, Pin], description="What became of each tool.")
-    synced_at: int | None = Field(default=None, description="When its tools were last found changed, in epoch milliseconds.")
+    resources: dict[str, Pin] = Field(default_factory=dict[str, Pin], description="What became of each resource, by its own URI.")
+    templates: dict[str, Pin] = Field(default_factory=dict[str, Pin], description="What became of each template, by its own URI template.")
+    prompts: dict[str, Pin] = Field(default_factory=dict[str, Pin], description="What became of each prompt.")
+    synced_at: int | None = Field(default=None, description="When its lists were last found changed, in epoch milliseconds.")
     title: str = Field(default="", description="What the server calls itself.")
     protocol: str = Field(default="", description="The protocol revision agreed on.")
 

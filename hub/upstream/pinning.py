@@ -59,7 +59,7 @@ def findings(texts: Iterable[str]) -> tuple[str, ...]:
     found: set[str] = set()
     for text in texts:
         part = text[:_SCANNED]
-        if any(_hidden(letter) for letter in part):
+        if any(map(_hidden, set(part))):
             found.add("hidden characters")
         if _ORDERS.search(part):
             found.add("words that give orders to the model")
@@ -81,32 +81,54 @@ def strings(value: object, depth: int = MOST_DEPTH) -> Iterator[str]:
             yield from strings(item, depth - 1)
 
 
+def fields(value: object) -> dict[str, Any]:
+    """The fields of a JSON object; none of anything else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
 def fault(tool: Mapping[str, Any]) -> str:
     """Why a tool object cannot be taken; empty when it can."""
     checks: tuple[tuple[str, Callable[[], bool]], ...] = (
-        ("its name is not 1 to 200 visible characters without spaces", lambda: not _named(tool.get("name"))),
+        ("its name is not 1 to 200 visible characters without spaces", lambda: not visible(tool.get("name"), 200)),
         ("its inputSchema is not a schema of an object", lambda: not _of_object(tool.get("inputSchema"))),
-        # Depth before all that walks the whole.
-        (f"it is nested more than {MOST_DEPTH} deep", lambda: _too_deep(tool, MOST_DEPTH)),
-        (f"it is larger than {MOST_BYTES // 1024} KiB", lambda: len(canonical(tool)) > MOST_BYTES),
-        ("its schema refers to another document", lambda: any(not target.startswith("#") for target in _references(tool))),
     )
-    return next((words for words, wrong in checks if wrong()), "")
+    found = next((words for words, wrong in checks if wrong()), "") or bulk_fault(tool)
+    return found or ("its schema refers to another document" if any(not one.startswith("#") for one in _references(tool)) else "")
 
 
-def _named(name: object) -> bool:
-    return isinstance(name, str) and 0 < len(name) <= 200 and not any(_hidden(letter) or letter.isspace() for letter in name)
+def bulk_fault(stated: object, *, most_bytes: int = MOST_BYTES, most_depth: int = MOST_DEPTH) -> str:
+    """Why an object is too deep or too large to be taken; empty when it is neither."""
+    # Depth before all that walks the whole.
+    if too_deep(stated, most_depth):
+        return f"it is nested more than {most_depth} deep"
+    taken = size(stated)
+    if taken is None:
+        return "it holds a number or text that cannot be stored"
+    return f"it is larger than {most_bytes // 1024} KiB" if taken > most_bytes else ""
+
+
+def size(value: object) -> int | None:
+    """Bytes of the canonical form; None where there is none: numbers over 64 bits, half characters, hundreds of levels."""
+    try:
+        return len(canonical(value))
+    except TypeError:
+        return None
+
+
+def visible(text: object, most: int) -> bool:
+    """Whether this is a text of 1 to ``most`` characters, all of which show and none of which is a space."""
+    return isinstance(text, str) and 0 < len(text) <= most and not any(_hidden(letter) or letter.isspace() for letter in text)
 
 
 def _of_object(schema: object) -> bool:
     return isinstance(schema, dict) and cast("dict[str, Any]", schema).get("type", "object") == "object"
 
 
-def judged(seen: Mapping[str, Any], kept: Pin | None) -> Pin:
-    """Where a tool stands now that the server states ``seen``, given what was kept of it."""
+def judged(seen: Mapping[str, Any], kept: Pin | None, check: Callable[[Mapping[str, Any]], str] = fault) -> Pin:
+    """Where a tool, or what else ``check`` is for, stands now that the server states ``seen``, given what was kept of it."""
     whole = dict(seen)
     approved, seal = (kept.approved, kept.digest) if kept else (None, "")
-    if reason := fault(whole):
+    if reason := check(whole):
         return Pin(standing=Standing.REFUSED, seen={}, approved=approved, digest=seal, reason=reason)
     words = findings(strings(whole))
     pinned = Standing.APPROVED if digest(whole) == seal else Standing.CHANGED
@@ -135,10 +157,11 @@ def _decodes(text: str) -> bool:
     return True
 
 
-def _too_deep(value: object, left: int) -> bool:
+def too_deep(value: object, left: int) -> bool:
+    """Whether objects and lists stand more than ``left`` deep in one another."""
     if isinstance(value, (dict, list)):
         inner = cast("dict[str, Any]", value).values() if isinstance(value, dict) else cast("list[Any]", value)
-        return not left or any(_too_deep(item, left - 1) for item in inner)
+        return not left or any(too_deep(item, left - 1) for item in inner)
     return False
 
 

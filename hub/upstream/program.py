@@ -19,6 +19,7 @@ from mcp.shared.message import SessionMessage
 from hub import child, place
 from hub.errors import BadRequest, Conflict
 from hub.log import logger, masked
+from hub.programs import Kind, hands_code, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -31,12 +32,6 @@ _PATIENCE_SECONDS = 2.0
 
 #: What a server sees of our environment besides what every child does.
 _INHERITED = ("LC_ALL", "TMPDIR", "TZ")
-_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish", "ksh", "csh", "tcsh", "busybox", "env", "sudo", "su", "xargs", "nohup"})
-_CODE_FLAGS = re.compile(r"^(?:-[A-Za-z]*[ceEp]|--(?:eval|exec|command|print|require|import|loader)(?:=.*)?)$")
-#: Programs that fetch another and run it: `npx -c` takes a whole command line, and `uvx python -c` code.
-_RUNNERS = frozenset({"npx", "npm", "pnpm", "yarn", "bunx", "uvx", "uv", "pipx"})
-_CALL_FLAGS = re.compile(r"^(?:-c|-e|--(?:call|eval|exec|shell-mode)(?:=.*)?)$")
-_INTERPRETERS = re.compile(r"^(?:python|pypy|node|bun|deno|ruby|perl|php|lua)[\d.]*$")
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")
 _ENV_STOPPED = re.compile(r"^(?:LD_.*|DYLD_.*|PATH|IFS|SHELL|BASH_ENV|ENV|PYTHON.*|NODE_OPTIONS|NODE_PATH|RUBY(?:OPT|LIB)|PERL5.*|GIT_.*)$")
 
@@ -47,10 +42,10 @@ def checked(command: str, args: Sequence[str], env: Mapping[str, str]) -> Path:
     if found is None:
         raise BadRequest(f"there is no program {command[:200]!r}; give its absolute path or install it first", field="command")
     path = Path(os.path.abspath(found))
-    if path.name in _SHELLS:
+    if (kind := kind_of(path.name)) is Kind.SHELL:
         raise BadRequest(f"{path.name} starts other programs; name the server's own program", field="command")
     for arg in args:
-        _check_argument(arg, path.name)
+        _check_argument(arg, path.name, kind)
     for name, value in env.items():
         if not _ENV_NAME.match(name) or _ENV_STOPPED.match(name):
             raise BadRequest(f"the variable {name[:60]!r} would change which code runs, or is no name", field="env")
@@ -59,11 +54,10 @@ def checked(command: str, args: Sequence[str], env: Mapping[str, str]) -> Path:
     return path
 
 
-def _check_argument(arg: str, program: str) -> None:
+def _check_argument(arg: str, program: str, kind: Kind | None) -> None:
     if any(letter in arg for letter in "\x00\n\r"):
         raise BadRequest("an argument holds a line break", field="args")
-    flags = _CODE_FLAGS if _INTERPRETERS.match(program) else _CALL_FLAGS if program in _RUNNERS else None
-    if flags is not None and flags.match(arg):
+    if kind is not None and hands_code(arg, kind):
         raise BadRequest(f"{arg} makes {program} run code from its arguments; name a file, a module or a package", field="args")
     if "$(" in arg or "`" in arg:
         raise BadRequest("arguments are passed as they are, nothing substitutes in them; leave $( and backticks out", field="args")
@@ -87,7 +81,8 @@ class Program:
             raise Conflict(f"{self._path.name} is not the file it was when it was allowed; add the server again if that is right")
         env = child.environment(str(self._path), os.get_exec_path(), _INHERITED) | dict(self._env)
         process = await child.spawn([str(self._path), *self._args], env=env, cwd=env["HOME"], talk=True)
-        received, incoming = anyio.create_memory_object_stream[Any](64)
+        # Nothing is piled up: a line is read when the one before it was taken.
+        received, incoming = anyio.create_memory_object_stream[Any](0)
         outgoing, sent = anyio.create_memory_object_stream[Any](64)
         tasks = [asyncio.create_task(work) for work in (self._read(process, received), self._write(process, sent), self._listen(process))]
         try:

@@ -12,20 +12,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hub.chat import Usage
-from hub.errors import HubError, LoginRequired, NotConfigured, NotFound, Unavailable, UpstreamFailed
+from hub.errors import HubError, LoginRequired, NotConfigured, NotFound, Unavailable
 from hub.log import logger
-from hub.records import UsageRow
-from hub.upstream import pinning
+from hub.toll import toll
+from hub.upstream.listing import LISTINGS
 from hub.upstream.login.flow import LoginFlow
 from hub.upstream.login.logins import Logins
 from hub.upstream.login.model import sealed_place
 from hub.upstream.model import Server, Standing
-from hub.upstream.outcome import Outcome
+from hub.upstream.offered import Offered, fingerprints, offered
+from hub.upstream.outcome import Answer, Outcome, outcome_of
+from hub.upstream.rounds import Rounds
 from hub.upstream.skills import imported
+from hub.upstream.watching import Watching
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from hub.clock import Clock
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from hub.store.documents import Document
     from hub.store.store import Store
     from hub.upstream.link import Link
+    from hub.upstream.model import Pin
+    from hub.upstream.offered import Item
+    from hub.upstream.ongoing import Ongoing
 
 log = logger("hub.upstream")
 
@@ -60,10 +65,15 @@ class _State:
     last_error: str = ""
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     resync: asyncio.Task[None] | None = None
+    #: Whether the lists changed, or may have, since they were last asked for.
+    stale: bool = False
 
 
 class Upstreams:
-    """Use :meth:`call` for a tool, :meth:`sync` to read a server's list anew. Documents are changed by the skills of the owner."""
+    """:meth:`call` is for tools, :meth:`ask` for resources and prompts; :meth:`sync` reads a server's lists anew.
+
+    Documents are changed by the skills of the owner.
+    """
 
     def __init__(self, store: Store, outbound: Outbound, events: Events, clock: Clock, settings: Settings, skills: Skills) -> None:
         self.documents = store.collection("mcp-server", what="MCP server", prefix="mcp_", body=Server)
@@ -82,8 +92,12 @@ class Upstreams:
         self._closing: set[asyncio.Future[None]] = set()
         #: Held while a server's document is read, changed and stored.
         self.changing = asyncio.Lock()
-        #: Told when the tools that this hub offers changed.
-        self.listeners: list[Callable[[], None]] = []
+        #: Told which kinds of things that this hub offers of other servers changed: tools, resources, templates, prompts.
+        self.listeners: list[Callable[[frozenset[str]], None]] = []
+        self.rounds = Rounds(self._put)
+        self.watching = Watching(self._session)
+        self.offered = Offered()
+        self._offered: dict[str, object] = {}
 
     def refresh(self) -> None:
         """Servers may have changed, here or in another process: renew the registry, end sessions of what changed."""
@@ -93,7 +107,7 @@ class Upstreams:
             return
         self._version = self.documents.version
         documents = self.documents.all()
-        self._skills.adopt(self._fitting(documents))
+        self._skills.adopt("mcp", imported(documents))
         known = {one.id: one.body for one in documents}
         for identity, state in list(self._states.items()):
             for link in list(state.links.values()):
@@ -102,19 +116,14 @@ class Upstreams:
                     self._drop(state, link)
             if identity not in known:
                 del self._states[identity]
-        for listener in self.listeners:
-            listener()
+        self._offer(documents)
 
-    def _fitting(self, documents: Iterable[Document[Server]]) -> list[Any]:
-        """Imported skills whose names nobody of ours has: an upstream tool never shadows one of the hub (SEC-61)."""
-        taken = {made.mcp.tool for made in self._skills if made.mcp and not made.source}
-        found: dict[str, Any] = {}
-        for made in imported(documents):
-            if made.name in taken or made.name in found:
-                log.warning("an imported tool is left out: its name is taken", tool=made.name)
-            else:
-                found[made.name] = made
-        return list(found.values())
+    def _offer(self, documents: Sequence[Document[Server]]) -> None:
+        """Offer what is allowed now, and say which kinds are not what they were."""
+        before, self._offered, self.offered = self._offered, fingerprints(documents), offered(documents)
+        changed = frozenset(kind for kind, now in self._offered.items() if before.get(kind, ()) != now)
+        for listener in self.listeners if changed else ():
+            listener(changed)
 
     def named(self, name: str) -> Document[Server]:
         """The server of this name or id. Raises NotFound."""
@@ -132,7 +141,7 @@ class Upstreams:
         return {"state": word, "sessions": alive, "last_error": state.last_error, "retry_in": round(wait, 1)}
 
     async def sync(self, identity: str, *, principal: str = "hub") -> Document[Server]:
-        """Read a server's tools anew and judge each against its pin.
+        """Read a server's lists anew and judge each thing against its pin.
 
         Raises Unavailable, UpstreamFailed, UpstreamTimeout, NotFound, and LoginRequired where the principal has no login.
         """
@@ -140,30 +149,28 @@ class Upstreams:
         said = self.logins.watch()
         try:
             link = await self._link(document, principal)
-            tools, more = await link.tools()
+            stated = await link.listed()
         except HubError as error:
             raise self._explained(document, principal, principal, error, said) from error
-        if more:
-            log.warning("a server states more tools than are taken", server=document.name, taken=len(tools))
         title, protocol = link.facts()
         async with self.changing:
-            return await self._judged(identity, tools, title, protocol, principal)
+            return await self._judged(identity, stated, (title, protocol), principal)
 
-    async def _judged(self, identity: str, tools: list[dict[str, Any]], title: str, protocol: str, principal: str) -> Document[Server]:
-        """Store where each tool stands now; nothing is stored where all stands as it did."""
+    async def _judged(
+        self, identity: str, stated: dict[str, list[dict[str, Any]]], facts: tuple[str, str], principal: str
+    ) -> Document[Server]:
+        """Store where each thing stands now; nothing is stored where all stands as it did."""
         document = await self._listed_by(self.documents.get(identity), principal)
-        kept = document.body.tools
-        pins = {str(tool.get("name", ""))[:200]: tool for tool in tools}
-        judged = {name: pinning.judged(tool, kept.get(name)) for name, tool in pins.items() if name}
-        for name, pin in kept.items():
-            if name not in judged and pin.approved is not None:
-                # Never silently: what was allowed and is missing stays in the list, and says so.
-                judged[name] = pin.model_copy(update={"standing": Standing.GONE, "seen": {}})
-        if document.body.synced_at and (judged, title, protocol) == (kept, document.body.title, document.body.protocol):
+        body = document.body
+        # In a thread: a list may hold megabytes of a stranger's words to look through.
+        judged = await asyncio.to_thread(
+            lambda: {one.kind: one.judged(stated[one.kind], getattr(body, one.kind)) for one in LISTINGS if one.kind in stated}
+        )
+        found = {**judged, "title": facts[0], "protocol": facts[1]}
+        if body.synced_at and all(getattr(body, name) == value for name, value in found.items()):
             return document
         self._tell(document, judged)
-        body = document.body.model_copy(update={"tools": judged, "title": title, "protocol": protocol, "synced_at": self._clock.now_ms()})
-        return await self.documents.update(identity, body)
+        return await self.documents.update(identity, body.model_copy(update={**found, "synced_at": self._clock.now_ms()}))
 
     async def call(self, identity: str, tool: str, arguments: dict[str, Any], ctx: Context) -> Outcome:
         """Call an allowed tool for a principal; its cost is held against the key's budgets and settled.
@@ -174,42 +181,53 @@ class Upstreams:
         pin = document.body.tools.get(tool)
         if not document.body.enabled or pin is None or pin.standing is not Standing.APPROVED:
             raise NotFound(f"{document.name} has no allowed tool {tool!r}; `hubroute mcp-servers list` shows where it stands")
-        cost = document.body.cost_per_call
-        budgets = ctx.hub.budgets
-        hold = await budgets.hold(ctx.caller.key_id, cost, group=f"mcp/{document.name}", least=cost) if cost else None
-        began = ctx.hub.clock.monotonic()
-        error: BaseException | None = None
-        try:
-            return await self._called(document, tool, arguments, ctx)
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            if hold is not None:
-                budgets.settle(hold, cost) if error is None else budgets.release(hold)
-            if cost is not None:
-                ctx.hub.store.usage.add(_row(document.name, tool, ctx, began, cost, error))
+        return outcome_of(document.name, await self.rounds.run(document, "tools/call", {"name": tool, "arguments": arguments}, ctx))
 
-    async def _called(self, document: Document[Server], tool: str, arguments: dict[str, Any], ctx: Context) -> Outcome:
-        principal, name = ctx.caller.key_id or "anonymous", ctx.caller.name
+    async def ask(self, item: Item, method: str, params: dict[str, Any], ctx: Context) -> Answer:
+        """Read an allowed resource, get an allowed prompt, or complete an argument of one. Raises NotFound, and what a session raises."""
+        document = self.documents.peek(item.server)
+        if document is None or not document.body.enabled:
+            raise NotFound(f"{item.namespace} is not offered any more")
+        return Answer(document.name, await self.rounds.run(document, method, params, ctx))
+
+    async def _put(self, ongoing: Ongoing) -> dict[str, Any]:
+        """One round of a request over its principal's session. The cost of a tool's call is held before, and settled with its result."""
+        document = ongoing.document
+        cost = document.body.cost_per_call if ongoing.method == "tools/call" else None
+        item = str(ongoing.params.get("name", ""))
+        async with toll(ongoing.ctx, cost, provider="mcp", server=document.name, item=item) as due:
+            raw = await self._requested(ongoing)
+            due.ended = raw.get("resultType", "complete") != "input_required"
+            return raw
+
+    async def _requested(self, ongoing: Ongoing) -> dict[str, Any]:
+        document, caller = ongoing.document, ongoing.ctx.caller
+        principal = ongoing.principal or "anonymous"
         said = self.logins.watch()
         try:
-            link = await self._link(document, principal, name)
+            link = await self._link(document, principal, caller.name)
             link.used_at = self._now()
-            return _outcome(document.name, await link.call(tool, arguments, ctx))
+            return await link.request(ongoing)
         except HubError as error:
-            raise self._explained(document, principal, name, error, said) from error
+            raise self._explained(document, principal, caller.name, error, said) from error
 
     async def close(self) -> None:
         """End every session and every program."""
         if self._sweeper is not None:
             self._sweeper.cancel()
+        await self.watching.close()
+        await self.rounds.close()
         links = [link for state in self._states.values() for link in state.links.values()]
         resyncs = [state.resync for state in self._states.values() if state.resync is not None]
         for task in resyncs:
             task.cancel()
         await asyncio.gather(*(link.close() for link in links), *self._closing, return_exceptions=True)
         await self.logins.close()
+
+    async def _session(self, identity: str, principal: str) -> Link:
+        link = await self._link(self.documents.get(identity), principal)
+        link.used_at = self._now()
+        return link
 
     async def _link(self, document: Document[Server], principal: str, name: str = "") -> Link:
         """The live session of a principal, and its login where it needs one, with a server; opened when there is none (SEC-56)."""
@@ -249,8 +267,8 @@ class Upstreams:
         server = document.body
         module = await asyncio.to_thread(importlib.import_module, "hub.upstream.link")
         auth = await self._auth(server, credential)
-        changed = partial(self._announced, document.id, principal)
-        link: Link = module.Link(document.name, server, self._outbound, changed=changed, auth=auth)
+        told = partial(self._told, document.id, principal)
+        link: Link = module.Link(document.name, server, self._outbound, told=told, auth=auth)
         headers, env = (
             {name: self._store.unseal(value, sealed_place(document.id, part, name)).reveal() for name, value in sealed.items()}
             for part, sealed in (("headers", server.headers), ("env", server.env))
@@ -290,25 +308,34 @@ class Upstreams:
         if not self._settings.programs_allowed:
             raise NotConfigured("this hub is reachable by others and starts no programs; set HUBROUTE_PROGRAMS=on to allow it")
 
+    def _told(self, identity: str, principal: str, method: str, params: dict[str, Any]) -> None:
+        """A server sent a notification over a principal's session."""
+        if method.endswith("/list_changed"):
+            self._announced(identity, principal)
+        elif method == "notifications/resources/updated":
+            self.watching.told(identity, principal, str(params.get("uri")))
+
     def _announced(self, identity: str, principal: str) -> None:
-        """A server may have changed its list: read it over this principal's session, at most once in a while."""
-        state, document = self._states.get(identity), self.documents.peek(identity)
-        if state is None or (state.resync is not None and not state.resync.done()):
-            return
-        if document is None or not _lists(document, principal):
-            return
-        self._resync_soon(identity, principal)
+        """A server may have changed its lists: read them over this principal's session, at most once in a while."""
+        document = self.documents.peek(identity)
+        if identity in self._states and document is not None and _lists(document, principal):
+            self._resync_soon(identity, principal)
 
     def _resync_soon(self, identity: str, principal: str) -> None:
         state = self._states[identity]
-        state.resync = asyncio.create_task(self._resync(identity, principal))
+        state.stale = True
+        if state.resync is None or state.resync.done():
+            state.resync = asyncio.create_task(self._resync(identity, principal, state))
 
-    async def _resync(self, identity: str, principal: str) -> None:
-        await asyncio.sleep(_RESYNC_SECONDS)
-        try:
-            await self.sync(identity, principal=principal)
-        except HubError as error:
-            log.warning("a server's list could not be read", server=identity, reason=error.message)
+    async def _resync(self, identity: str, principal: str, state: _State) -> None:
+        """Read the lists, and again when a change was announced while they were read."""
+        while state.stale and self._states.get(identity) is state:
+            await asyncio.sleep(_RESYNC_SECONDS)
+            state.stale = False
+            try:
+                await self.sync(identity, principal=principal)
+            except HubError as error:
+                log.warning("a server's lists could not be read", server=identity, reason=error.message)
 
     def _enabled(self, identity: str) -> Document[Server] | None:
         """A server that is there and switched on."""
@@ -364,12 +391,14 @@ class Upstreams:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _tell(self, document: Document[Server], pins: dict[str, Any]) -> None:
-        for name, pin in pins.items():
-            before = document.body.tools.get(name)
-            if pin.standing in (Standing.CHANGED, Standing.GONE) and (before is None or before.standing is not pin.standing):
-                self._events.emit(f"mcp.tool.{pin.standing.value}", server=document.name, tool=name)
-                log.warning("a tool of an upstream server is not what was allowed", server=document.name, tool=name, standing=pin.standing)
+    def _tell(self, document: Document[Server], judged: dict[str, dict[str, Pin]]) -> None:
+        for listing in LISTINGS:
+            kept: dict[str, Pin] = getattr(document.body, listing.kind)
+            for name, pin in judged.get(listing.kind, {}).items():
+                before = kept.get(name)
+                if pin.standing in (Standing.CHANGED, Standing.GONE) and (before is None or before.standing is not pin.standing):
+                    self._events.emit(f"mcp.{listing.word}.{pin.standing.value}", server=document.name, **{listing.word: name})
+                    log.warning(f"a {listing.what} is not what was allowed", server=document.name, name=name, standing=pin.standing)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -383,40 +412,14 @@ def _lists(document: Document[Server], principal: str) -> bool:
 
 def _reach(server: Server) -> tuple[Any, ...]:
     """What a session depends on: a change of any of it ends the session."""
-    return (server.transport, server.url, server.command, server.args, server.digest, server.headers, server.env, server.allow_private)
-
-
-def _outcome(name: str, raw: dict[str, Any]) -> Outcome:
-    """A raw result as an outcome. Raises UpstreamFailed for what is none."""
-    content = raw.get("content")
-    if raw.get("resultType", "complete") != "complete":
-        raise UpstreamFailed(f"the MCP server {name} asks for more input, which this hub does not pass on for it")
-    if not isinstance(content, list):
-        raise UpstreamFailed(f"the MCP server {name} sent a result without content")
-    blocks: list[dict[str, Any]] = [block for block in content if isinstance(block, dict)]  # pyright: ignore[reportUnknownVariableType]
-    return Outcome(name, blocks, raw.get("structuredContent"), raw.get("isError") is True)
-
-
-def _row(server: str, tool: str, ctx: Context, began: float, cost: float, error: BaseException | None) -> UsageRow:
-    """A priced call in the usage log, under the provider ``mcp`` and the server's name as its connection."""
-    failed = error is not None
-    status = 200 if error is None else error.status if isinstance(error, HubError) else 499
-    return UsageRow(
-        request_id=ctx.request_id,
-        at=ctx.hub.clock.now_ms(),
-        door=ctx.door,
-        skill=ctx.skill,
-        key_id=ctx.caller.key_id,
-        key_name=ctx.caller.name,
-        provider="mcp",
-        model=f"{server}/{tool}",
-        requested_model=f"{server}/{tool}",
-        connection_id="",
-        usage=Usage(),
-        cost=0.0 if failed else cost,
-        price_source="server",
-        status=status,
-        outcome="ok" if not failed else "error" if isinstance(error, HubError) else "cancelled",
-        latency_ms=round((ctx.hub.clock.monotonic() - began) * 1000),
-        error_code=error.code if isinstance(error, HubError) else "",
+    return (
+        server.transport,
+        server.url,
+        server.command,
+        server.args,
+        server.digest,
+        server.headers,
+        server.env,
+        server.allow_private,
+        server.sampling,
     )

@@ -162,6 +162,8 @@ def modern(method: str, params: dict[str, Any] | None = None) -> tuple[dict[str,
     headers = {**ACCEPT, "mcp-protocol-version": MODERN, "mcp-method": method}
     if "name" in params:
         headers["mcp-name"] = params["name"]
+    if method == "resources/read":
+        headers["mcp-name"] = params["uri"]
     return request(method, {**params, "_meta": META}), headers
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,8 @@ class Heard:
     schema: dict[str, Any] | None = None
     thinks: bool = False
     usage_wanted: bool = False
+    signed: bool = False
+    bare: bool = False  # a text that goes on, and no chat
 
 
 @dataclass
@@ -225,8 +228,11 @@ def _anthropic_read(request: Received, path: str) -> Heard | Behaviour:
     expect(request.headers.get("anthropic-version") == "2023-06-01", "anthropic-version: header is required")
     if path.startswith("v1/models"):
         return json_answer({"data": [{"id": "claude-sonnet-4-5", "type": "model"}], "has_more": False})
-    expect(path == "v1/messages", "Not found", status=404)
+    expect(path in ("v1/messages", "v1/messages/count_tokens"), "Not found", status=404)
     body = request.json()
+    if path.endswith("/count_tokens"):
+        only(body, "model", "messages", "system", "tools", "tool_choice", "thinking")
+        return json_answer({"input_tokens": 4321})
     only(
         body, "model", "messages", "max_tokens", "system", "stream", "tools", "tool_choice", "thinking", "temperature", "top_p", "top_k",
         "stop_sequences", "metadata", "output_config",
@@ -332,8 +338,13 @@ def _gemini_read(request: Received, path: str) -> Heard | Behaviour:
     if request.method == "GET":
         return json_answer({"models": [{"name": "models/gemini-2.5-flash"}]})
     model, _, method = path.removeprefix("v1beta/models/").partition(":")
-    expect(method in ("generateContent", "streamGenerateContent?alt=sse"), "no such method", status=404)
-    body = request.json()
+    expect(method in ("generateContent", "streamGenerateContent?alt=sse", "countTokens"), "no such method", status=404)
+    body = _camel(request.json())
+    if method == "countTokens":
+        asked = body["generateContentRequest"]
+        only(asked, "model", "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings")
+        expect(asked["model"] == f"models/{model}", "model is required")
+        return json_answer({"totalTokens": 4321})
     only(body, "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings")
     config = body.get("generationConfig", {})
     only(
@@ -353,16 +364,32 @@ def _gemini_read(request: Received, path: str) -> Heard | Behaviour:
     return heard
 
 
+def _camel(value: Any) -> Any:
+    """A body with its field names in camel case: either is taken. What has names of the caller's own stays."""
+    if isinstance(value, list):
+        return [_camel(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    own = ("args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema")
+    named = {re.sub("_([a-z])", lambda found: found[1].upper(), name): one for name, one in value.items()}
+    return {name: one if name in own else _camel(one) for name, one in named.items()}
+
+
 def _gemini_content(content: dict[str, Any], heard: Heard, asked: list[tuple[str, str]]) -> None:
-    signed = False
+    # A turn may come as several contents, as its stream did; one signature is enough for it.
+    heard.signed = heard.signed and content["role"] == "model"
     for part in content["parts"]:
         if "functionCall" in part:
-            signed = signed or part.get("thoughtSignature") == SIGNATURE
-            expect(signed or not heard.model.startswith("gemini-3"), "Function call is missing a thought_signature in functionCall parts")
+            heard.signed = heard.signed or part.get("thoughtSignature") == SIGNATURE
+            expect(
+                heard.signed or not heard.model.startswith("gemini-3"), "Function call is missing a thought_signature in functionCall parts"
+            )
             asked.append((part["functionCall"]["name"], part["functionCall"]["args"]["city"]))
         elif "functionResponse" in part:
             expect(asked and asked[0][0] == part["functionResponse"]["name"], "function response without its call")
-            heard.results[asked.pop(0)[1]] = part["functionResponse"]["response"]["output"]
+            said = part["functionResponse"]["response"]
+            # without an output of its own the whole response is the output
+            heard.results[asked.pop(0)[1]] = said["output"] if "output" in said else json.dumps(said)
         elif "inlineData" in part:
             heard.pictures.append(picture(part["inlineData"]["mimeType"], part["inlineData"]["data"]))
         elif content["role"] == "user":
@@ -401,10 +428,13 @@ def _gemini_refuse(refused: Refused) -> Behaviour:
 def _ollama_read(request: Received, path: str) -> Heard | Behaviour:
     if path == "api/tags":
         return json_answer({"models": [{"name": "llama3.2:latest", "model": "llama3.2:latest"}]})
-    expect(path == "api/chat", "404 page not found", status=404)
+    expect(path in ("api/chat", "api/generate"), "404 page not found", status=404)
     body = request.json()
     expect(body["model"] != "missing", "model 'missing' not found", status=404)
     heard = Heard(body["model"], stream=body.get("stream", True), thinks=bool(body.get("think")))
+    if path == "api/generate":
+        heard.bare, heard.words, heard.system = True, body["prompt"], body.get("system", "")
+        return heard
     heard.tools = [tool["function"]["name"] for tool in body.get("tools", ())]
     heard.schema = body["format"] if isinstance(body.get("format"), dict) else None
     asked: list[dict[str, Any]] = []
@@ -429,6 +459,10 @@ def _ollama_write(heard: Heard, reply: Reply) -> Behaviour:
     calls = [{"function": {"name": name, "arguments": asked}} for _, name, asked in reply.calls]
     head = {"model": heard.model, "created_at": "2026-01-01T00:00:00.123456789Z"}
     tail = {"done": True, "done_reason": "stop", "total_duration": 5, **USAGE["ollama"]}
+    if heard.bare:
+        texts = [{**head, "response": piece, "done": False} for piece in reply.pieces()]
+        last = {**head, "response": "" if heard.stream else reply.text, **tail}
+        return _lines([*texts, last]) if heard.stream else json_answer(last)
     if not heard.stream:
         message = {"role": "assistant", "content": reply.text, **({"thinking": reply.thought} if reply.thought else {})}
         return json_answer({**head, "message": {**message, **({"tool_calls": calls} if calls else {})}, **tail})

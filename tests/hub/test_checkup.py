@@ -12,9 +12,11 @@ import pytest
 
 from hub import checkup
 from hub.call import Hub
+from hub.oauth.issuer import Issuer as Trusted
 from hub.registry import Skills
 from hub.serve import hosted
 from hub.settings import Settings
+from tests.fakes.issuer import Issuer
 from tests.fakes.upstream import FaultUpstream, json_answer
 
 if TYPE_CHECKING:
@@ -257,3 +259,27 @@ async def test_providers_behind_a_hub_that_cannot_start(settings: Settings) -> N
     (settings.data_dir / "hubroute.db").write_bytes(b"not a database at all" * 100)
     found = by_name(await checkup.providers(settings, online=True))
     assert found["providers"][0] == "fail"
+
+
+async def test_authorization_servers(settings: Settings) -> None:
+    """Is each one there, and could a client log in: what is wrong in words that say what to do."""
+    assert await checkup.issuers(settings) == []
+    async with Issuer() as issuer:
+
+        async def found(**options: Any) -> tuple[str, str]:
+            entry = settings.model_copy(update={"oauth_issuers": (Trusted(issuer=issuer.issuer, **options),)})
+            return by_name(await checkup.issuers(entry))[f"issuer {issuer.issuer}"]
+
+        here = f"http://127.0.0.1:{settings.port}"
+        assert await found(audience=("api://hub",)) == ("ok", f"keys for RS256; its tokens must be for {here} or api://hub")
+        issuer.described = {"code_challenge_methods_supported": ["plain"]}
+        assert "PKCE" in (await found())[1]
+        issuer.described = {"scopes_supported": ["openid"]}
+        assert await found(grants=("operator",)) == ("ok", f"keys for RS256; its tokens must be for {here}")
+        state, words = await found()
+        assert (state, "mcp:connect" in words) == ("warn", True)
+        assert "opens the MCP" in (await found(scopes={"a": ("chat",)}))[1]
+        issuer.described = {"issuer": "https://other.example"}
+        state, words = await found()
+        assert (state, "exactly as it names itself" in words) == ("fail", True)
+        assert (await found(jwks_url=f"{issuer.url}/keys"))[0] == "ok"

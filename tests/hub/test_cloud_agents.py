@@ -17,6 +17,7 @@ from hub.cloud_agents.vendors import vendor_rows
 from tests.fakes.acp_agent import install
 from tests.fakes.database import make_settings, postgres_database
 from tests.fakes.hub import running_hub
+from tests.fakes.sdk_agent import BINDINGS, sdk_agent
 from tests.fakes.upstream import FaultUpstream, json_answer, raw, reset_before_head
 
 if TYPE_CHECKING:
@@ -660,18 +661,38 @@ async def test_a_key_is_not_sent_to_another_address(owner: Caller, other: Runnin
     assert all("authorization" not in request.headers for request in upstream.requests)
 
 
-@pytest.mark.parametrize("answer", [{"supportedInterfaces": []}, {"url": "http://x/a2a", "protocolVersion": "0.3.0"}, [], "card"], ids=str)
+@pytest.mark.parametrize("answer", [{"supportedInterfaces": []}, {"url": "http://x/a2a", "protocolVersion": "0.9"}, [], "card"], ids=str)
 async def test_cards_that_say_nothing_to_us(owner: Caller, upstream: FaultUpstream, answer: Any) -> None:
     """SEC-57"""
     upstream.answer(json_answer(answer))
     await owner.credential("a2a", upstream.url)
-    assert "no JSON-RPC interface of A2A 1.0" in (await owner.make("a2a", source={}, status=502))["error"]
+    error = (await owner.make("a2a", source={}, status=502))["error"]
+    assert "no interface" in error or "no JSON object" in error
 
 
 async def test_an_agent_that_wants_a_key(owner: Caller, other: Running) -> None:
     await owner.credential("a2a", other.url, "hr_wrong")
-    answer = await owner.make("a2a", source={}, status=401)
+    answer = await owner.make("a2a", source={}, status=503)
     assert "hr_wrong" not in json.dumps(answer)
+    assert "wants a credential" in answer["error"]
+
+
+@pytest.mark.parametrize(("binding", "version"), BINDINGS)
+async def test_a_remote_agent_of_the_hub_by_name(owner: Caller, binding: str, version: str) -> None:
+    """An agent that was added and allowed does tasks, with its own credential, in whatever it speaks."""
+    async with sdk_agent(binding, version) as remote:
+        await owner.make("a2a", source={"agent": "far"}, status=404)
+        added = {"name": "far", "url": remote.url, "allowPrivate": True, "credential": "hush-hush-1"}
+        assert (await owner.http.post("/api/agents", json=added)).status_code == 201
+        await owner.make("a2a", source={"agent": "far"}, status=503)
+        await owner.http.post("/api/agents/far/approve")
+        task = await owner.make("a2a", source={"agent": "far"}, prompt="ask")
+        await owner.until(task["id"], "awaiting_approval")
+        await owner.act(task["id"], "message", message="echo Paris")
+        ended = await owner.until(task["id"], "completed")
+        assert "Paris" in ended["result"]["summary"]
+        sent = [headers["authorization"] for path, headers in remote.seen if path != "/.well-known/agent-card.json"]
+        assert set(sent) == {"Bearer hush-hush-1"}
 
 
 # ---------------------------------------------------------------------- an agent of this machine over ACP

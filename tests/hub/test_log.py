@@ -198,3 +198,10 @@ def test_people_get_text_and_machines_json(root: None, capsys: pytest.CaptureFix
     set_up("info", style="json")
     logger("hub.test").info("on standard error")
     assert "on standard error" in capsys.readouterr().err
+
+
+def test_access_tokens_are_masked() -> None:
+    """SEC-22: a JWT gives itself away by its form, wherever it turns up."""
+    token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmVk-_x"
+    assert masked(f"refused {token}, sorry") == "refused …, sorry"
+    assert masked("eyJust.a.name") == "eyJust.a.name"

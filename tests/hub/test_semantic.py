@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from array import array
@@ -13,10 +12,9 @@ import pytest
 
 from hub.answers import StoredAnswer
 from hub.chat import Usage
-from hub.errors import InvalidInput, UpstreamFailed
+from hub.errors import InvalidInput
 from hub.fingerprint import Fingerprint
 from hub.preferences import Preferences, ResponseCache
-from hub.providers import _embeddings as wire
 from hub.semantic import Asked, Semantic
 from tests.fakes import upstream as faults
 from tests.fakes.clock import Still
@@ -166,20 +164,6 @@ async def test_what_is_flushed_is_flushed_here_too(running: Running, client: htt
     await running.hub.sameness.cache.flush(model="openai/gpt-4o-mini")
     assert len(running.hub.sameness.semantic) == 0
     assert (await client.post(URL, json=ALSO_PARIS)).headers["x-omniroute-cache"] == "MISS"
-
-
-@pytest.mark.parametrize(
-    ("read", "body"),
-    [
-        (wire.openai, {"data": [{"index": 1, "embedding": [2]}, {"index": 0, "embedding": [1]}]}),
-        (wire.gemini, {"embeddings": [{"values": [1]}, {"values": [2]}]}),
-        (wire.ollama, {"embeddings": [[1], [2]]}),
-    ],
-)
-def test_each_format_gives_vectors_in_the_order_of_the_texts(read: Any, body: Any) -> None:
-    assert read(json.dumps(body).encode()).vectors == [[1.0], [2.0]]
-    with pytest.raises(UpstreamFailed):
-        read(b"<html>")
 
 
 def _asked(name: int, vector: list[float]) -> Asked:

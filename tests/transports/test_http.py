@@ -25,6 +25,13 @@ PUBLIC = {
     "/api/monitoring/health",
     "/.well-known/agent.json",
     "/.well-known/agent-card.json",
+    "/.well-known/oauth-protected-resource",
+    "/.well-known/oauth-protected-resource/resource",
+    # A login at an upstream server: the addresses prove themselves, to a browser that has no key.
+    "/api/mcp/oauth/start",
+    "/api/mcp/oauth/callback",
+    "/api/mcp/oauth/callback/tag",
+    "/api/mcp/oauth/clients/tag",
 }
 
 

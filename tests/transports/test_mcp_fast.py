@@ -44,7 +44,6 @@ ODD: list[dict[str, Any]] = [
     {"id": True},
     {"id": [1]},
     {"jsonrpc": "1.0"},
-    {"method": "tools/list"},
     {"extra": 1},
     {"params": {"name": "nope", "arguments": {}, "_meta": META}},
     {"params": {"name": "count", "arguments": {"x": 1}, "_meta": META}},
@@ -273,6 +272,39 @@ async def test_what_a_session_must_be_asked_for_is_the_sdks(paths: Paths) -> Non
     paths.on = True
     answer = await paths.http.post(STREAM, json=call_in(8, "echo", {"text": "x"}, progressToken=1), headers={**headers, **paths.headers})
     assert "notifications/progress" in answer.text
+
+
+async def test_a_list_is_kept_until_something_changes(here: tuple[Running, Watch], paths: Paths) -> None:
+    """Rule 19: as bytes for each set of scopes, profile and revision."""
+    body, headers = modern("tools/list")
+    assert not (await paths.both(body, headers))[0], "the first is the SDK's"
+    taken, (_, listed) = await paths.both({**body, "id": "x"}, headers)
+    assert taken
+    assert listed["id"] == "x"
+    names = [tool["name"] for tool in listed["result"]["tools"]]
+    assert "echo" in names
+    assert "wipe" not in names
+    paths.token = await here[0].key(READ, "manage", "mcp:connect")
+    taken, (_, more) = await paths.both(body, headers)
+    assert not taken, "another set of scopes"
+    assert "wipe" in [tool["name"] for tool in more["result"]["tools"]]
+    await here[0].hub.preferences.change({"mcpProfile": "all"})
+    taken, (_, whole) = await paths.both(body, headers)
+    assert not taken, "another profile"
+    assert "seldom" in [tool["name"] for tool in whole["result"]["tools"]]
+    assert (await paths.both(body, headers))[0]
+    here[0].hub.skills.adopt("test", [])
+    assert not (await paths.both(body, headers))[0], "another registry"
+    assert not (await paths.both({**body, "params": {**body["params"], "cursor": "x"}}, headers))[0]
+
+
+async def test_a_list_of_a_session_is_kept_too(paths: Paths) -> None:
+    headers = await session_of(paths)
+    body = {"jsonrpc": "2.0", "id": 5, "method": "tools/list", "params": {}}
+    assert not (await paths.both(body, headers))[0]
+    taken, (_, listed) = await paths.both(body, headers)
+    assert taken
+    assert "resultType" not in listed["result"]
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -107,3 +107,11 @@ async def test_a_priced_tool_counts_against_the_budget(running: Running, client:
         assert any("minute" in one for one in words)  # a priced tool counts against the key's limits over REST, too
         refused = await rpc(spender, "tools/call", name="box__echo", arguments={"text": "x"})
         assert refused["isError"] is True
+
+
+async def test_limits_can_be_changed(client: httpx.AsyncClient) -> None:
+    """What is changed is what is shown afterwards, fields of two words, too."""
+    with toolbox("http") as url:
+        await client.post("/api/mcp/servers", json={"name": "far", "url": url, "allowPrivate": True})
+        changed = await client.patch("/api/mcp/servers/far", json={"timeoutSeconds": 7, "costPerCall": 0.5})
+        assert (changed.json()["timeoutSeconds"], changed.json()["costPerCall"]) == (7, 0.5)

@@ -307,14 +307,11 @@ def test_wrong_use(person: Person) -> None:
     _refused(person("connect", "openclaw"), "which model")
 
 
-def test_a_door_that_is_not_there_yet_is_named(person: Person, live: Served) -> None:
-    """A row says that its client waits for a door exactly as long as the hub has none there."""
+def test_clients_find_the_doors_that_their_requests_go_to(person: Person, live: Served) -> None:
+    """What a client's own protocol asks for is served: a bad request is told so, and is not at a wrong address."""
     key = answer(person.folder, "keys", "create", "probe", "--scopes", "chat")["key"]
     headers = {"authorization": f"Bearer {key}"}
-    for name, row in clients().items():
-        for edit in row.edits:
-            if edit.waits_for:
-                assert httpx.post(f"{live.url}{edit.waits_for}", headers=headers, json={}).status_code == 404, name
-    warned = person("connect", "claude", "--models", "--dry-run")
-    assert "/v1/messages" in warned.stderr + warned.stdout
-    assert "does not serve" not in person("connect", "claude", "--dry-run").stderr
+    for door in ("/v1/chat/completions", "/v1/messages", "/v1/responses"):
+        assert httpx.post(f"{live.url}{door}", headers=headers, json={}).status_code == 400, door
+    for name in ("claude", "codex"):
+        assert "warning" not in person("connect", name, "--models", "--dry-run").stderr

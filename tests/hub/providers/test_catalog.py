@@ -24,7 +24,7 @@ FORMATS = {
 }  # fmt: skip
 AGENTS = {row.id: row for row in AgentList.load().agents}
 AUTH_TYPES = {"bearer", "header", "query", "optional_bearer", "none", "aws-sigv4"}
-KINDS = {"chat", "tts", "stt", "image", "embedding", "moderation", "rerank", "video", "music"}
+KINDS = {"chat", "tts", "stt", "image", "embedding", "moderation", "rerank", "video", "music", "search"}
 CAPS = {
     "adaptive_thinking",
     "thinking_level",
@@ -195,7 +195,7 @@ def test_the_demo_needs_nothing() -> None:
     """D3"""
     row = CATALOG.get("demo")
     assert row.auth == Auth("none")
-    assert [model.id for model in row.models] == ["demo", "demo-echo", "demo-slow"]
+    assert [model.id for model in row.models] == ["demo", "demo-echo", "demo-embed", "demo-slow"]
     assert all(model.price == Price(input=0, output=0) and model.context == 128000 for model in row.models)
 
 

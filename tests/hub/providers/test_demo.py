@@ -147,7 +147,7 @@ async def test_slow_model_takes_its_time_and_stops_when_closed() -> None:
 async def test_is_local_and_in_the_catalogue() -> None:
     assert isinstance(DEMO, LocalAdapter)
     assert DEMO.models_request(Target(ROW, "demo", None, "c", "demo://", Secret(""))) is None
-    assert {model.id for model in Catalog.load().get("demo").models} == {"demo", "demo-echo", "demo-slow"}
+    assert {model.id for model in Catalog.load().get("demo").models} == {"demo", "demo-echo", "demo-embed", "demo-slow"}
 
 
 async def test_strange_requests_get_an_answer() -> None:

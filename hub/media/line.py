@@ -1,0 +1,84 @@
+"""The way from a format to its provider for one try: sends what is right, turns what is wrong into what the engine acts on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from hub.attempts import mask
+from hub.errors import UpstreamFailed
+from hub.flow import Refused
+from hub.media.reading import content_type
+from hub.outbound.base import Limits
+from hub.providers._failure import classify
+from hub.tries import rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hub.chat import Usage
+    from hub.outbound.base import Incoming, Outgoing, Timeouts
+    from hub.outbound.client import Outbound
+    from hub.providers.base import Failure, Target
+    from hub.quota import Quotas
+    from hub.units import Units
+
+
+class Wire:
+    """One try of one target."""
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        outbound: Outbound,
+        quotas: Quotas,
+        now_ms: Callable[[], int],
+        timeouts: Timeouts,
+        taken: Callable[[Usage, Units], None],
+        monotonic: Callable[[], float],
+        until: float,
+    ) -> None:
+        self.target = target
+        self._taken = taken
+        self._outbound = outbound
+        self._quotas = quotas
+        self._now_ms = now_ms
+        self._timeouts = timeouts
+        self._monotonic = monotonic
+        self._until = until
+
+    def taken(self, usage: Usage, units: Units) -> None:
+        """The provider has begun work that it charges for, whatever becomes of the order."""
+        self._taken(usage, units)
+
+    async def open(self, outgoing: Outgoing, *, most: int = 0) -> Incoming:
+        """Send a request; the answer's body is to be read or closed. ``most`` bounds it in bytes where it is not the usual.
+
+        Raises Refused for an error status, OutboundError for a fault on the way.
+        """
+        outgoing.timeouts = self._timeouts
+        if most:
+            outgoing.limits = Limits(body=most)
+        incoming = await self._outbound.send(outgoing)
+        self._quotas.observe(self.target.connection_id, incoming.headers, self._now_ms(), model=self.target.model)
+        if incoming.status >= 300:
+            body = mask(await incoming.read(), self.target.secret)
+            failure = classify(incoming.status, incoming.headers, body)
+            raise Refused(failure, rejected(failure, self.target, body, content_type(incoming)))
+        return incoming
+
+    async def call(self, outgoing: Outgoing) -> bytes:
+        """Send a request and read the whole answer, our credential in it masked. Raises as :meth:`open` does."""
+        incoming = await self.open(outgoing)
+        return mask(await incoming.read(), self.target.secret)
+
+    def refuse(self, failure: Failure) -> Refused:
+        """The error for a failure that came inside an answer of status 200; raise it."""
+        return Refused(failure, rejected(failure, self.target, b"", ""))
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before asking for a job's state again. Raises UpstreamFailed once the order's time is over."""
+        if self._monotonic() + seconds > self._until:
+            raise UpstreamFailed(f"{self.target.provider.name} did not finish the job in time", code="job_timeout")
+        await asyncio.sleep(seconds)

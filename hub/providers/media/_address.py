@@ -1,0 +1,64 @@
+"""Where a provider takes jobs of a service: the row's own address for it, beside its chats, or beneath a connection's own base URL."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from hub.providers._request import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from hub.outbound.base import Outgoing
+    from hub.providers.base import Target
+
+_CHAT = "/chat/completions"
+
+
+def request(
+    target: Target,
+    service: str,
+    path: str,
+    body: object = None,
+    *,
+    under: str = "",
+    query: Mapping[str, Any] | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+    method: str = "POST",
+) -> Outgoing:
+    """A request to a target's address for a service, with its credentials.
+
+    ``path`` is where the format has it below a base URL; the row's own address for the service replaces it. ``under`` comes
+    after either. ``body`` is sent as JSON, bytes as they are. ``query`` leaves out what is None.
+    Raises NotConfigured when the connection lacks something.
+    """
+    at, own = _place(target, service, path)
+    asked = {name: _word(value) for name, value in query.items() if value is not None} if query else None
+    data = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
+    return build(at, own + under, data, query=asked, headers=headers, method=method)
+
+
+def _place(target: Target, service: str, path: str) -> tuple[Target, str]:
+    """The target with the base URL of a service, and the path beneath it.
+
+    An address in a row is the provider's own, so its key may go there, whichever host it names. A connection with a base URL of
+    its own stands for the provider as a whole: nothing of it goes anywhere else.
+    """
+    row = target.provider
+    stated = row.endpoints.get(service, "")
+    if not stated:
+        return target, row.chat_path.replace(_CHAT, path) if _CHAT in row.chat_path else path
+    if target.base_url == row.base_url:
+        return replace(target, base_url=stated), ""
+    if row.base_url and stated.startswith(row.base_url):
+        return target, stated.removeprefix(row.base_url)
+    own = urlsplit(target.base_url)
+    return replace(target, base_url=f"{own.scheme}://{own.netloc}"), urlsplit(stated).path
+
+
+def _word(value: object) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)

@@ -1,0 +1,68 @@
+"""Keeps web pages of elsewhere away from a hub on loopback (SEC-07)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from hub.errors import Forbidden
+from hub.settings import LOOPBACK
+
+if TYPE_CHECKING:
+    from hub.call import Hub
+    from transports._http import Head
+
+
+@dataclass(slots=True)
+class Guard:
+    """The check of Host and Origin that keeps web pages away from a hub on loopback (SEC-07).
+
+    On loopback only loopback names, the public URL's host and ``allowed_hosts`` are accepted. A
+    request with an Origin must come from one of our own or an allowed origin.
+    """
+
+    hosts: frozenset[str]
+    origins: frozenset[str]
+    strict: bool
+    _passed: set[str] = field(default_factory=set[str])
+
+    @classmethod
+    def of(cls, hub: Hub) -> Guard:
+        """The guard that the settings ask for."""
+        settings = hub.settings
+        named = {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
+        public = urlsplit(settings.public_url).hostname if settings.public_url else None
+        hosts = {*LOOPBACK, settings.host.lower(), *named, *([public] if public else [])}
+        origins = {origin.strip().rstrip("/").lower() for origin in settings.allowed_origins.split(",") if origin.strip()}
+        return cls(frozenset(hosts), frozenset(origins), strict=settings.loopback or bool(named))
+
+    def check(self, head: Head) -> None:
+        """Raises Forbidden for a foreign Host or Origin."""
+        if self.strict and head.host not in self._passed:
+            self._check_host(head.host)
+        if head.origin is not None and not self.allows_origin(head.origin):
+            raise Forbidden(
+                "requests from this web origin are not allowed; name it in HUBROUTE_ALLOWED_ORIGINS if it is yours", code="origin_refused"
+            )
+
+    def _check_host(self, host: str) -> None:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            name = ""
+        if name not in self.hosts:
+            raise Forbidden("this Host is not one of the hub's names; add it to HUBROUTE_ALLOWED_HOSTS if it is", code="host_refused")
+        if len(self._passed) < 64:
+            self._passed.add(host)
+
+    def allows_origin(self, origin: str) -> bool:
+        """Whether a web origin may call: one that was allowed by name, or a page of this hub itself."""
+        value = origin.rstrip("/").lower()
+        if value in self.origins:
+            return True
+        try:
+            parts = urlsplit(value)
+        except ValueError:
+            return False
+        return parts.scheme in ("http", "https") and (parts.hostname or "") in self.hosts and self.strict
