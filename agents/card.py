@@ -105,8 +105,13 @@ def _named(logins: Sequence[Login]) -> dict[str, Login]:
 def _login_v1(login: Login) -> dict[str, Any]:
     if login.openid:
         return {"openIdConnectSecurityScheme": {"openIdConnectUrl": login.metadata_url, "description": _LOGIN}}
-    flow = {**_flow(login), "pkceRequired": True}
-    return {"oauth2SecurityScheme": {"flows": {"authorizationCode": flow}, "oauth2MetadataUrl": login.metadata_url, "description": _LOGIN}}
+    return {
+        "oauth2SecurityScheme": {
+            "flows": {"authorizationCode": _flow(login)},
+            "oauth2MetadataUrl": login.metadata_url,
+            "description": _LOGIN,
+        }
+    }
 
 
 def _login_v03(login: Login) -> dict[str, Any]:
@@ -118,7 +123,7 @@ def _login_v03(login: Login) -> dict[str, Any]:
 
 def _flow(login: Login) -> dict[str, Any]:
     scopes = {name: SCOPES.get(name, "") for name in login.scopes}
-    return {"authorizationUrl": login.authorization_url, "tokenUrl": login.token_url, "scopes": scopes}
+    return {"authorizationUrl": login.authorization_url, "tokenUrl": login.token_url, "pkceRequired": True, "scopes": scopes}
 
 
 def card_both(place: Place, skills: Iterable[Skill]) -> dict[str, Any]:

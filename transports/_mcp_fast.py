@@ -121,11 +121,14 @@ class Fast:
         elif status == 200 and (message := _decoded(data)) is not None:
             meta = message.params.meta
             if session and (meta is None or not meta.version):
-                while len(self._sessions) >= _MOST:
-                    del self._sessions[next(iter(self._sessions))]
-                self._sessions[session] = (exchange.caller.key_id, exchange.header(b"mcp-protocol-version").encode())
+                self._take(session, (exchange.caller.key_id, exchange.header(b"mcp-protocol-version").encode()))
             if isinstance(message, _List) and key is not None:
                 self._keep(key, answer)
+
+    def _take(self, session: bytes, owner: tuple[str, bytes]) -> None:
+        while len(self._sessions) >= _MOST:
+            del self._sessions[next(iter(self._sessions))]
+        self._sessions[session] = owner
 
     def list_key(self, exchange: Exchange) -> ListKey:
         """What a list for this caller depends on now."""

@@ -12,8 +12,8 @@ GRANTS = st.sampled_from([*SCOPES, *BUNDLES, "*", "read:*", "write:*", "write:pr
 
 
 def test_there_are_the_seed_s_and_ours() -> None:
-    assert len(SCOPES) == 26
-    assert set(SCOPES) - {"chat", "mcp:connect", "manage", "execute:tools", "process"} == {
+    assert len(SCOPES) == 27
+    assert set(SCOPES) - {"chat", "mcp:connect", "manage", "execute:tools", "execute:agents", "process"} == {
         "read:health", "read:combos", "write:combos", "read:quota", "read:usage", "read:models", "execute:completions",
         "execute:search", "write:budget", "write:resilience", "pricing:write", "read:cache", "write:cache", "read:compression",
         "write:compression", "read:proxies", "read:memory", "write:memory", "read:skills", "write:skills", "execute:skills",
@@ -33,7 +33,7 @@ def test_there_are_the_seed_s_and_ours() -> None:
         (["operator"], ALL - {"manage", "process"}),
         (["pr*"], {"pricing:write"}),
         (["read-only"], {scope for scope in SCOPES if scope.startswith("read:")} | {"mcp:connect"}),
-        (["execute:*"], {"execute:completions", "execute:search", "execute:skills", "execute:tools"}),
+        (["execute:*"], {"execute:completions", "execute:search", "execute:skills", "execute:tools", "execute:agents"}),
         (["m*"], {"mcp:connect"}),
         (["read:*", "nothing:*", "Chat", "", "chat ", "read:health2"], {scope for scope in SCOPES if scope.startswith("read:")}),
     ],
