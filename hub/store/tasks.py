@@ -80,10 +80,13 @@ class Tasks:
 
     async def get(self, task_id: str, owner: str | None) -> TaskRow | None:
         """A task, None when there is none or it is another's: the two look alike (SEC-04)."""
+        known = task_id in self._sieve
         task = next((row for row in self._queue.pending(_KIND) if row.id == task_id), None)
         if task is None:
             rows = await self._database.read(lambda link: link.run(_GET, columns.text(task_id)))
             task = columns.task_of(rows[0]) if rows else None
+        if task is None and not known and task_id in self._sieve:
+            return await self.get(task_id, owner)  # it was made while this looked
         return task if task is not None and owner in (None, task.owner) else None
 
     async def list(
