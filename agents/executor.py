@@ -14,7 +14,7 @@ import orjson
 
 from agents.message import Said, accepts, check_modes, data_of, spoken, text_of, turns_of
 from hub.errors import AmbiguousModel, BadRequest, BudgetExceeded, InvalidInput, NotFound, UnknownSkill
-from hub.skill import A2aAnswer, A2aAsk
+from hub.skill import A2aAnswer, A2aAsk, CostClass
 from hub.task import ENDED, PAUSED, LiveTask, Outcome, State, failure
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class Executor:
             return await self._continue(said, ctx)
         for attempt in range(_TRIES if said.turns is None else 0):
             task_id = _task_id(said, ctx.caller.key_id, attempt)
+            if self._hub.tasks.unknown(task_id):
+                return await self._start(task_id, said, ctx)
             try:
                 live = await self._hub.tasks.find(task_id, ctx.caller.key_id)
             except NotFound:
@@ -76,15 +78,18 @@ class Executor:
         return live
 
     async def _start(self, task_id: str, said: Said, ctx: Context) -> LiveTask:
-        skill_id, work = self._turn(said, ctx)
+        skill_id, work, brief = self._turn(said, ctx)
         asked: dict[str, Any] = {
             "skill": skill_id,
             "messages": said.turns if said.turns is not None else [{"role": "user", "content": text_of(said.message)}],
             **({"metadata": said.metadata} if said.metadata else {}),
         }
-        context_id: str = said.message.get("contextId") or str(uuid.uuid4())
+        context_id: str = said.message.get("contextId") or _context_id(task_id)
         live = self._hub.tasks.make(task_id, ctx.caller.key_id, skill_id, context_id=context_id, asked=asked)
-        await self._hub.tasks.begin(live, said.message, work, push=said.push)
+        if brief:
+            await self._hub.tasks.run_briefly(live, said.message, work)
+        else:
+            await self._hub.tasks.begin(live, said.message, work, push=said.push)
         return live
 
     async def _continue(self, said: Said, ctx: Context) -> LiveTask:
@@ -101,7 +106,7 @@ class Executor:
         merged = {**row.task["input"].get("metadata", {}), **said.metadata}
         # A field that is sent empty is taken back.
         metadata = {name: value for name, value in merged.items() if value is not None}
-        _, work = self._turn(replace(said, metadata=metadata, skill=said.skill or row.skill), ctx)
+        _, work, _ = self._turn(replace(said, metadata=metadata, skill=said.skill or row.skill), ctx)
         row.task["input"]["metadata"] = metadata
         row.task["answers"] = self._answers(live, said)
         await self._hub.tasks.begin(live, said.message, work)
@@ -120,14 +125,19 @@ class Executor:
             answers[said.id] = {field: float(given[1])}
         return answers
 
-    def _turn(self, said: Said, ctx: Context) -> tuple[str, Work]:
-        """The skill of a message and the work it asks for. Raises what keeps the work from starting."""
+    def _turn(self, said: Said, ctx: Context) -> tuple[str, Work, bool]:
+        """The skill of a message, the work it asks for, and whether that is brief. Raises what keeps the work from starting."""
         fixture = self._fixtures.work(said) if self._fixtures else None
         if fixture is not None:
-            return said.skill or DEFAULT_SKILL, fixture
+            return said.skill or DEFAULT_SKILL, fixture, False
         made = self.choose(said, ctx)
         self._hub.allow(made, ctx)
-        return _address(made).id, partial(self._work, made=made, said=said, ctx=ctx)
+        return _address(made).id, partial(self._work, made=made, said=said, ctx=ctx), self._is_brief(made, said)
+
+    def _is_brief(self, made: Skill, said: Said) -> bool:
+        """Whether a message only asks for what the hub knows, and its caller waits for the answer and for nothing else."""
+        asks = said.waits and not said.stream and said.push is None
+        return asks and made.read_only and made.cost is CostClass.FREE and not made.source and self._hub.tasks.brief
 
     def choose(self, said: Said, ctx: Context) -> Skill:
         """The skill of a message: the one it names, else the one that its words point to, else smart-routing.
@@ -232,8 +242,19 @@ def _pointer(keywords: tuple[str, ...]) -> re.Pattern[str]:
 def _task_id(said: Said, owner: str, attempt: int) -> str:
     """The id of the task that a message makes: the same message of the same caller gives the same task, after a restart too."""
     told = [owner, said.skill, said.message, said.metadata, said.turns, attempt]
-    digest = hashlib.blake2b(orjson.dumps(told, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
-    return str(uuid.UUID(bytes=digest, version=5))
+    return _uuid(orjson.dumps(told, option=orjson.OPT_SORT_KEYS))
+
+
+def _context_id(task_id: str) -> str:
+    """The id of a new conversation, made from that of the task that begins it."""
+    return _uuid(task_id.encode())
+
+
+def _uuid(of: bytes) -> str:
+    """A UUID (version 5 in form) that is always the same for the same bytes."""
+    text = hashlib.blake2b(of, digest_size=16).hexdigest()
+    variant = f"{int(text[16], 16) & 3 | 8:x}"
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def _ask(live: LiveTask, said: Said, turns: list[dict[str, Any]]) -> A2aAsk:

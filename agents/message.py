@@ -28,7 +28,7 @@ class Said:
     ``message`` is A2A 1.0's, with a ``messageId``. ``metadata`` is that of request and message together,
     ``skill`` what the dialect names outside of it. ``turns`` is a conversation that the client sent along;
     ``interactive`` says that it understands a task that asks back; ``accepted`` are the output types it takes; ``push`` is where
-    it wants to be told of the task.
+    it wants to be told of the task, ``waits`` says that it waits for the answer instead.
     """
 
     message: dict[str, Any]
@@ -39,6 +39,7 @@ class Said:
     interactive: bool = True
     accepted: tuple[str, ...] = ()
     push: PushConfig | None = None
+    waits: bool = True
 
     @property
     def id(self) -> str:

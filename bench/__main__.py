@@ -194,8 +194,8 @@ def measure(rounds: int, scale: float) -> list[str]:
         _rounds([*paced, *saturated], rounds, scale)
         memory = rss_mib(hub.pid)
         agents = [
-            Case("MCP tools/call", hub.pid, here, call, 900, rate=RATE / 2),
-            Case("A2A SendMessage", hub.pid, here, send, 900, rate=RATE / 2),
+            Case("MCP tools/call", hub.pid, here, call, 900, rate=RATE, ratio_limit=2.8),
+            Case("A2A SendMessage", hub.pid, here, send, 900, rate=RATE, ratio_limit=3.5),
         ]
         _rounds(agents, rounds, scale)
         own = dispatch(rounds)[0]

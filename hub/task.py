@@ -119,7 +119,7 @@ class LiveTask:
 
     def __init__(self, row: TaskRow, clock: Clock) -> None:
         self.row = row
-        self.work: asyncio.Task[None] | None = None
+        self.work: asyncio.Task[Any] | None = None
         #: Whether the work goes on when nobody waits for it any more.
         self.detached = False
         #: How many wait for it now.

@@ -41,7 +41,7 @@ class LiveTasks:
         self._clock = clock
         # Weak: a task stays in memory while it works, is watched, or a request holds it; then the store has it.
         self._live: WeakValueDictionary[str, LiveTask] = WeakValueDictionary()
-        self._working: set[asyncio.Task[None]] = set()
+        self._working: set[asyncio.Task[Any]] = set()
         self._keeper: asyncio.Task[None] | None = None
         #: How many streams are open.
         self.streams = 0
@@ -77,6 +77,44 @@ class LiveTasks:
         live = self._live[task_id] = LiveTask(row, self._clock)
         return live
 
+    def unknown(self, task_id: str) -> bool:
+        """Whether there is certainly no such task, answered from memory; False says nothing."""
+        return self._store.tasks.alone and task_id not in self._live and self._store.tasks.fresh(task_id)
+
+    async def run_briefly(self, live: LiveTask, message: dict[str, Any], work: Work) -> None:
+        """Take a message into a new task and do work that is done at once, in the task of its caller, who waits for it.
+
+        The task is stored with the rows that wait, once it has ended. A ``kill`` before that leaves no trace of it, and its caller no
+        answer: the message can be sent again. Only while :attr:`brief`.
+        """
+        caller = asyncio.current_task()
+        if caller is None:
+            raise RuntimeError("work is done outside of a task")
+        live.take(message)
+        event = live.move(State.WORKING)
+        live.work = caller
+        live.attended += 1
+        self._working.add(caller)
+        live.tell(event)
+        try:
+            await self._done_briefly(live, work, caller)
+        finally:
+            live.attended -= 1
+            live.work = None
+            self._working.discard(caller)
+
+    async def _done_briefly(self, live: LiveTask, work: Work, caller: asyncio.Task[Any]) -> None:
+        try:
+            outcome = await self._outcome(live, work)
+        except asyncio.CancelledError:
+            if live.verdict is None:
+                await self._settle(live, Outcome(State.CANCELED, "the caller went away"), brief=True)
+                raise
+            caller.uncancel()  # the work was to stop, not the request that waits for it
+            outcome = live.verdict
+        verdict, live.verdict = live.verdict, None
+        await self._settle(live, verdict or outcome, brief=True)
+
     async def begin(self, live: LiveTask, message: dict[str, Any], work: Work, *, push: PushConfig | None = None) -> None:
         """Take a message into a task and start the work on it; stored when this returns.
 
@@ -101,27 +139,41 @@ class LiveTasks:
         stored.set()
         live.tell(event)
 
+    @property
+    def brief(self) -> bool:
+        """Whether :meth:`run_briefly` may be used."""
+        return self._store.tasks.alone
+
     async def _run(self, live: LiveTask, work: Work, stored: asyncio.Event) -> None:
         """The boundary of a task's work: whatever happens becomes its state."""
         try:
             await stored.wait()
-            outcome = await work(live)
+            outcome = await self._outcome(live, work)
         except asyncio.CancelledError:
             # The asyncio task is ours alone, and cancelling it is how work is stopped: the state tells of it.
             outcome = Outcome(State.CANCELED, "canceled")
-        except HubError as error:
-            outcome = failure(error)
-        except Exception as error:  # the task boundary
-            log.error("task failed", task=live.row.id, skill=live.row.skill, exc_info=error)
-            outcome = failure(Internal("the hub failed on this task; the log has the cause under the task's id"))
         verdict, live.verdict = live.verdict, None
         await self._settle(live, verdict or outcome)
 
-    async def _settle(self, live: LiveTask, outcome: Outcome) -> None:
-        """Store a state, then tell it: what a client has seen survives a crash."""
+    async def _outcome(self, live: LiveTask, work: Work) -> Outcome:
+        """How work ended, where it was not cancelled."""
+        try:
+            return await work(live)
+        except HubError as error:
+            return failure(error)
+        except Exception as error:  # the task boundary
+            log.error("task failed", task=live.row.id, skill=live.row.skill, exc_info=error)
+            return failure(Internal("the hub failed on this task; the log has the cause under the task's id"))
+
+    async def _settle(self, live: LiveTask, outcome: Outcome, *, brief: bool = False) -> None:
+        """Store a state, then tell it: what a client has seen survives a crash. That of brief work is stored within the queue's window."""
         if outcome.error is not None:
             live.row.task["error"] = outcome.error
         event = live.move(outcome.state, outcome.text, metadata=outcome.metadata)
+        if brief and live.state in ENDED:
+            self._store.tasks.later(live.snapshot())
+            live.tell(event)
+            return
         try:
             await self._store.tasks.save(live.snapshot())
             if self._pushes and not live.busy:

@@ -65,26 +65,36 @@ class Discovery(Wire):
     candidates: list[ProviderCandidate]
 
 
-def _offers(row: ProviderRow, capability: str) -> bool:
+def _offering(ctx: Context, capability: str) -> list[ProviderRow]:
     if capability == "local":
-        return row.category == "local"
-    return not _SERVICES[capability].isdisjoint(row.services)
+        return [row for row in ctx.hub.catalog.providers.values() if row.local]
+    return ctx.hub.catalog.offering(_SERVICES[capability])
 
 
-def _candidate(ctx: Context, row: ProviderRow, health: str) -> ProviderCandidate:
-    connections = ctx.hub.store.connections.of(row.id)
-    active = any(connection.active for connection in connections)
-    score = 100 + 30 * active + 20 * bool(connections) + _HEALTH_SCORE[health] + min(25, len(row.models))
-    return ProviderCandidate(
-        id=row.id,
-        name=row.name,
-        capabilities=list(row.services),
-        configured=bool(connections),
-        active=active,
-        health=health,
-        model_count=len(row.models),
-        score=score,
-    )
+class _Rated:
+    """A provider with what its place in the list depends on."""
+
+    __slots__ = ("active", "configured", "health", "row", "score")
+
+    def __init__(self, ctx: Context, row: ProviderRow, health: str) -> None:
+        connections = ctx.hub.store.connections.of(row.id)
+        self.row, self.health = row, health
+        self.configured = bool(connections)
+        self.active = any(connection.active for connection in connections)
+        self.score = 100 + 30 * self.active + 20 * self.configured + _HEALTH_SCORE[health] + min(25, len(row.models))
+
+    def shown(self) -> ProviderCandidate:
+        """The provider as the answer has it."""
+        return ProviderCandidate(
+            id=self.row.id,
+            name=self.row.name,
+            capabilities=list(self.row.services),
+            configured=self.configured,
+            active=self.active,
+            health=self.health,
+            model_count=len(self.row.models),
+            score=self.score,
+        )
 
 
 def _ask(ask: A2aAsk) -> dict[str, Any]:
@@ -92,7 +102,8 @@ def _ask(ask: A2aAsk) -> dict[str, Any]:
     if wanted is None:
         text = ask.text.lower()
         wanted = next((capability for word, capability in _WORDS if word in text), "chat")
-    return {"capability": wanted}
+    limit = ask.data.get("limit", ask.metadata.get("limit"))
+    return {"capability": wanted} if limit is None else {"capability": wanted, "limit": limit}
 
 
 def _answer(found: Discovery) -> A2aAnswer:
@@ -122,15 +133,15 @@ async def discover(ctx: Context, ask: DiscoverAsk) -> Discovery:
     """Find providers for a kind of work, connected and healthy ones first."""
     words = {"CLOSED": "healthy", "HALF_OPEN": "recovering", "OPEN": "down"}
     health = {one.provider: words[one.state] for one in standings(ctx.hub)}
-    rows = [row for row in ctx.hub.catalog.providers.values() if not row.builtin and _offers(row, ask.capability)]
-    candidates = sorted((_candidate(ctx, row, health.get(row.id, "unknown")) for row in rows), key=lambda one: (-one.score, one.id))
-    best = next((one.id for one in candidates if one.active and one.health != "down"), None)
+    rated = [_Rated(ctx, row, health.get(row.id, "unknown")) for row in _offering(ctx, ask.capability)]
+    rated.sort(key=lambda one: (-one.score, one.row.id))
+    best = next((one.row.id for one in rated if one.active and one.health != "down"), None)
     return Discovery(
         capability=ask.capability,
-        total_candidates=len(candidates),
-        configured_candidates=sum(one.configured for one in candidates),
+        total_candidates=len(rated),
+        configured_candidates=sum(one.configured for one in rated),
         recommended_provider=best,
-        candidates=candidates[: ask.limit],
+        candidates=[one.shown() for one in rated[: ask.limit]],
     )
 
 

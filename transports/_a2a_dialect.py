@@ -34,10 +34,9 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A message to send: whether the answer waits for the end of the work, and how much history it shows (None: all)."""
+    """A message to send, and how much history the answer shows (None: all)."""
 
     said: Said
-    wait: bool = True
     history: int | None = None
 
 

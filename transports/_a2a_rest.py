@@ -70,8 +70,8 @@ class Rest:
         if isinstance(live, dict):
             await exchange.answer_json(_V1.answered(live))
             return
-        live.detached |= not send.wait
-        row = await self._agent.hub.tasks.settled(live) if send.wait else live.snapshot()
+        live.detached |= not send.said.waits
+        row = await self._agent.hub.tasks.settled(live) if send.said.waits else live.snapshot()
         await exchange.answer_json(_V1.sent(row, send.history), headers=_a2a_push.secret_header(send.said.push))
 
     async def stream(self, exchange: Exchange) -> None:

@@ -50,8 +50,8 @@ class V03:
                 stream=stream,
                 accepted=options.words("acceptedOutputModes"),
                 push=push_of(options.inner("pushNotificationConfig")) if options.object("pushNotificationConfig") else None,
+                waits=options.flag("blocking", default=True),
             ),
-            wait=options.flag("blocking", default=True),
             history=options.number("historyLength", 0),
         )
 

@@ -70,8 +70,8 @@ class V1:
                 stream=stream,
                 accepted=options.words("acceptedOutputModes"),
                 push=push_of(options.inner("taskPushNotificationConfig")) if options.object("taskPushNotificationConfig") else None,
+                waits=not options.flag("returnImmediately"),
             ),
-            wait=not options.flag("returnImmediately"),
             history=options.number("historyLength", 0),
         )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub.errors import Forbidden, HubError, Unavailable, rpc_body
 from transports._http import Door
+from transports._mcp_tools import Tools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from transports._mcp_server import Sessions
 
 SCOPE = "mcp:connect"
+#: How the server names itself.
+NAME, TITLE = "hubroute", "HubRoute"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ class Mcp:
     """The MCP server of one hub. Get it with :func:`of`; it ends with the hub."""
 
     def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+        self.hub = hub
+        self._tools: Tools | None = None
         self._loading: asyncio.Task[Server[Any]] | None = None
         self._starting: asyncio.Task[Sessions] | None = None
         self._running: asyncio.Task[None] | None = None
@@ -82,6 +86,13 @@ class Mcp:
         self._standing: set[asyncio.Task[Any]] = set()
         hub.on_stop.append(self._stop)
         hub.on_close.append(self._close)
+
+    @property
+    def tools(self) -> Tools:
+        """The tools as the registry has them now; imported ones come and go."""
+        if self._tools is None or self._tools.version != self.hub.skills.version:
+            self._tools = Tools(self.hub.skills, version=self.hub.skills.version)
+        return self._tools
 
     async def server(self) -> Server[Any]:
         """The SDK's server, fed from the registry. The first caller waits for the import, all others with it."""
@@ -95,6 +106,11 @@ class Mcp:
             self._starting = asyncio.create_task(self._start())
         return await asyncio.shield(self._starting)
 
+    async def accepts(self, capabilities: Any, client: Any) -> bool:
+        """Whether the SDK takes what a client of 2026-07-28 declares of itself."""
+        await self.server()
+        return importlib.import_module("transports._mcp_server").accepts(capabilities, client)
+
     async def pipe(self) -> Pipe:
         """A new connection of messages to the server, for doors that frame messages themselves."""
         server = await self.server()
@@ -103,7 +119,7 @@ class Mcp:
     @asynccontextmanager
     async def standing(self, exchange: Exchange) -> AsyncGenerator[None]:
         """Around an answer that lasts until the client leaves: when the hub stops, it ends in good order."""
-        if self._hub.closing:
+        if self.hub.closing:
             raise Unavailable("the hub is stopping; connect again in a moment", retry_after=5)
         task = asyncio.current_task()
         if task is None:
@@ -121,11 +137,11 @@ class Mcp:
 
     async def _load(self) -> Server[Any]:
         module = await asyncio.to_thread(importlib.import_module, "transports._mcp_server")
-        return module.build(self._hub)
+        return module.build(self)
 
     async def _start(self) -> Sessions:
         server = await self.server()
-        sessions: Sessions = importlib.import_module("transports._mcp_server").Sessions(server, self._hub)
+        sessions: Sessions = importlib.import_module("transports._mcp_server").Sessions(server, self.hub)
         ready = asyncio.Event()
         running = self._running = asyncio.create_task(self._run(sessions, ready))
         waiting = asyncio.create_task(ready.wait())

@@ -15,19 +15,20 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
+from mcp_types import methods
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
-from hub.errors import Forbidden, HubError, Internal, LoginRequired
-from hub.log import logger
+from hub.errors import Forbidden, HubError, LoginRequired
 from hub.version import VERSION
-from transports._mcp import visitor_of
+from transports._mcp import NAME, TITLE, visitor_of
 from transports._mcp_confirm import Confirm
 from transports._mcp_login import Logins
 from transports._mcp_notes import notes_of, set_level
 from transports._mcp_prompt_texts import PROMPTS
 from transports._mcp_prompts import Prompts
 from transports._mcp_resources import Resources
-from transports._mcp_tools import Tools, failure
+from transports._mcp_tools import failure, fault
 from transports._mcp_watch import Watch
 
 if TYPE_CHECKING:
@@ -38,9 +39,8 @@ if TYPE_CHECKING:
     from hub.call import Hub
     from hub.context import Context, Progress
     from transports._http import Receive, Scope, Send
-    from transports._mcp_tools import Tool
-
-log = logger("transports.mcp")
+    from transports._mcp import Mcp
+    from transports._mcp_tools import Tool, Tools
 
 INSTRUCTIONS = """\
 HubRoute is one hub for many model providers: it knows their models, accounts, quotas and prices, and chooses between them.
@@ -57,13 +57,14 @@ _READ = CacheHint(ttl_ms=1_000, scope="private")
 _LISTS_KEPT = 256
 
 
-def build(hub: Hub) -> Server[Any]:
+def build(mcp: Mcp) -> Server[Any]:
     """The server of a hub."""
-    doors = _Handlers(hub)
+    hub = mcp.hub
+    doors = _Handlers(mcp)
     server: Server[Any] = _Server(
-        "hubroute",
+        NAME,
         version=VERSION,
-        title="HubRoute",
+        title=TITLE,
         instructions=INSTRUCTIONS,
         cache_hints={
             "tools/list": _LIST,
@@ -88,6 +89,19 @@ def build(hub: Hub) -> Server[Any]:
     if hub.settings.test_profile == "conformance":
         importlib.import_module("transports._mcp_conformance").add(server, doors.watch)
     return server
+
+
+def accepts(capabilities: Any, client: Any) -> bool:
+    """Whether what a client of 2026-07-28 declares of itself in a request is as the protocol demands."""
+    version = MODERN_PROTOCOL_VERSIONS[-1]
+    meta = {types.PROTOCOL_VERSION_META_KEY: version, types.CLIENT_CAPABILITIES_META_KEY: capabilities}
+    if client is not None:
+        meta[types.CLIENT_INFO_META_KEY] = client
+    try:
+        methods.validate_client_request("tools/call", version, {"name": "x", "arguments": {}, "_meta": meta})
+    except ValidationError:
+        return False
+    return True
 
 
 class _Server(Server[Any]):
@@ -120,9 +134,10 @@ class Sessions:
 class _Handlers:
     """What the server does with each method."""
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
-        self._tools = Tools(hub.skills, version=hub.skills.version)
+    def __init__(self, mcp: Mcp) -> None:
+        self._mcp = mcp
+        hub = self.hub = mcp.hub
+        self._lists_of = 0
         self._lists: dict[tuple[frozenset[str], str, str], HandlerResult] = {}
         self.resources = Resources(hub)
         self.watch = Watch(hub, self.resources)
@@ -133,10 +148,11 @@ class _Handlers:
     @property
     def tools(self) -> Tools:
         """The tools as the registry has them now; imported ones come and go."""
-        if self._tools.version != self.hub.skills.version:
-            self._tools = Tools(self.hub.skills, version=self.hub.skills.version)
+        tools = self._mcp.tools
+        if tools.version != self._lists_of:
+            self._lists_of = tools.version
             self._lists.clear()
-        return self._tools
+        return tools
 
     def _profile(self, ctx: ServerRequestContext[Any, Any]) -> str:
         """Which tools the caller's lists show: the key's own choice, else the hub's (D9)."""
@@ -199,7 +215,7 @@ class _Handlers:
         except MCPError:
             raise
         except Exception as error:  # noqa: BLE001 - the transport boundary: what a view of ours raises stays in the log
-            return failure(_fault(tool, call, error), call.request_id)
+            return fault(tool, call, error)
 
     async def complete(self, ctx: ServerRequestContext[Any, Any], params: types.CompleteRequestParams) -> dict[str, Any]:
         """``completion/complete``: values for an argument of a prompt, or for a name in a resource's address."""
@@ -250,8 +266,3 @@ def _reporter(ctx: ServerRequestContext[Any, Any]) -> Progress | None:
             await ctx.session.report_progress(done, total, words or None)
 
     return report
-
-
-def _fault(tool: Tool, call: Context, error: Exception) -> Internal:
-    log.error("tool failed", tool=tool.name, request_id=call.request_id, exc_info=error)
-    return Internal(f"{tool.name} failed inside the hub; the log has the cause under {call.request_id}")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import BaseModel
 
+from hub.errors import Internal
+from hub.log import logger
 from hub.skill import CostClass
 from hub.upstream.outcome import Outcome
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from hub.context import Context
     from hub.errors import HubError
     from hub.skill import Skill
+
+log = logger("transports.mcp")
 
 #: The tools through which all others can be found and called.
 _FINDERS = frozenset(("omniroute_tool_search", "omniroute_tool_call"))
@@ -79,16 +83,27 @@ class Tool:
             return {name: value for name, value in arguments.items() if name != CONFIRM}
         return arguments
 
-    async def call(self, hub: Hub, arguments: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-        """Call the skill and give its output as a tool result. Raises what ``hub.call`` raises."""
+    async def run(self, hub: Hub, arguments: Mapping[str, Any], ctx: Context) -> Any:
+        """Call the skill and give its output, of a stream all items. Raises what ``hub.call`` raises."""
         if self.skill.streams:
-            output: Any = await _collect(hub, self.skill, self.plain(arguments), ctx)
-        else:
-            output = await hub.call(self.skill, self.plain(arguments), ctx)
+            return await _collect(hub, self.skill, self.plain(arguments), ctx)
+        return await hub.call(self.skill, self.plain(arguments), ctx)
+
+    def json(self, output: Any) -> bytes:
+        """An output as the JSON object that clients see."""
+        address = self.skill.mcp
+        shown = address.view(output) if address and address.view else output
+        return orjson.dumps({self.field: shown} if self.field else shown, default=_plain)
+
+    async def call(self, hub: Hub, arguments: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+        """Call the skill and give its output as a tool result: the JSON as text, and the same as structure. Raises as :meth:`run`."""
+        output = await self.run(hub, arguments, ctx)
         if isinstance(output, Outcome):
             return output.wire()
-        address = self.skill.mcp
-        return _result(address.view(output) if address and address.view else output, self.field)
+        text = self.json(output)
+        # Read back from the text, so that both are equal: what JSON cannot say (NaN) is null in both.
+        content = [{"type": "text", "text": text.decode()}]
+        return {"content": content, "structuredContent": orjson.loads(text), "isError": False, "resultType": "complete"}
 
 
 class Tools:
@@ -140,6 +155,12 @@ def failure(error: HubError, request_id: str) -> dict[str, Any]:
     }
 
 
+def fault(tool: Tool, ctx: Context, error: Exception) -> dict[str, Any]:
+    """A call that a fault of ours ended, as a tool result; the cause goes to the log."""
+    log.error("tool failed", tool=tool.name, request_id=ctx.request_id, exc_info=error)
+    return failure(Internal(f"{tool.name} failed inside the hub; the log has the cause under {ctx.request_id}"), ctx.request_id)
+
+
 async def _collect(hub: Hub, skill: Skill, arguments: Mapping[str, Any], ctx: Context) -> list[Any]:
     """All items of a streaming skill; each one is reported as it comes."""
     items: list[Any] = []
@@ -147,14 +168,6 @@ async def _collect(hub: Hub, skill: Skill, arguments: Mapping[str, Any], ctx: Co
         items.append(item)
         await ctx.progress(len(items))
     return items
-
-
-def _result(output: Any, field: str) -> dict[str, Any]:
-    """An output as a tool result: the JSON as text, and the same as structure."""
-    text = as_text({field: output} if field else output)
-    # Read back from the text, so that both are equal: what JSON cannot say (NaN) is null in both.
-    content = [{"type": "text", "text": text}]
-    return {"content": content, "structuredContent": orjson.loads(text), "isError": False, "resultType": "complete"}
 
 
 def as_text(value: Any) -> str:

@@ -120,8 +120,8 @@ class Rpc:
         if isinstance(live, dict):
             await call.answer(call.dialect.answered(live))
             return
-        live.detached |= not send.wait
-        row = await self._agent.hub.tasks.settled(live) if send.wait else live.snapshot()
+        live.detached |= not send.said.waits
+        row = await self._agent.hub.tasks.settled(live) if send.said.waits else live.snapshot()
         await call.answer(call.dialect.sent(row, send.history), headers=_a2a_push.secret_header(send.said.push))
 
     async def _stream(self, call: Call) -> None:

@@ -8,6 +8,7 @@ import orjson
 
 from transports import _mcp
 from transports._http import Route
+from transports._mcp_fast import Fast
 
 if TYPE_CHECKING:
     from hub.call import Hub
@@ -19,28 +20,30 @@ PATH = "/api/mcp/stream"
 def routes(hub: Hub) -> list[Route]:
     """One address; GET is the standing stream of a session, DELETE ends it."""
     mcp = _mcp.of(hub)
+    fast = Fast(mcp)
 
     async def handle(exchange: Exchange) -> None:
         if not await _mcp.admitted(exchange, "streamable-http"):
             return
         if exchange.method == "POST":
-            await _post(mcp, exchange)
+            data = await exchange.body()
+            if not await fast.answer(exchange, data):
+                await _post(mcp, exchange, data, fast)
         elif exchange.method == "GET":
             async with mcp.standing(exchange):
                 await _serve(mcp, exchange, exchange.receive)
         else:
-            await _serve(mcp, exchange, exchange.receive)
+            fast.learn(exchange, b"", await _serve(mcp, exchange, exchange.receive))
 
     return [Route(PATH, handle, _mcp.DOOR, methods=("POST", "GET", "DELETE"))]
 
 
-async def _post(mcp: _mcp.Mcp, exchange: Exchange) -> None:
+async def _post(mcp: _mcp.Mcp, exchange: Exchange, data: bytes, fast: Fast) -> None:
     """Serve one message. A client that hangs up on the answer to a call cancels it, in every revision.
 
     Revisions with sessions let a client come back for an answer where events are kept. Here they are not: nobody would ever get
     this one, and the provider would be paid for it.
     """
-    data = await exchange.body()
     waiting: list[dict[str, Any]] = [{"type": "http.request", "body": data, "more_body": False}]
     gone = False
 
@@ -50,9 +53,11 @@ async def _post(mcp: _mcp.Mcp, exchange: Exchange) -> None:
         gone = gone or message["type"] == "http.disconnect"
         return message
 
-    complete = await _serve(mcp, exchange, receive)
+    status = await _serve(mcp, exchange, receive)
+    if status:
+        fast.learn(exchange, data, status)
     session = exchange.header(b"mcp-session-id")
-    if gone and not complete and session:
+    if gone and not status and session:
         await _cancel(mcp, exchange, data)
 
 
@@ -78,20 +83,21 @@ async def _cancel(mcp: _mcp.Mcp, exchange: Exchange, data: bytes) -> None:
     await sessions.handle(exchange.scope, receive, send)
 
 
-async def _serve(mcp: _mcp.Mcp, exchange: Exchange, receive: Receive) -> bool:
-    """Let the SDK answer; whether the answer was complete. Its handlers find in the scope who calls."""
+async def _serve(mcp: _mcp.Mcp, exchange: Exchange, receive: Receive) -> int:
+    """Let the SDK answer; the status of an answer that was complete, else 0. Its handlers find in the scope who calls."""
     sessions = await mcp.sessions()
     exchange.scope["hubroute.visitor"] = _mcp.Visitor(exchange.caller, exchange.head.session)
 
-    complete = False
+    status, complete = 0, False
 
     async def send(message: Any) -> None:
-        nonlocal complete
+        nonlocal status, complete
         if message["type"] == "http.response.start":
-            await exchange.start(message["status"], message["headers"])
+            status = message["status"]
+            await exchange.start(status, message["headers"])
         else:
             await exchange.send(message)
             complete = not message.get("more_body", False)
 
     await sessions.handle(exchange.scope, receive, send)
-    return complete
+    return status if complete else 0

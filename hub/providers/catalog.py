@@ -197,6 +197,7 @@ class Catalog:
         self.version = version
         self.providers: dict[str, ProviderRow] = {}
         self._names: dict[str, str] = {}
+        self._offering: dict[frozenset[str], list[ProviderRow]] = {}
         for row in rows:
             for name in {row.id, row.alias}:
                 if name in self._names:
@@ -220,6 +221,14 @@ class Catalog:
         if row is None:
             raise NotFound(f"no provider {name!r}; `hubroute providers catalog` lists them", field="provider")
         return row
+
+    def offering(self, services: frozenset[str]) -> list[ProviderRow]:
+        """The providers with any of these services, without those that are part of the hub."""
+        found = self._offering.get(services)
+        if found is None:
+            found = [row for row in self.providers.values() if not row.builtin and not services.isdisjoint(row.services)]
+            self._offering[services] = found
+        return found
 
     def profile(self, provider: str) -> Literal["oauth", "apikey", "local"]:
         """How patient to be with a provider (routing.md 3): a model server of the owner's own, a login, or a key, as unknown ones are."""

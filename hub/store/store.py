@@ -75,7 +75,7 @@ class Store:
         self.usage = UsageLog(self._database, self.queue, clock)
         self.decisions = Decisions(self._database, self.queue)
         self.audit = AuditLog(self._database, self.queue, clock)
-        self.tasks = Tasks(self._database)
+        self.tasks = Tasks(self._database, self.queue)
         self.pushes = PushConfigs(self._database)
         self.cloud_tasks = CloudTasks(self._database)
         self.values = Values(self._changes, clock)
@@ -143,6 +143,7 @@ class Store:
             with suppress(asyncio.CancelledError):
                 await self._follower
             self._follower = None
+        await self.tasks.close()
         if self._vault is not None:
             await self._changes.settle()
             await self.queue.close()

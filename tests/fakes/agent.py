@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -140,9 +141,10 @@ async def priced(ctx: Context, ask: Priced) -> Priced:
 SKILLS = [echo, echo_stream, slow, broken, priced]
 
 
-def agent_skills() -> Skills:
-    """The skills as a registry."""
-    return Skills({made.name: made for made in SKILLS})
+def agent_skills(*, brief: bool = False) -> Skills:
+    """The skills as a registry. ``brief``: those without a price say that they only read."""
+    made = (replace(one, read_only=brief and one.cost is CostClass.FREE) for one in SKILLS)
+    return Skills({one.name: one for one in made})
 
 
 def new_gate() -> Gate:

@@ -57,9 +57,10 @@ class Client:
                     yield json.loads(line[6:])
 
 
-@pytest.fixture
-async def client(tmp_path: Any) -> Any:
-    async with running_hub(tmp_path, skills=agent_skills()) as running, httpx.AsyncClient(timeout=10) as http:
+@pytest.fixture(params=["work", "brief"])
+async def client(tmp_path: Any, request: pytest.FixtureRequest) -> Any:
+    """A client of a hub whose skills do work, or say that they only read, which is done while the request waits."""
+    async with running_hub(tmp_path, skills=agent_skills(brief=request.param == "brief")) as running, httpx.AsyncClient(timeout=10) as http:
         yield Client(running, http, await running.headers())
 
 
