@@ -19,9 +19,10 @@ from urllib.parse import urlencode
 import mcp_types as types
 import uvicorn
 from mcp.server import Server
+from mcp.server.sse import SseServerTransport
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from hub.settings import Settings
 from transports._server import listen
@@ -58,9 +59,15 @@ class Code:
 
 @dataclass
 class Issuer:
-    """The authorization server. ``user`` is who sits at the browser; ``life`` how long access tokens last, in seconds."""
+    """The authorization server.
+
+    ``name`` is its issuer where that is not its address, ``place`` where its metadata is; ``user`` is who sits at the
+    browser; ``life`` how long access tokens last, in seconds.
+    """
 
     url: str = ""
+    name: str = ""
+    place: str = "/.well-known/oauth-authorization-server"
     user: str = "ann"
     life: int | None = 3600
     rotates: bool = True
@@ -79,13 +86,18 @@ class Issuer:
     def app(self) -> ASGIApp:
         return Starlette(
             routes=[
-                Route("/.well-known/oauth-authorization-server", self._metadata),
                 Route("/authorize", self._authorize),
                 Route("/token", self._token, methods=["POST"]),
                 Route("/register", self._register, methods=["POST"]),
                 Route("/revoke", self._revoke, methods=["POST"]),
+                Route("/{path:path}", self._metadata),
             ]
         )
+
+    @property
+    def issuer(self) -> str:
+        """What it calls itself."""
+        return self.name or self.url
 
     @property
     def refreshed(self) -> int:
@@ -101,10 +113,14 @@ class Issuer:
         self.access = {token: (grant, 0.0) for token, (grant, _) in self.access.items()}
 
     async def _metadata(self, request: Request) -> Response:
-        if "metadata" in self.broken:
-            return self.broken["metadata"](request)
+        if request.url.path != self.place:
+            return Response(status_code=404)
+        return self.broken["metadata"](request) if "metadata" in self.broken else JSONResponse(self.stated())
+
+    def stated(self) -> dict[str, Any]:
+        """The metadata, as RFC 8414 has it."""
         stated = {
-            "issuer": self.url,
+            "issuer": self.issuer,
             "authorization_endpoint": f"{self.url}/authorize",
             "token_endpoint": f"{self.url}/token",
             "registration_endpoint": f"{self.url}/register",
@@ -115,7 +131,7 @@ class Issuer:
             "token_endpoint_auth_methods_supported": ["none", "client_secret_post", "client_secret_basic"],
             "authorization_response_iss_parameter_supported": self.says_iss,
         }
-        return JSONResponse({name: value for name, value in {**stated, **self.changes}.items() if value is not None})
+        return {name: value for name, value in {**stated, **self.changes}.items() if value is not None}
 
     async def _register(self, request: Request) -> Response:
         if "register" in self.broken:
@@ -137,7 +153,7 @@ class Issuer:
             return Response("unknown client or redirect address", status_code=400)
         if "authorize" in self.broken:
             return self.broken["authorize"](request)
-        answer = {"state": asked["state"], **({"iss": self.url} if self.says_iss else {})}
+        answer = {"state": asked["state"], **({"iss": self.issuer} if self.says_iss else {})}
         if asked.get("code_challenge_method") != "S256" or "resource" not in asked:
             answer["error"] = "invalid_request"
         else:
@@ -217,14 +233,17 @@ class Protected:
 
     issuer: Issuer
     url: str = ""
+    path: str = "/mcp"
     names: bool = True
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     well_known: bool = True
+    legacy: bool = False
+    shows: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     seen: list[str] = field(default_factory=list[str])
     sessions: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
 
     def app(self) -> ASGIApp:
-        inner = _mcp().streamable_http_app(streamable_http_path="/mcp")
+        inner = _sse(_mcp(self)) if self.path == "/sse" else _mcp(self).streamable_http_app(streamable_http_path=self.path)
 
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
@@ -239,11 +258,14 @@ class Protected:
     async def _metadata(self, scope: Scope, receive: Receive, send: Send) -> None:
         stated = {
             "resource": self.url,
-            "authorization_servers": [self.issuer.url],
+            "authorization_servers": [self.issuer.issuer],
             "scopes_supported": ["read"],
             **self.metadata,
         }
-        here = self.well_known and scope["path"] == "/.well-known/oauth-protected-resource/mcp"
+        if self.legacy and scope["path"] == self.issuer.place:
+            await JSONResponse(self.issuer.stated())(scope, receive, send)
+            return
+        here = self.well_known and scope["path"] == f"/.well-known/oauth-protected-resource{self.path}"
         await (JSONResponse(stated) if here else Response(status_code=404))(scope, receive, send)
 
     async def _checked(self, inner: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -252,7 +274,7 @@ class Protected:
         self.seen.append(token)
         grant, until = self.issuer.access.get(token, (None, 0.0))
         if grant is None or grant.over or until <= time.time() or grant.resource != self.url:
-            where = self.url.replace("/mcp", "/.well-known/oauth-protected-resource/mcp")
+            where = self.url.replace(self.path, f"/.well-known/oauth-protected-resource{self.path}")
             challenge = f'Bearer resource_metadata="{where}", scope="read"' if self.names else "Bearer"
             await Response(status_code=401, headers={"www-authenticate": challenge})(scope, receive, send)
             return
@@ -266,12 +288,13 @@ class Protected:
         await inner(scope, receive, send)
 
 
-def _mcp() -> Server[Any]:
+def _mcp(protected: Protected) -> Server[Any]:
     server: Server[Any] = Server("protected", version="1.0")
     counts: dict[str, int] = {}
 
     async def list_tools(ctx: Any, params: Any) -> dict[str, Any]:
-        tools = [{"name": name, "description": f"The tool {name}.", "inputSchema": {"type": "object"}} for name in TOOLS]
+        shown = protected.shows.get(ctx.request.scope["user_name"], TOOLS)
+        tools = [{"name": name, "description": f"The tool {name}.", "inputSchema": {"type": "object"}} for name in shown]
         return {"tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
 
     async def call_tool(ctx: Any, params: Any) -> dict[str, Any]:
@@ -285,6 +308,18 @@ def _mcp() -> Server[Any]:
     server.add_request_handler("tools/list", types.PaginatedRequestParams, list_tools)
     server.add_request_handler("tools/call", types.CallToolRequestParams, call_tool)
     return server
+
+
+def _sse(server: Server[Any]) -> ASGIApp:
+    transport = SseServerTransport("/messages/")
+
+    async def stream(request: Request) -> Response:
+        send = request._send  # pyright: ignore[reportPrivateUsage] - as the SDK's own documentation has it
+        async with transport.connect_sse(request.scope, request.receive, send) as (read, write):
+            await server.run(read, write, server.create_initialization_options())
+        return Response()
+
+    return Starlette(routes=[Route("/sse", stream), Mount("/messages/", app=transport.handle_post_message)])
 
 
 @asynccontextmanager
@@ -306,10 +341,10 @@ async def served(app: ASGIApp, *, lifespan: bool = False) -> AsyncGenerator[str]
 
 
 @asynccontextmanager
-async def protected() -> AsyncGenerator[Protected]:
-    """An issuer and one server that it protects."""
+async def protected(path: str = "/mcp") -> AsyncGenerator[Protected]:
+    """An issuer and one server that it protects; with the path ``/sse`` over the older HTTP+SSE transport."""
     issuer = Issuer()
-    server = Protected(issuer)
+    server = Protected(issuer, path=path)
     async with served(issuer.app()) as issuer.url, served(server.app(), lifespan=True) as base:
-        server.url = f"{base}/mcp"
+        server.url = f"{base}{path}"
         yield server

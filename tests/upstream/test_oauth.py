@@ -44,7 +44,7 @@ async def user(running: Running, *scopes: str) -> AsyncGenerator[httpx.AsyncClie
 
 async def add(client: httpx.AsyncClient, far: Protected, **oauth: Any) -> dict[str, Any]:
     """Add the protected server, and log its owner in where its list is to be read."""
-    body = {"name": "far", "url": far.url, "allowPrivate": True, "oauth": oauth}
+    body = {"name": "far", "url": far.url, "allowPrivate": True, "oauth": oauth, "transport": "sse" if far.path == "/sse" else "http"}
     answer = await client.post("/api/mcp/servers", json=body)
     assert answer.status_code == 201, answer.text
     return answer.json()
@@ -291,3 +291,97 @@ async def test_a_server_without_a_login_takes_none(running: Running, tmp_path: P
         assert (await owner.get("/api/mcp/servers")).json()["total"] == 0
         await owner.post("/api/mcp/servers", json={"name": "far", "url": far.url, "allowPrivate": True})
         assert (await owner.post("/api/mcp/servers/far/login")).status_code in (400, 404)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "/.well-known/oauth-authorization-server/tenant",
+        "/.well-known/openid-configuration/tenant",
+        "/tenant/.well-known/openid-configuration",
+    ],
+)
+async def test_where_metadata_is_looked_for(running: Running, far: Protected, place: str) -> None:
+    """RFC 8414, 3.1 and 5: an issuer with a path, with the path inserted or appended, in OAuth's form and in OpenID's."""
+    far.issuer.name, far.issuer.place = f"{far.issuer.url}/tenant", place
+    async with user(running) as owner:
+        await ready(owner, far)
+        assert await call(owner) == "ann"
+
+
+async def test_a_server_of_the_first_revision_with_logins(running: Running, far: Protected) -> None:
+    """2025-03-26: no resource metadata; the server's own origin is the issuer, and the resource is its address."""
+    far.names, far.well_known, far.legacy = False, False, True
+    far.issuer.name = far.url.removesuffix("/mcp")
+    async with user(running) as owner:
+        await ready(owner, far)
+        assert await call(owner) == "ann"
+        assert far.issuer.asked[0]["resource"] == far.url
+
+
+async def test_the_authorization_server_that_the_owner_named(running: Running, far: Protected) -> None:
+    """Of several, the one that was set is used; a server that does not name it is not logged in to."""
+    far.metadata = {"authorization_servers": ["https://other.example", far.issuer.url]}
+    async with user(running) as owner:
+        body = {"name": "far", "url": far.url, "allowPrivate": True, "oauth": {"issuer": "https://third.example"}}
+        refused = await owner.post("/api/mcp/servers", json=body)
+        assert "does not name the authorization server" in refused.json()["error"]
+        await add(owner, far, issuer=far.issuer.url)
+        await login(owner)
+        assert (await owner.post("/api/mcp/servers/far/sync")).status_code == 200
+
+
+async def test_one_users_list_does_not_decide_for_all(running: Running, far: Protected, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SEC-60: a user who is shown fewer tools takes them from nobody else; the list is read over its reader's session."""
+    monkeypatch.setattr("hub.upstream.servers._RESYNC_SECONDS", 0.0)
+    async with user(running) as owner, user(running, "execute:tools", "mcp:connect") as bob:
+        await ready(owner, far)
+        far.issuer.user, far.shows = "bob", {"bob": ("whoami",)}
+        await login(bob)
+        assert [await call(bob), await call(bob)] == ["bob", "bob"]
+        tools = (await owner.get("/api/mcp/servers/far")).json()["tools"]
+        assert {tool["standing"] for tool in tools} == {"approved"}
+        far.shows = {"ann": ("whoami",)}
+        await owner.post("/api/mcp/servers/far/sync")
+        tools = (await owner.get("/api/mcp/servers/far")).json()["tools"]
+        assert sorted(tool["standing"] for tool in tools) == ["approved", "gone", "gone"]
+
+
+async def test_the_lease_of_a_process_that_died(running: Running, far: Protected) -> None:
+    """REL-09: whoever refreshes after it waits until the lease is over, and no longer."""
+    async with user(running) as owner:
+        await ready(owner, far)
+        logins = running.hub.upstreams.logins.documents
+        over = running.hub.clock.now_ms() + 700
+        held = {"lease": "lease_dead", "lease_until": over}
+        await logins.edit(logins.all()[0].id, lambda body: body.model_copy(update=held))
+        far.issuer.expire()
+        assert await call(owner) == "ann"
+        assert running.hub.clock.now_ms() >= over
+        assert far.issuer.refreshed == 1
+
+
+async def test_a_refresh_outlives_its_caller(running: Running, far: Protected) -> None:
+    """SEC-52: a caller that leaves in the middle of a refresh does not lose the rotated token."""
+    async with user(running) as owner:
+        await ready(owner, far)
+        far.issuer.expire()
+        far.issuer.pause = 0.5
+        with pytest.raises(httpx.ReadTimeout):
+            await owner.post("/api/mcp/servers/far/tools/whoami", json={}, timeout=0.3)
+        far.issuer.pause = 0.0
+        assert await call(owner) == "ann"
+        assert far.issuer.refreshed == 1
+
+
+async def test_logins_over_the_older_transport(running: Running) -> None:
+    """HTTP+SSE: the token goes with the stream and with each message, and is renewed when a message meets a refusal."""
+    async with protected("/sse") as far, user(running) as owner:
+        await ready(owner, far)
+        assert await call(owner) == "ann"
+        far.issuer.expire()
+        assert await call(owner) == "ann"
+        assert far.issuer.refreshed == 1
+        # The session ends before its server does: the SDK's server leaves a stream that is cut off unclosed.
+        await owner.delete("/api/mcp/servers/far")
+        await until(lambda: not running.hub.upstreams._closing)
