@@ -17,7 +17,7 @@ from hub.commands.show import print_json, show
 if TYPE_CHECKING:
     from hub.reach import Reach
 
-app = typer.Typer(help="Remote A2A agents: add, list, show, call, approve, diff, refresh, remove.", no_args_is_help=True)
+app = typer.Typer(help="Remote A2A agents: add, list, call, approve, diff, remove.", no_args_is_help=True)
 
 _COLUMNS = ("name", "title", "version", "standing", "signed", "speaks", "skills", "findings", "lastError")
 _SKILLS = ("id", "tool", "description")
