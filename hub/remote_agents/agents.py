@@ -284,7 +284,7 @@ class RemoteAgents:
             context_id=self.handles.give("context", document.id, principal, turn.context_id),
         )
         content: list[dict[str, Any]] = [{"type": "text", "text": turn.text}]
-        return Outcome(document.name, content, reply.model_dump(mode="json", by_alias=True), ours=frozenset(("taskId", "contextId")))
+        return Outcome(document.name, content, reply.model_dump(mode="json", by_alias=True), _ours=frozenset(("taskId", "contextId")))
 
     async def cancel(self, identity: str, handle: str, principal: str) -> None:
         """Cancel a principal's task at its agent. Raises NotFound, Conflict when it has ended, and what a client raises."""

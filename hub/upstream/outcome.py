@@ -16,16 +16,16 @@ ORIGIN_META = "hubroute/origin"
 class Outcome:
     """A tool result: content blocks as received, the structured part where there is one, whether the tool says it failed.
 
-    ``ours`` names fields of the structured part that the hub wrote itself. ``interim`` is what stands in place of all that while the
-    server waits for its client's answers (2026-07-28).
+    ``_ours`` names fields of the structured part that the hub wrote itself. ``_interim`` is what stands in place of all that while the
+    server waits for its client's answers (2026-07-28). Neither is shown where an outcome is written as JSON, as their names begin.
     """
 
     server: str
     content: list[dict[str, Any]]
     structured: Any = None
     failed: bool = False
-    ours: frozenset[str] = frozenset()
-    interim: dict[str, Any] | None = None
+    _ours: frozenset[str] = frozenset()
+    _interim: dict[str, Any] | None = None
 
     def text(self) -> str:
         """The text blocks, joined by lines."""
@@ -34,8 +34,8 @@ class Outcome:
     def findings(self) -> tuple[str, ...]:
         """What the scan finds in the stranger's words (SEC-62)."""
         told: Any = self.structured
-        if self.ours and isinstance(told, dict):
-            told = {name: value for name, value in cast("dict[str, Any]", told).items() if name not in self.ours}
+        if self._ours and isinstance(told, dict):
+            told = {name: value for name, value in cast("dict[str, Any]", told).items() if name not in self._ours}
         return pinning.findings(pinning.strings([self.content, told]))
 
     def wire(self) -> dict[str, Any]:
@@ -43,8 +43,8 @@ class Outcome:
 
         A structured part that is no object stands in a field ``result``, as that of our own tools does.
         """
-        if self.interim is not None:
-            return self.interim
+        if self._interim is not None:
+            return self._interim
         meta = {ORIGIN_META: _marks(self.server, self.findings())}
         whole: dict[str, Any] = {"content": self.content, "isError": self.failed, "resultType": "complete", "_meta": meta}
         if self.structured is not None:
@@ -81,7 +81,7 @@ def outcome_of(server: str, raw: dict[str, Any]) -> Outcome:
     """A raw tool result as an outcome. Raises UpstreamFailed for what is none."""
     kind = raw.get("resultType", "complete")
     if kind == "input_required":
-        return Outcome(server, [], interim=raw)
+        return Outcome(server, [], _interim=raw)
     content = raw.get("content")
     if kind != "complete" or not isinstance(content, list):
         raise UpstreamFailed(f"the MCP server {server} sent a result without content")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from hub.upstream import pinning
 from hub.upstream.model import Standing
+from hub.upstream.outcome import Outcome
 from hub.upstream.skills import tool_name
 
 TOOL: dict[str, Any] = {
@@ -95,3 +97,9 @@ def test_names_fit_every_client() -> None:
     assert odd != other
     assert all(len(tool_name("box", name)) <= 64 for name in ("x" * 200, "y" * 64))
     assert tool_name("box", "x" * 200) != tool_name("box", "x" * 199)
+
+
+def test_an_outcome_shows_what_the_server_said_and_nothing_of_ours() -> None:
+    """The control socket writes it as it is; `hubroute call` prints that."""
+    shown = orjson.loads(orjson.dumps(Outcome("far", [{"type": "text", "text": "hi"}], {"taskId": "t"}, _ours=frozenset(("taskId",)))))
+    assert shown == {"server": "far", "content": [{"type": "text", "text": "hi"}], "structured": {"taskId": "t"}, "failed": False}
