@@ -19,7 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 from agents.card import Place, card_v1, visible
 from hub.errors import BadRequest, Conflict, HubError, Internal, NotConfigured
 from hub.log import logger
-from transports import _a2a_errors, _a2a_push
+from transports import _a2a_errors, _a2a_push, _access
 from transports._a2a_agent import Agent, admit, version
 from transports._a2a_params import Params
 from transports._a2a_v1 import V1
@@ -81,8 +81,8 @@ class Visit:
         bearer = token.strip() if scheme.lower() == "bearer" else ""
         credential = bearer or self.header(b"x-api-key").strip() or None
         if credential and self.hub.oauth.takes(credential):
-            base = self.hub.settings.base_url
-            self.caller = await self.hub.identify(credential, frozenset((base, f"{base}/", f"{base}/a2a")))
+            known = _access.addresses(self.hub.settings, 0)
+            self.caller = await self.hub.identify(credential, _access.names(known, "/a2a"))
         else:
             self.caller = self.hub.authenticate(credential)
         self.ctx = self.hub.context(self.caller, "a2a")

@@ -14,6 +14,7 @@ from hub.records import Caller
 
 if TYPE_CHECKING:
     from hub.errors import HubError
+    from hub.settings import Settings
     from transports._http import Exchange
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
@@ -29,11 +30,14 @@ def base(exchange: Exchange) -> str:
 
 def _bases(exchange: Exchange) -> tuple[str, ...]:
     """Every address of the hub. A public URL is the only one; on loopback each name of this machine counts."""
-    settings = exchange.hub.settings
+    return addresses(exchange.hub.settings, exchange.scope["server"][1])
+
+
+def addresses(settings: Settings, port: int) -> tuple[str, ...]:
+    """Every address of a hub that listens on a port, where the settings name none."""
     if settings.public_url:
         return (settings.base_url,)
-    port = settings.port or exchange.scope["server"][1]
-    return tuple([f"http://{name}:{port}" for name in _LOCAL])
+    return tuple([f"http://{name}:{settings.port or port}" for name in _LOCAL])
 
 
 async def caller_of(exchange: Exchange, token: str) -> Caller:
@@ -51,11 +55,11 @@ async def caller_of(exchange: Exchange, token: str) -> Caller:
 
 def audiences(exchange: Exchange) -> frozenset[str]:
     """Whom a token must be for at this address: the hub, or the part of it that is a resource of its own."""
-    return _names(_bases(exchange), exchange.route.door.resource)
+    return names(_bases(exchange), exchange.route.door.resource)
 
 
 @lru_cache(maxsize=64)
-def _names(found: tuple[str, ...], resource: str) -> frozenset[str]:
+def names(found: tuple[str, ...], resource: str) -> frozenset[str]:
     return frozenset(one + path for one in found for path in ("", "/", resource))
 
 

@@ -19,6 +19,7 @@ from hub.settings import Settings
 from tests.fakes.agent import agent_skills, new_gate
 from tests.fakes.certificates import Authority
 from tests.fakes.hub import Running, running_hub
+from tests.fakes.issuer import Issuer
 
 with warnings.catch_warnings():
     # The SDK's imports are its own affair; our warnings stay errors.
@@ -69,6 +70,23 @@ async def refused(call: Any) -> tuple[Any, Any]:
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     return caught.value.code(), info.reason
+
+
+async def test_an_access_token_opens_it_too(tmp_path: Path) -> None:
+    """SEC-50: made for the hub or its A2A door; one for somebody else opens nothing."""
+    public = "https://hub.example"
+    async with (
+        Issuer() as issuer,
+        serving(tmp_path, public_url=public, oauth_issuers=[{"issuer": issuer.issuer}]) as (_, stub),
+    ):
+        for resource in (public, f"{public}/a2a"):
+            token = issuer.token(resource, "mcp:connect execute:completions")
+            answer = await stub.SendMessage(said(), metadata=[("authorization", f"Bearer {token}"), VERSION])
+            assert answer.task.status.state == wire.TASK_STATE_COMPLETED
+        for other in ("https://other.example", f"{public}/api/mcp/stream"):
+            token = issuer.token(other, "mcp:connect execute:completions")
+            code, _ = await refused(stub.SendMessage(said(), metadata=[("authorization", f"Bearer {token}"), VERSION]))
+            assert code is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_no_call_without_a_key_a_scope_and_the_version(tmp_path: Path) -> None:
