@@ -6,15 +6,13 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
-# Tests wait for sockets and processes more than they compute, so there are more workers than cores.
-WORKERS ?= 4
 COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url $(if $(UPGRADE),--upgrade)
 
 .PHONY: help run test check bench lock surface clean
 
 help:
 	@echo "make run     start the hub on 127.0.0.1:20128 (ARGS='--port 8080' is passed on)"
-	@echo "make test    run all tests (ARGS='tests/hub -x' is passed on; WORKERS=4 at once)"
+	@echo "make test    run all tests (ARGS='tests/hub -x' is passed on)"
 	@echo "make check   format, lint, types, import rules, house rules"
 	@echo "make bench   measure CPU per request against a bare server"
 	@echo "make surface write tests/golden/surface.json anew after a meant change of the public surface"
@@ -25,7 +23,7 @@ run: $(RUN_READY)
 	@$(BIN)/hubroute serve $(ARGS)
 
 test: $(DEV_READY)
-	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 check: $(DEV_READY)
 	$(BIN)/ruff format --check .
