@@ -12,7 +12,7 @@ from hub.errors import BadRequest
 from transports import _a2a_v1
 from transports._a2a_dialect import Ref, Send
 from transports._a2a_push import V03Shapes
-from transports._a2a_v03 import push_of
+from transports._a2a_v03 import file_in, push_of
 from transports._a2a_v1 import V1
 
 if TYPE_CHECKING:
@@ -120,18 +120,10 @@ def _part_in(params: Params) -> dict[str, Any]:
     elif held[0] == "data":
         part = {"data": params.inner("data").object("data")}
     else:
-        part = _file_in(params.inner("file"))
+        part = file_in(params.inner("file"), "fileWithBytes", "fileWithUri")
     if metadata := params.object("metadata"):
         part["metadata"] = metadata
     return part
-
-
-def _file_in(params: Params) -> dict[str, Any]:
-    raw, url = params.text("fileWithBytes"), params.text("fileWithUri")
-    if bool(raw) == bool(url):
-        raise params.wrong("fileWithBytes", "or fileWithUri is required, and not both")
-    names = (("mediaType", "mimeType"), ("filename", "name"))
-    return {**({"raw": raw} if raw else {"url": url}), **{ours: text for ours, theirs in names if (text := params.text(theirs))}}
 
 
 def _task_out(task: dict[str, Any]) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def _part_in(params: Params) -> dict[str, Any]:
             raise params.wrong("data", "is required")
         part = {"data": params.object("data")}
     elif kind == "file":
-        part = _file_in(params.inner("file", required=True))
+        part = file_in(params.inner("file", required=True), "bytes", "uri")
     else:
         raise params.wrong("kind", "must be text, data or file")
     if metadata := params.object("metadata"):
@@ -121,10 +121,11 @@ def _part_in(params: Params) -> dict[str, Any]:
     return part
 
 
-def _file_in(params: Params) -> dict[str, Any]:
-    raw, url = params.text("bytes"), params.text("uri")
+def file_in(params: Params, in_bytes: str, at_uri: str) -> dict[str, Any]:
+    """Read a file part of 0.3, whose content stands in one of two fields. They have other names over HTTP than over JSON-RPC."""
+    raw, url = params.text(in_bytes), params.text(at_uri)
     if bool(raw) == bool(url):
-        raise params.wrong("bytes", "or uri is required, and not both")
+        raise params.wrong(in_bytes, f"or {at_uri} is required, and not both")
     part = {"raw": raw} if raw else {"url": url}
     names = (("mediaType", "mimeType"), ("filename", "name"))
     return {**part, **{ours: value for ours, theirs in names if (value := params.text(theirs))}}

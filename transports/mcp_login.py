@@ -5,8 +5,6 @@ No scripts, no secrets; what others wrote is escaped and stands behind our own w
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import re
 import secrets
@@ -16,60 +14,40 @@ from urllib.parse import parse_qsl, urlsplit
 from hub.errors import BadRequest, HubError, NotFound
 from hub.upstream.login.flow import CALLBACK, DOCUMENT, START
 from hub.upstream.login.model import SHARED
-from transports._http import Door, Exchange, Route
+from transports._http import Route
+from transports._pages import DOOR, page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from hub.call import Hub
     from hub.upstream.login.flow import Consent
+    from transports._http import Exchange
 
-_STYLE = (
-    "body{max-width:44rem;margin:3rem auto;padding:0 1rem;font:1rem/1.5 system-ui,sans-serif}"
-    "dt{font-weight:600}dd{margin:0 0 .6rem;overflow-wrap:anywhere}button{font:inherit;padding:.5rem 1.2rem}"
-)
-_CSP = (
-    f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-_HEADERS = [
-    (b"content-type", b"text/html; charset=utf-8"),
-    (b"content-security-policy", _CSP.encode()),
-    # The form's Origin has to arrive, and no address with a ticket or a code may leave for another site.
-    (b"referrer-policy", b"same-origin"),
-    (b"cache-control", b"no-store"),
-]
 _COOKIE = "hubroute_login"
 _COOKIE_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 _FORM_BYTES = 64 * 1024
 
 
-def _error(error: HubError) -> dict[str, object]:
-    return {"error": {"message": error.message, "code": error.code}}
-
-
-_DOOR = Door("page", error=_error, route_class=b"PUBLIC")
-
-
 def routes(hub: Hub) -> list[Route]:
     """The pages, and the document by which authorization servers may know this hub."""
     return [
-        Route(START, _shown(_consent), _DOOR, public=True),
-        Route(START, _shown(_start), _DOOR, methods=("POST",), public=True, body_limit=_FORM_BYTES),
-        Route(CALLBACK, _shown(_back), _DOOR, public=True),
-        Route(f"{CALLBACK}/{{tag}}", _shown(_back), _DOOR, public=True),
-        Route(f"{DOCUMENT}/{{tag}}", _document, _DOOR, public=True),
+        Route(START, _shown(_consent), DOOR, public=True),
+        Route(START, _shown(_start), DOOR, methods=("POST",), public=True, body_limit=_FORM_BYTES),
+        Route(CALLBACK, _shown(_back), DOOR, public=True),
+        Route(f"{CALLBACK}/{{tag}}", _shown(_back), DOOR, public=True),
+        Route(f"{DOCUMENT}/{{tag}}", _document, DOOR, public=True),
     ]
 
 
-def _shown(page: Callable[[Exchange], Awaitable[None]]) -> Callable[[Exchange], Awaitable[None]]:
+def _shown(work: Callable[[Exchange], Awaitable[None]]) -> Callable[[Exchange], Awaitable[None]]:
     """A page whose errors are a page, too."""
 
     async def handle(exchange: Exchange) -> None:
         try:
-            await page(exchange)
+            await work(exchange)
         except HubError as error:
-            await _page(exchange, error.status, "The login did not work", f"<p>{html.escape(error.message)}</p>")
+            await page(exchange, error.status, "The login did not work", f"<p>{html.escape(error.message)}</p>", forms=True)
 
     return handle
 
@@ -78,7 +56,7 @@ async def _consent(exchange: Exchange) -> None:
     ticket, browser = exchange.query.get("ticket", ""), _browser(exchange) or secrets.token_urlsafe(32)
     consent = await exchange.hub.upstreams.flow.consent(ticket, browser)
     cookie = (b"set-cookie", _cookie(exchange.hub, browser).encode())
-    await _page(exchange, 200, f"Log in to {consent.server.name}?", _question(consent, ticket), [cookie])
+    await page(exchange, 200, f"Log in to {consent.server.name}?", _question(consent, ticket), forms=True, headers=[cookie])
 
 
 async def _start(exchange: Exchange) -> None:
@@ -90,7 +68,9 @@ async def _start(exchange: Exchange) -> None:
     # A page, not a redirect: browsers hold the whole chain of redirects after a form against form-action.
     safe, host = html.escape(url, quote=True), html.escape(urlsplit(url).hostname or "")
     refresh = f'<meta http-equiv="refresh" content="0;url={safe}">'
-    await _page(exchange, 200, "On to the login", f'<p><a href="{safe}" rel="noreferrer">Continue to {host}</a></p>', head=refresh)
+    await page(
+        exchange, 200, "On to the login", f'<p><a href="{safe}" rel="noreferrer">Continue to {host}</a></p>', head=refresh, forms=True
+    )
 
 
 async def _back(exchange: Exchange) -> None:
@@ -98,7 +78,7 @@ async def _back(exchange: Exchange) -> None:
     answer = _once(parse_qsl(query, keep_blank_values=True))
     attempt = await exchange.hub.upstreams.flow.finish(answer, _browser(exchange), exchange.params.get("tag", ""))
     who = html.escape(attempt.ticket.name)
-    await _page(exchange, 200, "You are logged in", f"<p>{who} is connected now. You can close this page.</p>")
+    await page(exchange, 200, "You are logged in", f"<p>{who} is connected now. You can close this page.</p>", forms=True)
 
 
 async def _document(exchange: Exchange) -> None:
@@ -150,16 +130,3 @@ def _browser(exchange: Exchange) -> str:
 def _cookie(hub: Hub, value: str) -> str:
     secure = "; Secure" if hub.settings.base_url.startswith("https://") else ""
     return f"{_COOKIE}={value}; Path=/api/mcp/oauth; Max-Age=600; HttpOnly; SameSite=Lax{secure}"
-
-
-async def _page(
-    exchange: Exchange, status: int, title: str, body: str, headers: list[tuple[bytes, bytes]] | None = None, *, head: str = ""
-) -> None:
-    name = html.escape(title)
-    text = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">{head}<title>{name}</title>
-<style>{_STYLE}</style></head><body><h1>{name}</h1>
-{body}
-</body></html>
-"""
-    await exchange.answer(status, text.encode(), [*_HEADERS, *(headers or [])])

@@ -6,37 +6,17 @@ Public, without scripts and without secrets. The owner link works once and shows
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import hmac
 import html
 from typing import TYPE_CHECKING
 
-from hub.errors import HubError
 from hub.welcome import OWNER_LINK, digest
-from transports._http import Door, Exchange, Route
+from transports._http import Route
+from transports._pages import DOOR, page
 
 if TYPE_CHECKING:
     from hub.call import Hub
-
-_STYLE = "body{max-width:44rem;margin:3rem auto;padding:0 1rem;font:1rem/1.5 system-ui,sans-serif}code{overflow-wrap:anywhere}"
-_CSP = (
-    f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_HEADERS = [
-    (b"content-type", b"text/html; charset=utf-8"),
-    (b"content-security-policy", _CSP.encode()),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
-]
-
-
-def _error(error: HubError) -> dict[str, object]:
-    return {"error": {"message": error.message, "code": error.code}}
-
-
-_DOOR = Door("page", error=_error, route_class=b"PUBLIC")
+    from transports._http import Exchange
 
 
 def routes(hub: Hub) -> list[Route]:
@@ -48,18 +28,19 @@ def routes(hub: Hub) -> list[Route]:
             opened = await _redeemed(hub, exchange.query.get("token", ""), consume=exchange.method == "GET")
         await _owner(exchange, opened)
 
-    return [Route("/", _status, _DOOR, public=True), Route("/owner", owner, _DOOR, public=True)]
+    return [Route("/", _status, DOOR, public=True), Route("/owner", owner, DOOR, public=True)]
 
 
 async def _status(exchange: Exchange) -> None:
     base = html.escape(exchange.hub.settings.base_url)
-    await _page(
+    await page(
         exchange,
         200,
         "HubRoute is running",
         f"""<p>Every door needs a key; the hub's owner makes one with <code>hubroute keys create NAME</code>.</p>
 <ul>
-<li>OpenAI-compatible: <code>{base}/v1</code></li>
+<li>OpenAI and Anthropic clients: <code>{base}/v1</code> (Anthropic's SDK: <code>{base}</code>)</li>
+<li>Gemini and Ollama clients: <code>{base}</code></li>
 <li>MCP over HTTP: <code>{base}/api/mcp/stream</code>, over stdio: <code>hubroute mcp</code></li>
 <li>A2A agent card: <code>{base}/.well-known/agent-card.json</code></li>
 </ul>""",
@@ -68,7 +49,7 @@ async def _status(exchange: Exchange) -> None:
 
 async def _owner(exchange: Exchange, opened: bool) -> None:
     if not opened:
-        await _page(
+        await page(
             exchange,
             404,
             "This link is not valid (any more)",
@@ -76,7 +57,7 @@ async def _owner(exchange: Exchange, opened: bool) -> None:
             " <code>hubroute</code> command has the owner's authority without it.</p>",
         )
         return
-    await _page(
+    await page(
         exchange,
         200,
         "This hub is yours",
@@ -97,13 +78,3 @@ async def _redeemed(hub: Hub, token: str, *, consume: bool) -> bool:
     if consume:
         await hub.store.values.delete(OWNER_LINK)
     return True
-
-
-async def _page(exchange: Exchange, status: int, title: str, body: str) -> None:
-    text = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
-<style>{_STYLE}</style></head><body><h1>{title}</h1>
-{body}
-</body></html>
-"""
-    await exchange.answer(status, text.encode(), _HEADERS)

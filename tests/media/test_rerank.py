@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import cohere
 import httpx
 import openai
 import pytest
@@ -182,14 +183,13 @@ async def test_without_a_provider_nothing_is_called_harmless(client: httpx.Async
 
 async def test_ranking_by_cohere_s_sdk(running: Running, joined: Join) -> None:
     """Both versions of its API, and an error of its own class that names the field."""
-    cohere = pytest.importorskip("cohere", reason="the cohere SDK is not installed")
     await joined("cohere", vendors.cohere_rerank, "/compatibility/v1")
     secret = await running.key()
     async with httpx.AsyncClient(timeout=30) as session:
-        await _rank_by(cohere, {"api_key": secret, "base_url": running.url, "httpx_client": session})
+        await _rank_by({"api_key": secret, "base_url": running.url, "httpx_client": session})
 
 
-async def _rank_by(cohere: Any, options: dict[str, Any]) -> None:
+async def _rank_by(options: dict[str, Any]) -> None:
     second, first = cohere.AsyncClientV2(**options), cohere.AsyncClient(**options)
     found = await second.rerank(model="cohere/rerank-v3.5", query="q", documents=DOCUMENTS, top_n=2)
     assert [one.index for one in found.results] == ORDER[:2]
