@@ -87,7 +87,7 @@ class LiveTasks:
         """Take a message into a new task and do work that is done at once, in the task of its caller, who waits for it.
 
         The task is stored with the rows that wait, once it has ended. A ``kill`` before that leaves no trace of it, and its caller no
-        answer: the message can be sent again. Only while :attr:`brief`.
+        answer: the message can be sent again. When the caller leaves, the task ends, whoever else waits for it. Only while :attr:`brief`.
         """
         caller = asyncio.current_task()
         if caller is None:
