@@ -273,6 +273,12 @@ class UpstreamRejected(UpstreamFailed):
         return status if 400 <= status < 600 else 502
 
 
+class Full(HubError):
+    """There is no room for what should be stored."""
+
+    shape = Shape(507, "server_error", "insufficient_storage", -32603, "api_error")
+
+
 class Unavailable(HubError):
     """Nothing can take the call now."""
 

@@ -60,6 +60,7 @@ from hub.targets import Targets
 from hub.tasks import LiveTasks
 from hub.telemetry import Telemetry
 from hub.throttle import Throttle
+from hub.uploads import Spool
 from hub.upstream.servers import Upstreams
 from hub.waiting import Waiting
 
@@ -95,6 +96,7 @@ class Parts:
         self.tasks = LiveTasks(self.store, self.clock, self.pushes)
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.targets = Targets(self.catalog)
+        self.spool = Spool(settings.data_dir / "uploads")
         self.upstreams = Upstreams(self.store, self.outbound, self.events, self.clock, settings, self.skills)
         self.remote_agents = RemoteAgents(self.store, self.outbound, self.events, self.clock, self.skills)
         self.tasks.on_left.append(self.remote_agents.left)

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severe event that is logged.")
     log_format: Literal["auto", "json", "text"] = Field(default="auto", description="`auto`: text on a terminal, JSON lines otherwise.")
     max_body_mb: int = Field(default=10, ge=1, le=1024, description="Largest request body in MiB on ordinary addresses.")
+    max_upload_mb: int = Field(
+        default=100, ge=1, le=4096, description="Largest multipart form in MiB: pictures to edit, sound to transcribe."
+    )
     connect_timeout: float = Field(default=30.0, gt=0, description="Seconds to connect to a provider, TLS included.")
     first_byte_timeout: float = Field(default=600.0, gt=0, description="Seconds a provider may take to begin its answer.")
     idle_timeout: float = Field(default=600.0, gt=0, description="Seconds a provider may be silent inside an answer.")

@@ -33,7 +33,7 @@ from transports import _access, _hints
 from transports._guard import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 
     from hub.call import Hub
     from hub.context import Context
@@ -177,6 +177,19 @@ class Exchange:
                 raise _too_large(limit)
         return b"".join(pieces)
 
+    async def pieces(self, setting: str) -> AsyncIterator[bytes]:
+        """The request body as it comes, for bodies that are not held in memory; ``setting`` names its limit in MiB. Raises TooLarge."""
+        most = getattr(self.hub.settings, setting) * 1024 * 1024
+        if self.head.length is not None and self.head.length > most:
+            raise _too_large(most, setting)
+        size, more = 0, True
+        while more:
+            message = await self._received()
+            size, more = size + len(message["body"]), message["more_body"]
+            if size > most:
+                raise _too_large(most, setting)
+            yield message["body"]
+
     async def _received(self) -> MutableMapping[str, Any]:
         """The next piece of the body. Raises BadRequest when the client left before its end: half a request is none."""
         message = await self.receive()
@@ -247,8 +260,8 @@ def _plain(value: object) -> Any:
     raise TypeError(type(value).__name__)
 
 
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"the body is over the limit of {limit // (1024 * 1024)} MiB; HUBROUTE_MAX_BODY_MB raises it")
+def _too_large(limit: int, setting: str = "max_body_mb") -> TooLarge:
+    return TooLarge(f"the body is over the limit of {limit // (1024 * 1024)} MiB; HUBROUTE_{setting.upper()} raises it")
 
 
 def _read_head(headers: Iterable[tuple[bytes, bytes]], token_headers: tuple[bytes, ...]) -> Head:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import BaseModel
 
-from hub.errors import BadRequest, cohere_body, rest_body
+from hub.errors import BadRequest, UnsupportedMedia, cohere_body, rest_body
 from hub.skill import Answer, Download, Flow, path_fields
 from transports import openai
 from transports._http import NO_STORE, Door, Exchange, Route
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hub.skill import Rest, Skill
 
 DOOR = Door("rest", error=rest_body)
+_FORM = "multipart/form-data"
 #: Addresses that belong to a public dialect, by the start of their path.
 _DOORS = {"/v1/": openai.DOOR, "/v2/": Door("cohere", error=cohere_body, route_class=b"CLIENT_API")}
 
@@ -48,23 +49,43 @@ def _handler(skill: Skill, address: Rest) -> Any:
             await _point(exchange, skill, address.moved)
             return
         exchange.ctx.connection = exchange.head.wishes.get("connection", "") if exchange.head.wishes else ""
-        data = await _input(exchange, names, lists)
+        if exchange.head.content_type[: len(_FORM)].lower() == _FORM:
+            await sent_as_form(exchange)
+        else:
+            await answer(exchange, await _input(exchange, names, lists))
+
+    async def sent_as_form(exchange: Exchange) -> None:
+        if not address.form:
+            raise UnsupportedMedia("this address takes JSON, not a form; send Content-Type: application/json")
+        # Before its body, which may be large: who may not call this stores nothing here.
+        exchange.hub.allow(skill, exchange.ctx)
+        # The parser is not needed to start.
+        from transports._forms import form  # noqa: PLC0415 - see above
+
+        async with form(exchange, address.form) as fields:
+            await answer(exchange, fields | {name: exchange.params[name] for name in names})
+
+    async def answer(exchange: Exchange, data: dict[str, Any]) -> None:
         if address.ask is not None:
             data = address.ask(data)
         if skill.streams:
             await _stream(exchange, skill, data)
-            return
-        exchange.cancel_when_gone()
-        output = await exchange.hub.call(skill, data, exchange.ctx)
-        status = address.status if address.status_of is None else address.status_of(output)
-        if isinstance(output, Download):
-            await _download(exchange, output, status)
-            return
-        headers = address.headers(output) if address.headers is not None else {}
-        more = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await _send(exchange, _shape(exchange, output, address), status, more)
+        else:
+            await _answer(exchange, skill, address, data)
 
     return handle
+
+
+async def _answer(exchange: Exchange, skill: Skill, address: Rest, data: dict[str, Any]) -> None:
+    exchange.cancel_when_gone()
+    output = await exchange.hub.call(skill, data, exchange.ctx)
+    status = address.status if address.status_of is None else address.status_of(output)
+    if isinstance(output, Download):
+        await _download(exchange, output, status)
+        return
+    headers = address.headers(output) if address.headers is not None else {}
+    more = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await _send(exchange, _shape(exchange, output, address), status, more)
 
 
 async def _point(exchange: Exchange, skill: Skill, place: str) -> None:

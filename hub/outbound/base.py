@@ -7,6 +7,7 @@ by target. Both check and pin the address before they connect (:mod:`hub.outboun
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -47,6 +48,16 @@ class Origin:
     port: int
 
 
+class Payload(ABC):
+    """A body that is sent a piece at a time. Its length is known; iterating begins anew each time, so that it can be sent again."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
 @dataclass(slots=True)
 class Outgoing:
     """One request. ``target`` is path and query as sent; ``headers`` lack Host and Content-Length (the engine adds them).
@@ -60,7 +71,7 @@ class Outgoing:
     method: str
     target: str
     headers: Headers | Fixed
-    body: bytes = b""
+    body: bytes | Payload = b""
     private: bool = False
     proxy: str | None = None
     http2: bool = False

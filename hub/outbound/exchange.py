@@ -8,6 +8,7 @@ read it, and closed at once when an answer is given up.
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -16,7 +17,9 @@ from hub.outbound.base import Fault, OutboundError
 from hub.outbound.encoding import Decoder, content_encoding, strip_encoding
 
 if TYPE_CHECKING:
-    from hub.outbound.base import Headers, Outgoing, Timeouts
+    from collections.abc import AsyncGenerator
+
+    from hub.outbound.base import Headers, Outgoing, Payload, Timeouts
 
 _NEVER = float("inf")
 _HIGH = 256 * 1024  # unread bytes, past which the upstream is no longer read
@@ -35,6 +38,19 @@ class Owner(Protocol):
     def lost(self, connection: Connection) -> None:
         """The connection is closed."""
         ...
+
+
+async def _steps(body: bytes | Payload) -> AsyncGenerator[bytes | memoryview]:
+    """A body in steps of a size that a socket takes at once, as a rule."""
+    if isinstance(body, bytes):
+        view = memoryview(body)
+        for start in range(0, len(body), _UPLOAD):
+            yield view[start : start + _UPLOAD]
+        return
+    async for piece in body:
+        view = memoryview(piece)
+        for start in range(0, len(piece), _UPLOAD):
+            yield view[start : start + _UPLOAD]
 
 
 class Answer:
@@ -210,7 +226,7 @@ class Connection(asyncio.Protocol):
         try:
             if self.transport is None or self.closed:
                 self.fail(Fault.CLOSED_BEFORE_ANSWER, "the connection closed before the request was sent", gone=True, reached=False)
-            elif len(request.body) <= _UPLOAD:
+            elif isinstance(request.body, bytes) and len(request.body) <= _UPLOAD:
                 self.transport.write(head + request.body)
                 self.sent = True
             else:
@@ -233,17 +249,17 @@ class Connection(asyncio.Protocol):
         self.answer = Answer(self, request)
         return self.answer
 
-    async def upload(self, answer: Answer, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
+    async def upload(self, answer: Answer, transport: asyncio.Transport, head: bytes, body: bytes | Payload) -> None:
         """Send a large body in steps, so that a stuck socket is noticed, and stop when the answer comes early."""
         transport.write(head)
-        view = memoryview(body)
-        for start in range(0, len(body), _UPLOAD):
-            if self.stalled:
-                self.drained = self.loop.create_future()
-                await self.drained
-            if self.answer is not answer or self.ready:
-                return
-            transport.write(view[start : start + _UPLOAD])
+        async with aclosing(_steps(body)) as steps:
+            async for step in steps:
+                if self.stalled:
+                    self.drained = self.loop.create_future()
+                    await self.drained
+                if self.answer is not answer or self.ready:
+                    return
+                transport.write(step)
         self.sent = True
 
     def pause_writing(self) -> None:

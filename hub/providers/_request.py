@@ -21,7 +21,7 @@ from hub.providers.catalog import Auth, fill_template
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from hub.outbound.base import Origin
+    from hub.outbound.base import Origin, Payload
     from hub.providers.base import Target
     from hub.secret import Secret
 
@@ -46,7 +46,7 @@ class _Head(msgspec.Struct, frozen=True):
 def build(
     target: Target,
     path: str,
-    body: bytes = b"",
+    body: bytes | Payload = b"",
     *,
     query: Mapping[str, str] | None = None,
     headers: Iterable[tuple[str, str]] = (),

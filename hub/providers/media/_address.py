@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from hub.outbound.base import Payload
+from hub.outbound.multipart import Multipart
 from hub.providers._request import build
 
 if TYPE_CHECKING:
@@ -33,13 +35,18 @@ def request(
     """A request to a target's address for a service, with its credentials.
 
     ``path`` is where the format has it below a base URL; the row's own address for the service replaces it. ``under`` comes
-    after either. ``body`` is sent as JSON, bytes as they are. ``query`` leaves out what is None.
+    after either. ``body`` is sent as JSON, bytes and files as they are, a form under its own type. ``query`` leaves out what is None.
     Raises NotConfigured when the connection lacks something.
     """
     at, own = _place(target, service, path)
     asked = {name: _word(value) for name, value in query.items() if value is not None} if query else None
-    data = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
-    return build(at, own + under, data, query=asked, headers=headers, method=method)
+    data = body if isinstance(body, (bytes, Payload)) else b"" if body is None else orjson.dumps(body)
+    outgoing = build(at, own + under, data, query=asked, headers=headers, method=method)
+    if isinstance(body, Multipart):
+        # Not among ``headers``: what is built from those is kept, and no boundary comes twice.
+        kept = [pair for pair in outgoing.headers if pair[0].lower() != b"content-type"]
+        outgoing.headers = [*kept, (b"content-type", body.content_type.encode())]
+    return outgoing
 
 
 def _place(target: Target, service: str, path: str) -> tuple[Target, str]:
