@@ -51,7 +51,7 @@ class AgentAdapter(OpenAiAdapter):
     def prepare(self, request: ChatRequest, target: Target) -> Prepared:
         """The conversation as one text."""
         made = super().prepare(request, target)
-        body: JsonObject = orjson.loads(made.outgoing.body)
+        body: JsonObject = orjson.loads(made.outgoing.whole)
         text, more = prompt_of(body["messages"])
         dropped = dict.fromkeys([*made.dropped, *(name for name in body if name not in _TOLD), *more])
         told = {"model": target.model, "prompt": text, "stream": request.stream}
@@ -72,7 +72,7 @@ class AgentAdapter(OpenAiAdapter):
         if not self._allowed:
             words = "answering chats by agents of this machine is off; set HUBROUTE_ACP_CHAT=true to allow it"
             raise _refused(NotConfigured(words, code="acp_chat_disabled"))
-        told: JsonObject = orjson.loads(outgoing.body)
+        told: JsonObject = orjson.loads(outgoing.whole)
         stack = AsyncExitStack()
         try:
             session = await stack.enter_async_context(self._agents.session(outgoing.origin.host, model=told["model"], mode="refuse"))

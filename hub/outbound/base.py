@@ -78,6 +78,13 @@ class Outgoing:
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
 
+    @property
+    def whole(self) -> bytes:
+        """The body of a request that is no upload."""
+        if not isinstance(self.body, bytes):
+            raise TypeError("this body is read a piece at a time")
+        return self.body
+
 
 class Incoming(Protocol):
     """An answer whose head has arrived. Either :meth:`read` it, or iterate it, then :meth:`close` it.

@@ -97,7 +97,7 @@ class Anthropic(WireFormat):
         """``/messages/count_tokens``, which takes of a request what makes its prompt and refuses the rest."""
         raw = ask.raw if ask.raw is not None and ask.raw.dialect == self.dialect else None
         sent = self.splice(raw, target) if raw is not None else self.prepare(ask.request(), target)
-        tree = _TREE.decode(sent.outgoing.body)
+        tree = _TREE.decode(sent.outgoing.whole)
         body = msgspec.json.encode({name: value for name, value in tree.items() if name in _COUNTED})
         path = (target.provider.chat_path or _PATH) + "/count_tokens"
         beta = raw_betas(raw) if raw is not None else betas(ask.request())

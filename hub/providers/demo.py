@@ -43,8 +43,8 @@ class DemoAdapter(OpenAiAdapter):
 
     async def answer(self, outgoing: Outgoing) -> Incoming:
         """Play the upstream's part."""
-        request: JsonObject = orjson.loads(outgoing.body)
-        reply = reply_to(outgoing.body)
+        request: JsonObject = orjson.loads(outgoing.whole)
+        reply = reply_to(outgoing.whole)
         pause = _PAUSE if request.get("model") == SLOW else 0.0
         return _Answer(request, reply, pause)
 
