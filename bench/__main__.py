@@ -24,7 +24,8 @@ from bench.dispatch import dispatch
 from bench.load import NUMBER, Request, cost, cpu_ns, rss_mib
 from bench.pipeline import MODELS, full_chat
 from bench.pipeline import measure as measure_loaded
-from bench.servers import EVENTS
+from bench.servers import EVENTS, FLOOD
+from bench.streams import slow_readers
 from bench.usage import measure as measure_usage
 
 if TYPE_CHECKING:
@@ -44,6 +45,14 @@ DEMO = json.dumps(
     {"model": "demo/demo-echo", "messages": [{"role": "user", "content": "Tell me about the quick brown fox. " * 16}]}
 ).encode()
 STREAM = CHAT[:-1] + b', "stream": true}'
+#: A long conversation with tools: 200 kB in 334 messages.
+LONG = json.dumps(
+    {
+        "model": "bench/bench-1",
+        "messages": [{"role": ("user", "assistant")[at % 2], "content": f"{at}: " + "The quick brown fox. " * 27} for at in range(334)],
+        "temperature": 0.2,
+    }
+).encode()
 
 
 def _messages(model: str) -> bytes:
@@ -186,7 +195,7 @@ def measure(rounds: int, scale: float) -> list[str]:
         command(
             env, "providers", "add", "openai-compatible", "--name", "bench", "--api-key", "sk-bench-000000", "--allow-private",
             "--base-url", f"http://127.0.0.1:{ports['upstream']}/v1", "--data", "prefix=bench",
-            *(word for name in MODELS for word in ("--model", name)),
+            *(word for name in (*MODELS, FLOOD) for word in ("--model", name)),
         )  # fmt: skip
         command(
             env, "providers", "add", "anthropic-compatible", "--name", "benchm", "--api-key", "sk-bench-000000", "--allow-private",
@@ -209,6 +218,7 @@ def measure(rounds: int, scale: float) -> list[str]:
         paced = [
             Case("bare raw ASGI", bare.pid, there, plain, 900, rate=RATE),
             Case("chat, non-streaming", hub.pid, here, chat, 900, rate=RATE, ratio_limit=3.5),
+            Case("chat, 200 kB request", hub.pid, here, Request(chat.path, LONG, (bearer,)), 450, rate=RATE / 2, ratio_limit=10),
             Case("chat, full pipeline", hub.pid, here, full, 900, rate=RATE, ratio_limit=3.5),
             Case("chat, lone SSE event", hub.pid, here, stream, 24, 6, per=EVENTS, ratio_limit=1.3),
             Case("messages, lone SSE event", hub.pid, here, same, 24, 6, per=EVENTS, ratio_limit=1.3),
@@ -228,7 +238,8 @@ def measure(rounds: int, scale: float) -> list[str]:
         _rounds(agents, rounds, scale)
         own = dispatch(rounds)[0]
         line = f"{'skill dispatch':28}{own:10.1f}{'':8}{'10 us':>8}{'  over' if own > 10 else ''}"
-        return [*_lines([*paced, *agents]), *_lines(saturated), line, *_totals(min(starts), memory)]
+        slow = slow_readers(hub.pid, here, Request(chat.path, STREAM.replace(b"bench/bench-1", f"bench/{FLOOD}".encode()), (bearer,)))
+        return [*_lines([*paced, *agents]), *_lines(saturated), line, *_totals(min(starts), memory), slow]
 
 
 def loaded_hub(rounds: int, scale: float) -> list[str]:

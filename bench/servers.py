@@ -41,6 +41,8 @@ ENDING = (
     b'"usage":{"output_tokens":100}}\n\nevent: message_stop\ndata: {"type":"message_stop"}\n\n'
 )
 EVENTS = 100
+#: A model whose stream comes as fast as somebody reads it: about 4 MiB.
+FLOOD, FLOOD_EVENTS = "bench-flood", 12_000
 PACE = 0.005
 
 
@@ -63,6 +65,7 @@ class Upstream(asyncio.Protocol):
         self.body = bytearray()
         self.transport: Any = None
         self.left = 0
+        self.stalled = False
         self.event, self.last = EVENT, LAST
 
     def connection_made(self, transport: Any) -> None:
@@ -70,6 +73,13 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.left = 0
+
+    def pause_writing(self) -> None:
+        self.stalled = True
+
+    def resume_writing(self) -> None:
+        self.stalled = False
+        asyncio.get_running_loop().call_soon(self.pour)
 
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
@@ -82,6 +92,7 @@ class Upstream(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         stream = b'"stream":true' in self.body or b'"stream": true' in self.body
+        flood = FLOOD.encode() in self.body
         self.body.clear()
         if not stream:
             head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER)
@@ -90,8 +101,15 @@ class Upstream(asyncio.Protocol):
         self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         if self.event is BLOCK:
             self.transport.write(b"%x\r\n%b\r\n" % (len(FIRST), FIRST))
-        self.left = EVENTS
-        asyncio.get_running_loop().call_later(PACE, self.tick)
+        self.left = FLOOD_EVENTS if flood else EVENTS
+        asyncio.get_running_loop().call_later(PACE, self.pour if flood else self.tick)
+
+    def pour(self) -> None:
+        """The whole stream as fast as it is read."""
+        while self.left > 0 and not self.stalled:
+            self.left -= 1
+            data = self.event if self.left else self.last
+            self.transport.write(b"%x\r\n%b\r\n%b" % (len(data), data, b"" if self.left else b"0\r\n\r\n"))
 
     def tick(self) -> None:
         if self.left <= 0:
