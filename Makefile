@@ -8,6 +8,9 @@ RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
 COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url $(if $(UPGRADE),--upgrade)
 
+# Compiled modules are kept, whatever the shell says: a start without them takes twice as long, and the tests start many processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run test check bench lock surface clean
 
 help:

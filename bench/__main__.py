@@ -156,7 +156,9 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 @contextlib.contextmanager
 def server(*arguments: str, port: int, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Python module as a server process for a while."""
-    process = subprocess.Popen([sys.executable, "-m", *arguments], env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL)
+    # With compiled modules, as an installed hub has them, also where the shell keeps Python from writing any.
+    full = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **(env or {})}
+    process = subprocess.Popen([sys.executable, "-m", *arguments], env=full, stdout=subprocess.DEVNULL)
     try:
         wait_for(port, process)
         yield process

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from bench.load import Request
 
 _STREAMS = 500
-_SECONDS = 6.0
+_SECONDS = 9.0
 #: MiB that the streams may add in all, and between the first third of the time and its end.
-_AIM, _DRIFT = 60.0, 8.0
+_AIM, _DRIFT = 60.0, 6.0
 
 
 def slow_readers(pid: int, port: int, request: Request) -> str:
@@ -21,7 +21,7 @@ def slow_readers(pid: int, port: int, request: Request) -> str:
     before, early, late = asyncio.run(_watched(pid, port, request))
     missed = "  over" if late - before > _AIM or late - early > _DRIFT else ""
     line = f"{f'{_STREAMS} slow streams, RSS':28}{late - before:+7.1f}MiB{'':8}{f'{_AIM:.0f} MiB':>8}{missed}"
-    return f"{line}   ({late - early:+.1f} MiB over the last 4 s)"
+    return f"{line}   ({late - early:+.1f} MiB over the last 6 s)"
 
 
 async def _watched(pid: int, port: int, request: Request) -> tuple[float, float, float]:
