@@ -23,6 +23,7 @@ from hub.embeddings import Embeddings
 from hub.engine import ChatEngine
 from hub.errors import HubError
 from hub.events import Events
+from hub.files import Files
 from hub.inflight import InFlight
 from hub.limits import Limits
 from hub.media.engine import Formats, MediaEngine
@@ -97,6 +98,7 @@ class Parts:
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.targets = Targets(self.catalog)
         self.spool = Spool(settings.data_dir / "uploads")
+        self.files = Files(self.store, self.spool, self.clock)
         self.upstreams = Upstreams(self.store, self.outbound, self.events, self.clock, settings, self.skills)
         self.remote_agents = RemoteAgents(self.store, self.outbound, self.events, self.clock, self.skills)
         self.tasks.on_left.append(self.remote_agents.left)
@@ -173,6 +175,7 @@ class Parts:
         self.telemetry = Telemetry(self.clock, hours=self.store.latency, state=state)
         self.inflight = InFlight()
         self.retention = Retention(self.store, self.clock, lambda: preferences().retention)
+        self.retention.also.append(self.files.sweep)
 
     def _routing(self) -> None:
         """From a model string to the targets in their order."""

@@ -43,6 +43,8 @@ class Retention:
         self._clock = clock
         self._kept = kept
         self._task: asyncio.Task[None] | None = None
+        #: What else looks for things past their time with each sweep; each says how many went.
+        self.also: list[Callable[[], Awaitable[int]]] = []
 
     def start(self) -> None:
         """Begin the background loop; on the event loop."""
@@ -66,6 +68,8 @@ class Retention:
                     count += deleted
                 if count:
                     gone[stale.table] = count
+        for other in self.also:
+            await other()
         if gone:
             log.info("rows past their time are deleted", **gone)
         await self._shrink()

@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     max_upload_mb: int = Field(
         default=100, ge=1, le=4096, description="Largest multipart form in MiB: pictures to edit, sound to transcribe."
     )
+    max_file_mb: int = Field(default=512, ge=1, le=16_384, description="Largest file in MiB that `POST /v1/files` takes.")
+    file_quota_mb: int = Field(default=10_240, ge=1, description="MiB that the files of one key may hold together.")
     connect_timeout: float = Field(default=30.0, gt=0, description="Seconds to connect to a provider, TLS included.")
     first_byte_timeout: float = Field(default=600.0, gt=0, description="Seconds a provider may take to begin its answer.")
     idle_timeout: float = Field(default=600.0, gt=0, description="Seconds a provider may be silent inside an answer.")

@@ -51,6 +51,8 @@ _NOSNIFF = (b"x-content-type-options", b"nosniff")
 NO_STORE = (b"cache-control", b"no-store")
 NOBODY = Caller.anonymous()
 MOST_HEADERS = 256
+#: What a form may hold beside its files, in bytes.
+_FRAMING = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ class Exchange:
 
     async def pieces(self, setting: str) -> AsyncIterator[bytes]:
         """The request body as it comes, for bodies that are not held in memory; ``setting`` names its limit in MiB. Raises TooLarge."""
-        most = getattr(self.hub.settings, setting) * 1024 * 1024
+        most = getattr(self.hub.settings, setting) * 1024 * 1024 + _FRAMING
         if self.head.length is not None and self.head.length > most:
             raise _too_large(most, setting)
         size, more = 0, True

@@ -22,6 +22,7 @@ from hub.store.connections import Connections
 from hub.store.database import Database, DatabaseDamaged
 from hub.store.decisions import Decisions
 from hub.store.documents import Documents
+from hub.store.files import FileRows
 from hub.store.keys import Keys
 from hub.store.latency import LatencyHours
 from hub.store.lock import FolderLock
@@ -80,6 +81,7 @@ class Store:
         self.pushes = PushConfigs(self._database)
         self.cloud_tasks = CloudTasks(self._database)
         self.model_responses = ModelResponses(self._database, self._clock)
+        self.files = FileRows(self._database, self._clock)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
         self._money = Database(_driver(settings), readers=1)

@@ -395,6 +395,20 @@ class ModelResponses(Base, table=True):
     expires_at: int = Field(index=True, sa_type=BigInteger)
 
 
+class Files(Base, table=True):
+    """A file that a key keeps; its content is on the disk under its id."""
+
+    __table_args__ = (Index(None, "key_id", "created_at"),)
+    id: str = Field(primary_key=True, sa_type=Text)
+    key_id: str = Field(sa_type=Text)
+    filename: str = Field(sa_type=Text)
+    content_type: str = Field(sa_type=Text)
+    purpose: str = Field(sa_type=Text)
+    bytes: int = Field(sa_type=BigInteger)
+    created_at: int = Field(sa_type=BigInteger)
+    expires_at: int | None = Field(index=True, sa_type=BigInteger)
+
+
 class Revision(Base, table=True):
     """One row: the counter of management writes that other processes watch, and the head of the audit chain."""
 
