@@ -77,6 +77,14 @@ class Settings(BaseSettings):
     flush_ms: int = Field(default=50, ge=1, le=5000, description="Window of usage and audit rows that a kill -9 may lose.")
     queue_rows: int = Field(default=50_000, ge=100, description="Rows waiting for the database before requests wait too.")
     shutdown_seconds: float = Field(default=20.0, ge=0, description="How long running streams may finish after a stop signal.")
+    max_sockets: int = Field(default=1000, ge=1, description="Most WebSockets open at once; more are refused with 503.")
+    socket_requests: int = Field(default=64, ge=1, le=10_000, description="Most requests at work at once on one WebSocket of `/v1/ws`.")
+    socket_ping_seconds: float = Field(
+        default=20.0, gt=0, description="Seconds between pings on a WebSocket, and how long its client may take to answer one."
+    )
+    socket_idle_seconds: float = Field(
+        default=1800.0, gt=0, description="Seconds after which a WebSocket on which nothing happens is closed."
+    )
     github_issues_repo: str = Field(
         default="",
         validation_alias=AliasChoices("HUBROUTE_GITHUB_ISSUES_REPO", "github_issues_repo"),

@@ -38,7 +38,7 @@ def surface(folder: Path) -> dict[str, Any]:
     }
     routes = sorted(
         {
-            f"{method} {route.path} {'public' if route.public else 'key'} {route.door.name}"
+            f"{'WebSocket' if route.socket else method} {route.path} {'public' if route.public else 'key'} {route.door.name}"
             for route in all_routes(hub)
             for method in route.methods
         }

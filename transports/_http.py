@@ -29,7 +29,7 @@ from hub.errors import (
 from hub.log import logger
 from hub.records import Caller
 from hub.registry import modules
-from transports import _access, _hints
+from transports import _access, _hints, _sockets
 from transports._guard import Guard
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Route:
     """One address of a door. ``path`` is exact, or holds ``{names}`` (found in ``exchange.params``).
 
     ``when`` makes it an answer beside that of another door at the same address, for those requests that it holds for.
+    ``socket`` makes it the answer to requests for a WebSocket (:mod:`transports._sockets`), beside those to plain ones.
     """
 
     path: str
@@ -89,6 +90,7 @@ class Route:
     public: bool = False
     body_limit: int | None = None
     when: Callable[[Scope], bool] | None = None
+    socket: bool = False
 
 
 @dataclass(slots=True)
@@ -310,11 +312,16 @@ class App:
         self.routes = list(routes)
         hub.oauth.resources = frozenset(route.door.resource for route in self.routes) | {""}
         self._exact: dict[str, dict[str, Route]] = {}
+        #: Path -> who answers a request for a WebSocket there.
+        self.sockets: dict[str, Route] = {}
         self._cold: ASGIApp | None = None
         self._beside: dict[str, list[Route]] = {}
         for route in self.routes:
             if route.when is not None:
                 self._beside.setdefault(route.path, []).append(route)
+                continue
+            if route.socket:
+                self.sockets |= dict.fromkeys(_spellings(route.path), route)
                 continue
             for path in _spellings(route.path):
                 table = self._exact.setdefault(path, {}) if "{" not in path else {}
@@ -330,7 +337,7 @@ class App:
             await self._lifespan(receive, send)
             return
         if kind != "http":
-            await send({"type": "websocket.close", "code": 1008})
+            await self._open(scope, receive, send)
             return
         table = self._exact.get(scope["path"])
         if table is None:
@@ -344,7 +351,25 @@ class App:
         for other in self._beside.get(route.path, ()):
             if scope["method"] in other.methods and other.when is not None and other.when(scope):
                 route = other
-        exchange = Exchange(self.hub, route, scope, receive, send)
+        await self._answer(Exchange(self.hub, route, scope, receive, send))
+
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request for a WebSocket: by a door that takes it, or as a plain request would be refused."""
+        path = scope["path"]
+        scope["method"] = "GET"
+        scope["hubroute.app"] = self
+        route = self.sockets.get(path) or Route(path, _nothing_here, Door("http"))
+        exchange = Exchange(self.hub, route, scope, receive, _sockets.refusals(send))
+        if exchange.head.token is None:
+            exchange.head.token = _sockets.token_of(scope["subprotocols"])
+        await self._answer(exchange)
+
+    def posting(self, path: str) -> Route | None:
+        """Who answers a POST at an exact address, for doors that carry requests to others."""
+        return self._exact.get(path, {}).get("POST")
+
+    async def _answer(self, exchange: Exchange) -> None:
+        route, scope = exchange.route, exchange.scope
         try:
             await exchange.admit(self.guard)
             await route.handler(exchange)

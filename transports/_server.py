@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import importlib
 import re
 import socket
 import time
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 #: Bytes of one request that are not its body: head, chunk framing and trailers. The parser itself knows no limit.
 _MOST_BESIDE = 512 * 1024
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+_WEBSOCKET = re.compile(rb"(?:^|\r\n)upgrade:[ \t]*websocket[ \t]*(?:\r\n|$)", re.IGNORECASE)
+_GET = re.compile(rb"GET ([^ ]+) HTTP/1\.1(?:\r\n|$)")
 
 
 class LeavingProtocol(HttpToolsProtocol):
@@ -62,12 +65,16 @@ class LeavingProtocol(HttpToolsProtocol):
             task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the client. A request that asks for another protocol is served as if it had not (RFC 9110, 7.8).
+        """Bytes of the client. A request that asks for another protocol is served as if it had not (RFC 9110, 7.8),
+        but for WebSocket at an address that has it.
 
         The parser would take its body for that protocol; Java's own client asks so with every first request.
         """
         if b"pgrade" in data and self._between:
             head, end, rest = data.partition(b"\r\n\r\n")
+            if self._asks_socket(head):
+                super().data_received(data)
+                return
             data = _UPGRADE.sub(b"\r\nx-upgrade:", head) + end + rest
         super().data_received(data)
         self._received += len(data)
@@ -91,6 +98,15 @@ class LeavingProtocol(HttpToolsProtocol):
             self._state, self._since = state, now
         elif now - self._since > (self.head_seconds if self._between else self.body_seconds):
             self._refuse(408, "request_timeout", f"the {state[0]} of the request did not come in time")
+
+    def _asks_socket(self, head: bytes) -> bool:
+        """Whether a head, or the rest of one, asks for WebSocket at an address that has it."""
+        if _WEBSOCKET.search(head) is None:
+            return False
+        began = _GET.match(head)
+        target = began[1] if began is not None else self.url
+        app: App = self.config.app  # pyright: ignore[reportAssignmentType] - the one that serve() was given
+        return target.partition(b"?")[0].decode("latin-1") in app.sockets
 
     @property
     def _between(self) -> bool:
@@ -127,6 +143,11 @@ class LeavingProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
+def _socket_protocol(**options: Any) -> asyncio.Protocol:
+    """The protocol of a connection that has become a WebSocket; its library is loaded with the first."""
+    return importlib.import_module("transports._socket_protocol").SocketProtocol(**options)
+
+
 class Server(uvicorn.Server):
     """A uvicorn server whose signals and lifetime belong to the composition root."""
 
@@ -140,8 +161,9 @@ class Server(uvicorn.Server):
         if counter % 10 == 0:
             now = time.monotonic()
             for protocol in list(self.server_state.connections):
-                if isinstance(protocol, LeavingProtocol):
-                    protocol.look(now)
+                look: Callable[[float], None] | None = getattr(protocol, "look", None)
+                if look is not None:
+                    look(now)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -204,7 +226,11 @@ async def serve(app: App, sock: socket.socket, settings: Settings, *, started: C
         proxy_headers=False,
         server_header=False,
         date_header=True,
-        ws="none",
+        ws=_socket_protocol,  # pyright: ignore[reportArgumentType] - called like the class that it makes
+        ws_max_size=settings.max_body_mb * 1024 * 1024,
+        ws_ping_interval=settings.socket_ping_seconds,
+        ws_ping_timeout=settings.socket_ping_seconds,
+        ws_per_message_deflate=False,  # nothing is unpacked (REL-08)
         timeout_keep_alive=75,
         timeout_graceful_shutdown=round(settings.shutdown_seconds),
         backlog=2048,
