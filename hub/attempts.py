@@ -210,6 +210,10 @@ class Run:
             facts = {"request": self._row.request_id, "strategy": plan.strategy, "targets": len(plan.options), "why": plan.resolution.why}
             self._note("debug", f"{self._ask.model!r} leads to {len(plan.options)} targets, tried by {plan.strategy}", facts)
 
+    def changed(self, *words: str) -> None:
+        """The hub changed the request on its way; each word once."""
+        self._decision.changes += [word for word in words if word not in self._decision.changes]
+
     @property
     def row(self) -> UsageRow:
         """The usage row as it stands."""
