@@ -8,6 +8,7 @@ import msgspec
 
 from hub.chat import ChatEvent, ChatRequest, ChatResponse, Role, Text, Usage
 from hub.errors import BadRequest
+from hub.reshape import lead
 from hub.tokens import estimate_prompt
 
 if TYPE_CHECKING:
@@ -74,12 +75,13 @@ class ChatAsk:
 
     ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent. ``direct`` means the model
     itself, whatever combo or mapping stands in front of its name. ``cacheable`` says that an answer to the very same request may be
-    given again: one answer at temperature 0, and the client does not object.
+    given again: one answer at temperature 0, and the client does not object. ``bare`` is a question of the hub's own, before which
+    nothing of the owner's is said; ``system`` are the words that were put first (:meth:`lead`).
     """
 
     __slots__ = (
-        "_decode", "_request", "budget", "cacheable", "chain", "connection", "direct", "hints", "model", "needs", "raw", "session",
-        "session_id", "strategy", "stream",
+        "_decode", "_request", "bare", "budget", "cacheable", "chain", "connection", "direct", "hints", "model", "needs", "raw", "session",
+        "session_id", "strategy", "stream", "system",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +96,7 @@ class ChatAsk:
         needs: frozenset[str] = frozenset(),
         hints: Hints = NO_HINTS,
         direct: bool = False,
+        bare: bool = False,
     ) -> None:
         self.raw = raw
         self._decode = decode
@@ -109,6 +112,8 @@ class ChatAsk:
         self.session = ""
         self.chain: Any = None
         self.direct = direct
+        self.bare = bare
+        self.system = ""
         whole = raw or request
         if whole is None:
             raise TypeError("ChatAsk needs raw or request")
@@ -121,8 +126,19 @@ class ChatAsk:
         if self._request is None:
             if self.raw is None or self._decode is None:
                 raise TypeError("ChatAsk has no decoder")
-            self._request = self._decode(self.raw.body)
+            self._request = lead(self._decode(self.raw.body), self.system)
         return self._request
+
+    def lead(self, words: str) -> None:
+        """Put the owner's words before all instructions. The client's bytes no longer are the request then, however they are read."""
+        self.system = words
+        if self._request is not None:
+            self._request = lead(self._request, words)
+
+    @property
+    def verbatim(self) -> RawChat | None:
+        """The client's bytes where they are the request; None where there is more to it than they say."""
+        return self.raw if not self.system else None
 
     def last_words(self) -> str:
         """The text of the last message of the user; empty when there is none or it cannot be read."""
@@ -151,7 +167,7 @@ class ChatAsk:
             needs=self.needs,
             hints=self.hints,
         )
-        made.session, made.session_id = self.session, self.session_id
+        made.session, made.session_id, made.system = self.session, self.session_id, self.system
         return made
 
     def prompt_tokens(self) -> int:
@@ -160,7 +176,7 @@ class ChatAsk:
             return estimate_prompt(self.request())
         except BadRequest:
             # Bytes that pass through need not be what our decoder takes; a provider took them.
-            return max(1, len(self.raw.body) // 4) if self.raw else 1
+            return max(1, (len(self.raw.body) + len(self.system)) // 4) if self.raw else 1
 
 
 def _steady(request: ChatRequest) -> bool:

@@ -18,6 +18,7 @@ from hub.fallback import rule_for
 from hub.log import logger, masked
 from hub.outbound.base import LOCAL_FAULTS, OutboundError
 from hub.providers.base import Failure, FailureKind, Watcher
+from hub.providers.catalog import CHAT
 from hub.records import Attempt, Decision, UsageRow
 from hub.units import cost
 
@@ -115,9 +116,9 @@ class Ledger:
         else:
             self.running.pop(connection_id, None)
 
-    def begin(self, ask: Asked, ctx: Context, *, skill: str = "chat") -> Run:
-        """Start the record of a request. ``skill`` names what was asked for in its usage row."""
-        return Run(self, ask, ctx, skill)
+    def begin(self, ask: Asked, ctx: Context, *, skill: str = "chat", service: str = CHAT) -> Run:
+        """Start the record of a request. ``skill`` names what was asked for in its usage row, ``service`` what is asked of a provider."""
+        return Run(self, ask, ctx, skill, service)
 
     def again(
         self, ask: Asked, ctx: Context, answer: Place | None, source: str, error: HubError | None, *, skill: str = "chat"
@@ -147,12 +148,13 @@ class Run:
     __slots__ = (
         "_ask", "_began", "_bytes", "_calling", "_counted", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_name",
         "_note", "_option", "_pin", "_priced", "_probing", "_prompt", "_row", "_slots", "_started", "_track", "_watcher", "allowed",
-        "hold", "units", "usage",
+        "hold", "service", "units", "usage",
     )  # fmt: skip
 
-    def __init__(self, ledger: Ledger, ask: Asked, ctx: Context, skill: str) -> None:
+    def __init__(self, ledger: Ledger, ask: Asked, ctx: Context, skill: str, service: str) -> None:
         clock = ledger.clock
         self._ledger = ledger
+        self.service = service
         self._began = clock.monotonic()
         self._started = self._began
         self._first: float | None = None
@@ -209,6 +211,10 @@ class Run:
         if self._note is not None:
             facts = {"request": self._row.request_id, "strategy": plan.strategy, "targets": len(plan.options), "why": plan.resolution.why}
             self._note("debug", f"{self._ask.model!r} leads to {len(plan.options)} targets, tried by {plan.strategy}", facts)
+
+    def changed(self, *words: str) -> None:
+        """The hub changed the request on its way; each word once."""
+        self._decision.changes += [word for word in words if word not in self._decision.changes]
 
     @property
     def row(self) -> UsageRow:
@@ -408,7 +414,7 @@ class Run:
         if option is None:
             return rule_for(failure)
         if failure.kind is FailureKind.CONFIG or (fault is not None and fault.fault in LOCAL_FAULTS):
-            ledger.resilience.release(option.connection, option.provider, option.model)
+            ledger.resilience.release(option.connection, option.provider, option.model, self.service)
             return rule_for(failure)
         if self._name:
             ledger.board.note(
@@ -416,7 +422,9 @@ class Run:
                 fallback=len(self._decision.attempts) > 1, model=option.model, provider=option.provider, track=self._track,
             )  # fmt: skip
         reached = fault is None or fault.reached
-        return ledger.resilience.failed(option.connection, option.provider, option.model, failure, reached=reached, request=self._counted)
+        return ledger.resilience.failed(
+            option.connection, option.provider, option.model, failure, service=self.service, reached=reached, request=self._counted
+        )
 
     def _succeeded(self) -> None:
         if self._current is not None:
@@ -425,7 +433,7 @@ class Run:
         if option is None:
             return
         self._probing = False
-        ledger.resilience.succeeded(option.connection, option.provider, option.model)
+        ledger.resilience.succeeded(option.connection, option.provider, option.model, self.service)
         session = self._ask.session
         if session:
             ledger.sessions.pin(session, option.provider, option.connection.id)
@@ -443,7 +451,7 @@ class Run:
         if self._probing and self._option is not None:
             # The caller left before the call had an outcome: who comes next may probe.
             self._probing = False
-            self._ledger.resilience.release(self._option.connection, self._option.provider, self._option.model)
+            self._ledger.resilience.release(self._option.connection, self._option.provider, self._option.model, self.service)
         while self._slots:
             self._slots.pop().release()
 

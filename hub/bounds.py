@@ -127,7 +127,9 @@ def _usual_output(option: Option, targets: Targets) -> int:
 def rough_prompt(ask: ChatAsk) -> int:
     """At least how many tokens a prompt may be, without decoding a small request."""
     raw = ask.raw
-    return len(raw.body) // 3 if raw is not None and len(raw.body) <= _SMALL else ask.prompt_tokens()
+    if raw is None or len(raw.body) > _SMALL:
+        return ask.prompt_tokens()
+    return (len(raw.body) + len(ask.system.encode())) // 3
 
 
 def _refusal(budget: float, known: Sequence[Bound], *, fixed: bool) -> BudgetExceeded:

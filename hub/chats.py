@@ -15,21 +15,31 @@ from hub.query import require_allowed
 from hub.reshape import cap_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from hub.affinity import Sessions
     from hub.ask import ChatReply, StreamItem
     from hub.context import Context
     from hub.engine import ChatEngine
     from hub.policies import Policies
+    from hub.preferences import Preferences
     from hub.sameness import Sameness
 
 
 class Chats:
     """The model API behind the doors. Raises HubError; what was consumed is recorded either way."""
 
-    def __init__(self, *, engine: ChatEngine, policies: Policies, sameness: Sameness, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        *,
+        engine: ChatEngine,
+        policies: Policies,
+        sameness: Sameness,
+        sessions: Sessions,
+        preferences: Callable[[], Preferences],
+    ) -> None:
         self.engine = engine
+        self._preferences = preferences
         self._policies = policies
         self._sameness = sameness
         self._sessions = sessions
@@ -51,6 +61,9 @@ class Chats:
         if ctx.caller.allowed_models:
             # Before the caches, which would answer for a model that has been taken from the key since.
             require_allowed(ask.model, ctx.caller.allowed_models)
+        prompt = self._preferences().system_prompt
+        if prompt.enabled and not ask.bare:
+            ask.lead(prompt.prompt)
         if self._policies.active:
             verdict = await self._policies.admit_chat(ask, ctx)
             if verdict.model or verdict.max_tokens:

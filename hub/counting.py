@@ -14,12 +14,13 @@ from hub.query import Query
 from hub.tokens import estimate_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from hub.ask import ChatAsk
     from hub.context import Context
     from hub.outbound.client import Outbound
     from hub.plan import Planner
+    from hub.preferences import Preferences
     from hub.providers.base import Adapter, Target
     from hub.targets import Targets
 
@@ -43,8 +44,17 @@ class Counted(msgspec.Struct, frozen=True):
 class Counting:
     """Counts prompts. One per process; remembers which addresses offer no counting."""
 
-    def __init__(self, *, planner: Planner, targets: Targets, adapters: Mapping[str, Adapter], outbound: Outbound) -> None:
+    def __init__(
+        self,
+        *,
+        planner: Planner,
+        targets: Targets,
+        adapters: Mapping[str, Adapter],
+        outbound: Outbound,
+        preferences: Callable[[], Preferences],
+    ) -> None:
         self._planner = planner
+        self._preferences = preferences
         self._targets = targets
         self._adapters = adapters
         self._outbound = outbound
@@ -56,6 +66,9 @@ class Counting:
         Raises BadRequest for a request that cannot be read, UnknownModel, Forbidden for a model outside the caller's list. Whatever else
         fails gives an estimate.
         """
+        prompt = self._preferences().system_prompt
+        if prompt.enabled:
+            ask.lead(prompt.prompt)
         estimate = Counted(estimate_prompt(ask.request()), estimated=True)
         try:
             plan = self._planner.plan(Query(model=ask.model, caller=ctx.caller, peek=True, connection_id=ask.connection))

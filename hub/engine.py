@@ -31,6 +31,7 @@ from hub.routing.scoring import MODES
 from hub.together import Together
 from hub.tries import Finish, given_stream, given_whole, rejected, require_content, shaped, upstream_error
 from hub.waiting import Line
+from hub.writing import Writing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from hub.plan import Planner
     from hub.preferences import Preferences
     from hub.prices import Prices
-    from hub.providers.base import Adapter, Prepared, Target
+    from hub.providers.base import Adapter, Target
     from hub.query import Plan
     from hub.quota import Quotas
     from hub.relay import Relay
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from hub.settings import Settings
     from hub.targets import Targets
     from hub.waiting import Waiting
+    from hub.writing import Written
 
 
 class _Opened:
@@ -59,12 +61,12 @@ class _Opened:
 
     __slots__ = ("adapter", "incoming", "lossless", "prepared", "strict", "target")
 
-    def __init__(self, adapter: Adapter, target: Target, incoming: Incoming, prepared: Prepared, *, lossless: bool, strict: bool) -> None:
-        self.adapter = adapter
+    def __init__(self, written: Written, target: Target, incoming: Incoming, *, strict: bool) -> None:
+        self.adapter = written.adapter
         self.target = target
         self.incoming = incoming
-        self.prepared = prepared
-        self.lossless = lossless
+        self.prepared = written.prepared
+        self.lossless = written.lossless
         #: Whether an answer without content counts as none, because another target may do better.
         self.strict = strict
 
@@ -90,7 +92,7 @@ class ChatEngine:
     ) -> None:
         self.planner = planner
         self._targets = targets
-        self._adapters = adapters
+        self._writing = Writing(adapters, preferences)
         self._local = {name: adapter for name, adapter in adapters.items() if isinstance(adapter, LocalAdapter)}
         self._outbound = outbound
         self._prices = prices
@@ -152,6 +154,8 @@ class ChatEngine:
 
         What fails for good goes once to the model that the owner named for such cases.
         """
+        if ask.system:
+            run.changed(f"the owner's {len(ask.system)} characters of systemPrompt put first")
         line = Line(ask.model)
         rescued = False
         while True:
@@ -247,34 +251,27 @@ class ChatEngine:
         async def call(option: Option) -> Any:
             if plan.strategy == RELAY:
                 return await self._relayed(plan, option, ask, run, ctx, finish)
-            return await finish.opened(await self._opened(option, ask, plan), ask, run)
+            return await finish.opened(await self._opened(option, ask, plan, run), ask, run)
 
         return await self._rounds.first_success(plan, run, call)
 
     async def _relayed(self, plan: Plan, option: Option, ask: ChatAsk, run: Run, ctx: Context, finish: Finish) -> Any:
         """A try of a combo that hands conversations over from account to account."""
         shaped = self._handover.before(plan, option, ask, ctx)
-        answer = await finish.opened(await self._opened(option, shaped, plan), shaped, run)
+        answer = await finish.opened(await self._opened(option, shaped, plan, run), shaped, run)
         self._handover.after(plan, option, ask, ctx)
         return answer
 
-    async def _opened(self, option: Option, ask: ChatAsk, plan: Plan) -> _Opened:
+    async def _opened(self, option: Option, ask: ChatAsk, plan: Plan, run: Run) -> _Opened:
         """Call an option, with each of its connection's keys until one is not refused."""
         if option.connection.extra_secrets:
-            return await self._rounds.by_keys(option, lambda target: self._open(ask, target, plan))
-        return await self._open(ask, self._rounds.target(option), plan)
+            return await self._rounds.by_keys(option, lambda target: self._open(ask, target, plan, run))
+        return await self._open(ask, self._rounds.target(option), plan, run)
 
-    def _adapter(self, ask: ChatAsk, target: Target) -> Adapter:
-        """The adapter of a target; where its provider takes the client's own dialect beside its usual one, the adapter of that."""
-        if ask.raw is not None and ask.raw.dialect in target.provider.also:
-            return self._adapters[ask.raw.dialect]
-        return self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]
-
-    async def _open(self, ask: ChatAsk, target: Target, plan: Plan) -> _Opened:
-        adapter = self._adapter(ask, target)
-        lossless = ask.raw is not None and ask.raw.dialect == adapter.dialect
-        prepared = adapter.splice(ask.raw, target) if lossless and ask.raw else adapter.prepare(ask.request(), target)
-        outgoing = prepared.outgoing
+    async def _open(self, ask: ChatAsk, target: Target, plan: Plan, run: Run) -> _Opened:
+        written = self._writing.write(ask, target, run)
+        adapter = written.adapter
+        outgoing = written.prepared.outgoing
         outgoing.timeouts = self._timeouts
         if plan.config is not None and plan.config.timeout_ms:
             outgoing.timeouts = replace(self._timeouts, first_byte=plan.config.timeout_ms / 1000)
@@ -283,7 +280,7 @@ class ChatEngine:
         self._quotas.observe(target.connection_id, incoming.headers, self._ledger.clock.now_ms(), model=target.model)
         if incoming.status >= 300:
             raise await self._refusal(adapter, target, incoming)
-        return _Opened(adapter, target, incoming, prepared, lossless=lossless, strict=plan.config is not None)
+        return _Opened(written, target, incoming, strict=plan.config is not None)
 
     async def _refusal(self, adapter: Adapter, target: Target, incoming: Incoming) -> Refused:
         body = mask(await incoming.read(), target.secret)

@@ -39,6 +39,7 @@ class Rule:
     """What follows. ``soft``: a retry may well survive it; ``retry_same``: worth another try at the very same target.
 
     ``trips_breaker``: it counts against the provider as a whole. ``base`` is the first wait in seconds, 0 the profile's.
+    ``of_service``: it is a fault of what was called and says nothing of the account, so other services of it go on.
     """
 
     next: Next = Next.MOVE_ON
@@ -48,16 +49,17 @@ class Rule:
     soft: bool = False
     retry_same: bool = False
     base: float = 0.0
+    of_service: bool = False
 
 
-_PASSING = Rule(scope=Scope.COOLDOWN, trips_breaker=True, soft=True, retry_same=True)
+_PASSING = Rule(scope=Scope.COOLDOWN, trips_breaker=True, soft=True, retry_same=True, of_service=True)
 _LIMIT = Rule(scope=Scope.COOLDOWN)
 
 TABLE: dict[FailureKind, Rule] = {
     FailureKind.CALLER: Rule(Next.STOP),
     FailureKind.CONTEXT: Rule(Next.LARGER),
     FailureKind.AUTH: Rule(scope=Scope.TERMINAL, status=TestStatus.EXPIRED),
-    FailureKind.PERMISSION: _LIMIT,
+    FailureKind.PERMISSION: Rule(scope=Scope.COOLDOWN, of_service=True),
     FailureKind.CREDIT: Rule(scope=Scope.TERMINAL, status=TestStatus.CREDITS_EXHAUSTED),
     FailureKind.RATE: _LIMIT,
     FailureKind.QUOTA: _LIMIT,

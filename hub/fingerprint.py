@@ -62,6 +62,7 @@ def of_text(ask: ChatAsk, owner: str, text: bytes, route: str = "") -> Fingerpri
             hints.budget,
             hints.budget_fallback,
             hints.effort,
+            *((ask.system,) if ask.system else ()),
         )
     )
     whole = head + text

@@ -60,6 +60,7 @@ from hub.store import Store
 from hub.targets import Targets
 from hub.tasks import LiveTasks
 from hub.telemetry import Telemetry
+from hub.thinking import PASSTHROUGH
 from hub.throttle import Throttle
 from hub.uploads import Spool
 from hub.upstream.servers import Upstreams
@@ -279,9 +280,13 @@ class Parts:
             waiting=waiting,
             settings=self.settings,
         )
-        self.counting = Counting(planner=self.planner, targets=self.targets, adapters=self.adapters, outbound=self.outbound)
+        self.counting = Counting(
+            planner=self.planner, targets=self.targets, adapters=self.adapters, outbound=self.outbound, preferences=self._preferred
+        )
         self.responses = Responses(self.store, self.clock, lambda: self._preferred().retention.response_days)
-        self.chat = Chats(engine=engine, policies=self.policies, sameness=self.sameness, sessions=self.sessions)
+        self.chat = Chats(
+            engine=engine, policies=self.policies, sameness=self.sameness, sessions=self.sessions, preferences=self._preferred
+        )
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
@@ -385,6 +390,8 @@ class Parts:
             return ""
         # Combos are all told apart from their earlier selves by any change to one of them, since they may be nested.
         written = "" if found.provider else f"{self.combos.version}.{self.mappings.version}"
+        thinking = self._preferred().thinking_budget
+        written += "" if thinking.mode == PASSTHROUGH else f"/{thinking.model_dump_json()}"
         return f"{found.provider}/{found.model}/{found.connection}/{written}"
 
     def _options(self, model: str, ask: ChatAsk, caller: Caller) -> Sequence[Option]:

@@ -207,7 +207,7 @@ class Planner:
             for option in leaf.options:
                 block = None
                 if not work.reasons[place]:
-                    block = self._resilience.blocked(option.connection, option.provider, option.model)
+                    block = self._resilience.blocked(option.connection, option.provider, option.model, work.query.service)
                     work.reasons[place] = self._narrowed(option, leaf, work) or (block.reason if block else self._short_of(option, work))
                 work.blocks.append(block)
                 place += 1

@@ -113,6 +113,30 @@ class ResponseCache(Body):
     semantic: SemanticCache = SemanticCache()
 
 
+class ThinkingBudget(Body):
+    """How much models think, for every chat."""
+
+    mode: Literal["passthrough", "auto", "custom", "adaptive"] = Field(
+        default="passthrough",
+        description="`passthrough` leaves it to the client, `auto` to the model; `custom` sets one budget, `adaptive` one a request.",
+    )
+    custom_budget: int = Field(default=10_240, ge=0, le=131_072, description="Tokens of thinking with `custom`; 0 none.")
+    effort_level: Literal["none", "low", "medium", "high"] = Field(default="medium", description="What `adaptive` begins with.")
+    base_budget: int = Field(
+        default=0, ge=0, le=131_072, description="Tokens that `adaptive` begins with in its place; 0 those of the level."
+    )
+    complexity_multiplier: float = Field(
+        default=1.0, ge=0, le=100, description="How much long conversations, many tools and long questions add with `adaptive`."
+    )
+
+
+class SystemPrompt(Body):
+    """The owner's own words before those of every chat."""
+
+    enabled: bool = Field(default=False, description="Whether they are said.")
+    prompt: str = Field(default="", max_length=50_000, description="The words; they come before the client's own instructions.")
+
+
 class Retention(Body):
     """How long rows are kept, in days; sums by the hour stay longer."""
 
@@ -144,6 +168,8 @@ class Preferences(Body):
     emergency_fallback_model: str = Field(
         default="", max_length=200, description="Model tried once when a request without tools fails for want of credit; empty: none."
     )
+    thinking_budget: ThinkingBudget = ThinkingBudget()
+    system_prompt: SystemPrompt = SystemPrompt()
     budget_zone: str = Field(default="UTC", max_length=64, description="Time zone of budgets that name none.")
     budget_wait_ms: int = Field(default=30_000, ge=0, le=600_000, description="Longest wait of a call for money that others hold.")
     resilience_settings: ResilienceSettings = ResilienceSettings()

@@ -246,7 +246,8 @@ class Level(msgspec.Struct, kw_only=True, omit_defaults=True):
 class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Why a request went where it did (D21). ``resolution`` names the rule that read the model string.
 
-    ``units`` is what it used besides tokens (:class:`hub.units.Units`), by name.
+    ``units`` is what it used besides tokens (:class:`hub.units.Units`), by name; ``changes`` says in words what the hub made of the
+    request on its way, beside its translation.
     """
 
     request_id: str
@@ -266,6 +267,7 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
     cost: float | None = None
     latency_ms: int = 0
     units: dict[str, float] = {}
+    changes: list[str] = []
 
 
 class AuditRow(msgspec.Struct, kw_only=True):

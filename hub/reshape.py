@@ -14,6 +14,8 @@ from hub.chat import ChatRequest, Message, Role, Text, ToolChoice, ToolMode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hub.chat import Part
+
 _SYSTEM = frozenset({Role.SYSTEM, Role.DEVELOPER})
 
 
@@ -23,6 +25,22 @@ def with_system(request: ChatRequest, text: str) -> ChatRequest:
         return request
     rest = [message for message in request.messages if message.role not in _SYSTEM]
     return msgspec.structs.replace(request, messages=[Message(Role.SYSTEM, [Text(text)]), *rest])
+
+
+def lead(request: ChatRequest, text: str) -> ChatRequest:
+    """The owner's words before all instructions of the client: in the same message where the conversation begins with some."""
+    if not text:
+        return request
+    first = request.messages[0] if request.messages else None
+    if first is None or first.role not in _SYSTEM:
+        return msgspec.structs.replace(request, messages=[Message(Role.SYSTEM, [Text(text)]), *request.messages])
+    one = first.parts[0] if len(first.parts) == 1 else None
+    if isinstance(one, Text) and one.cache is None and not one.extra:
+        # Many servers take the instructions as one text only.
+        parts: list[Part] = [Text(f"{text}\n\n{one.text}")]
+    else:
+        parts = [Text(text), *first.parts]
+    return msgspec.structs.replace(request, messages=[msgspec.structs.replace(first, parts=parts), *request.messages[1:]])
 
 
 def add_system(request: ChatRequest, text: str) -> ChatRequest:

@@ -3,6 +3,9 @@
 The engine asks :meth:`Resilience.admit` right before a call and tells :meth:`Resilience.failed` or
 :meth:`Resilience.succeeded` after it; the planner asks :meth:`Resilience.blocked`. Waits run on monotonic
 time; what is stored is wall time (REL-12). A restart, and another process on the same database, know them.
+
+Chats and the other services of an account (embeddings, speech, search ...) fail apart: what a server does to one of them locks this
+service of the connection alone, while a refused credential or a limit is the account's and concerns them all.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ from typing import TYPE_CHECKING, Literal
 
 from hub.fallback import Rule, Scope, rule_for
 from hub.outage import Outage, Outages
+from hub.providers.catalog import CHAT
 from hub.records import TERMINAL, TestStatus
 from hub.routing.breaker import Breaker, Breakers, BreakerState, Trip
 from hub.routing.cooldown import Backoff, Cooldowns, Cooling
-from hub.routing.lockout import Lock, Lockouts, until_midnight
+from hub.routing.lockout import Lock, Lockouts, Triple, is_service, of_service, until_midnight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -94,7 +98,7 @@ class Resilience:
         """Whether nothing is open, cooling, locked, or back from that and not yet proven."""
         return not (self._cooled or self._open or self._locked)
 
-    def blocked(self, connection: Connection, provider: str, model: str) -> Block | None:
+    def blocked(self, connection: Connection, provider: str, model: str, service: str = CHAT) -> Block | None:
         """Why this target cannot be called now; None when it can.
 
         Of several reasons the one that lasts longest of those that a last resort does not pass, else the longest: a provider
@@ -105,42 +109,54 @@ class Resilience:
         now = self._clock.monotonic()
         self._sweep(now)
         found: list[Block] = []
-        breaker = self._breakers.get(provider)
+        breaker = self._breakers.get(provider) if service == CHAT else None
         if breaker is not None and breaker.state(now) is BreakerState.OPEN:
             found.append(Block("provider", breaker.reason, breaker.until, soft=False, source="backoff"))
         cooling = self.cooldowns.of(connection.id, now)
-        if cooling is not None:
+        if cooling is not None and self._concerns(connection, service):
             found.append(Block("connection", cooling.reason, cooling.until, cooling.soft, cooling.source))
-        lock = self._lockouts.of((provider, connection.id, model), now)
-        if lock is not None:
-            found.append(Block("model", lock.reason, lock.until, soft=False, source=lock.source))
+        for triple in _triples(connection, provider, model, service):
+            lock = self._lockouts.of(triple, now)
+            if lock is not None:
+                found.append(Block("model", lock.reason, lock.until, soft=is_service(triple), source=lock.source))
         hard = [block for block in found if not block.soft]
         return max(hard or found, key=lambda block: block.until, default=None)
 
-    def admit(self, connection: Connection, provider: str, model: str, *, last_resort: bool = False) -> bool:
+    def admit(self, connection: Connection, provider: str, model: str, service: str = CHAT, *, last_resort: bool = False) -> bool:
         """Whether the call may be made; asked right before it. Where it is a probe, True claims it and others wait for its end.
 
         A call that was admitted ends in :meth:`failed` or :meth:`succeeded`, or in :meth:`release` when it was never made.
-        ``last_resort`` lets a connection through that cools for a passing failure; a breaker or a lock never.
+        ``last_resort`` lets a connection or a service through that failed in passing; a breaker or the lock of a model never.
         """
         if not (self._cooled or self._open or self._locked):
             return True
-        now, triple = self._clock.monotonic(), (provider, connection.id, model)
-        if self._breakers.blocks(provider, now) or self._lockouts.blocks(triple, now):
+        now, chat = self._clock.monotonic(), service == CHAT
+        triples = _triples(connection, provider, model, service)
+        if chat and self._breakers.blocks(provider, now):
             return False
-        if not self.cooldowns.admit(connection.id, now, last_resort=last_resort):
+        if any(self._lockouts.blocks(triple, now, last_resort=last_resort) for triple in triples):
             return False
-        return self._breakers.admit(provider, now) and self._lockouts.admit(triple, now)
+        if self._concerns(connection, service) and not self.cooldowns.admit(connection.id, now, last_resort=last_resort):
+            return False
+        return (not chat or self._breakers.admit(provider, now)) and all(
+            self._lockouts.admit(triple, now, last_resort=last_resort) for triple in triples
+        )
 
-    def release(self, connection: Connection, provider: str, model: str) -> None:
+    def release(self, connection: Connection, provider: str, model: str, service: str = CHAT) -> None:
         """An admitted call was not made: who comes next may probe."""
         if not self.quiet:
-            self._breakers.release(provider)
-            self.cooldowns.release(connection.id)
-            self._lockouts.release((provider, connection.id, model))
+            self._let_go(connection, provider, model, service)
 
     def failed(
-        self, connection: Connection, provider: str, model: str, failure: Failure, *, reached: bool = True, request: set[str] | None = None
+        self,
+        connection: Connection,
+        provider: str,
+        model: str,
+        failure: Failure,
+        *,
+        service: str = CHAT,
+        reached: bool = True,
+        request: set[str] | None = None,
     ) -> Rule:
         """A call failed: leave alone what it concerns, and say what follows.
 
@@ -153,33 +169,30 @@ class Resilience:
         backoff, trip = self._of(provider)
         if rule.base:
             backoff = replace(backoff, base=rule.base)
+        self._let_go(connection, provider, model, service, breaker=not (rule.trips_breaker and service == CHAT))
         if rule.scope is Scope.TERMINAL:
             self._end(connection, rule, reason)
+        elif rule.of_service and service != CHAT:
+            self._lock(of_service(provider, connection.id, service), failure, backoff, trip.reset, reason)
         elif rule.scope is Scope.COOLDOWN:
             self._cool(connection, failure, rule, backoff, reason)
         elif rule.scope is Scope.LOCKOUT:
             self._lock((provider, connection.id, model), failure, backoff, trip.reset, reason)
-        if rule.trips_breaker:
+        if rule.trips_breaker and service == CHAT:
             self._count(provider, trip, now, reason, request)
-        else:
-            # Whatever it says of the account: the provider answered, or was never asked, and another may probe it.
-            self._breakers.release(provider)
-        if rule.scope is not Scope.COOLDOWN:
-            self.cooldowns.release(connection.id)
-        if rule.scope is not Scope.LOCKOUT:
-            self._lockouts.release((provider, connection.id, model))
         return rule
 
-    def succeeded(self, connection: Connection, provider: str, model: str) -> None:
-        """A call was answered: provider, connection and model work."""
+    def succeeded(self, connection: Connection, provider: str, model: str, service: str = CHAT) -> None:
+        """A call was answered: provider, connection, service and model work."""
         if not (self._failing or self._cooled or self._locked) and connection.test_status is not TestStatus.UNAVAILABLE:
             return
-        if provider in self._breakers:
+        if service == CHAT and provider in self._breakers:
             self._close(provider, "success")
-        triple = (provider, connection.id, model)
-        if triple in self._lockouts and self._lockouts.clear(triple):
-            self._outages.over("model", triple)
-        if connection.id in self.cooldowns or connection.test_status is TestStatus.UNAVAILABLE:
+        for triple in _triples(connection, provider, model, service):
+            if triple in self._lockouts and self._lockouts.clear(triple):
+                self._outages.over("model", triple)
+        cooled = connection.id in self.cooldowns or connection.test_status is TestStatus.UNAVAILABLE
+        if cooled and self._concerns(connection, service):
             self._recovered(connection)
 
     def clear_connection(self, connection_id: str) -> int:
@@ -260,6 +273,19 @@ class Resilience:
         if settings is not self._seen:
             self._seen, self._rules = settings, rules_of(settings)
         return self._rules[self._profile(provider)]
+
+    def _concerns(self, connection: Connection, service: str) -> bool:
+        """Whether a connection's cooldown concerns a service: one that chats failed into in passing is theirs alone."""
+        return service == CHAT or not self.cooldowns.soft(connection.id)
+
+    def _let_go(self, connection: Connection, provider: str, model: str, service: str, *, breaker: bool = True) -> None:
+        """A call is over or was never made: another may probe what it claimed."""
+        if service == CHAT and breaker:
+            self._breakers.release(provider)
+        if self._concerns(connection, service):
+            self.cooldowns.release(connection.id)
+        for triple in _triples(connection, provider, model, service):
+            self._lockouts.release(triple)
 
     def _spread(self) -> float:
         return self._clock.random.uniform(-1.0, 1.0)
@@ -377,6 +403,12 @@ class Resilience:
             self._swept = now
             self._lockouts.forget(now)
             self.cooldowns.forget(now - _FORGET)
+
+
+def _triples(connection: Connection, provider: str, model: str, service: str) -> tuple[Triple, ...]:
+    """The locks that concern a call: that of its model, and beside chats that of its service."""
+    one = (provider, connection.id, model)
+    return (one,) if service == CHAT else (one, of_service(provider, connection.id, service))
 
 
 def rules_of(settings: ResilienceSettings) -> dict[Profile, tuple[Backoff, Trip]]:

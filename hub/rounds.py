@@ -65,7 +65,7 @@ class Rounds:
         tries = Tries(plan)
         going = True
         while going:
-            for option in self._turns(plan, tries):
+            for option in self._turns(plan, tries, run.service):
                 if tries.count and (run.elapsed() > self._seconds or tries.count >= self._attempts):
                     break
                 tries.count += 1
@@ -126,15 +126,16 @@ class Rounds:
         tries.turn()
         return True
 
-    def _turns(self, plan: Plan, tries: Tries) -> Iterator[Option]:
+    def _turns(self, plan: Plan, tries: Tries, service: str) -> Iterator[Option]:
         """The plan's options that may be called when their turn comes; if none may, one whose failure a retry may survive."""
         resilience = self._ledger.resilience
         passed_over: Option | None = None
         for option in tries.left(self._senses):
-            if resilience.admit(option.connection, option.provider, option.model, last_resort=plan.last_resort or tries.round > 0):
+            last_resort = plan.last_resort or tries.round > 0
+            if resilience.admit(option.connection, option.provider, option.model, service, last_resort=last_resort):
                 yield option
             elif passed_over is None:
-                block = resilience.blocked(option.connection, option.provider, option.model)
+                block = resilience.blocked(option.connection, option.provider, option.model, service)
                 passed_over = option if block is not None and block.soft else None
         if passed_over is not None and not tries.count:
             yield passed_over

@@ -216,7 +216,7 @@ def _ask(leaf: Leaf, prompt: str) -> ChatAsk:
     step = leaf.step
     request = ChatRequest(model=step.model, messages=[Message(Role.USER, [Text(prompt)])], max_tokens=_MOST_TOKENS)
     hints = Hints(no_cache=True, tags=step.tags)
-    return ChatAsk(request=request, connection=step.connection_id or "", hints=hints, direct=True)
+    return ChatAsk(request=request, connection=step.connection_id or "", hints=hints, direct=True, bare=True)
 
 
 def _read(reply: ChatReply) -> tuple[str, int]:

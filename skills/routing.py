@@ -284,6 +284,7 @@ class Explained(Wire):
     cost_actual: float | None
     latency_actual: int
     units: dict[str, float]
+    changes: list[str]
 
 
 class Explanation(Wire):
@@ -312,6 +313,7 @@ def _explained(decision: Decision) -> Explained:
         cost_actual=decision.cost,
         latency_actual=decision.latency_ms,
         units=decision.units,
+        changes=decision.changes,
     )
 
 

@@ -101,7 +101,7 @@ class MediaEngine:
         With a body the rows are written when it ends.
         """
         await self.admit(order, ctx)
-        run = self._ledger.begin(order, ctx, skill=order.skill)
+        run = self._ledger.begin(order, ctx, skill=order.skill, service=order.service)
         try:
             async with asyncio.timeout(order.seconds):
                 return await self._served(order, ctx, run)

@@ -95,7 +95,7 @@ class Anthropic(WireFormat):
 
     def count(self, ask: ChatAsk, target: Target) -> Outgoing | None:
         """``/messages/count_tokens``, which takes of a request what makes its prompt and refuses the rest."""
-        raw = ask.raw if ask.raw is not None and ask.raw.dialect == self.dialect else None
+        raw = ask.verbatim if ask.verbatim is not None and ask.verbatim.dialect == self.dialect else None
         sent = self.splice(raw, target) if raw is not None else self.prepare(ask.request(), target)
         tree = _TREE.decode(sent.outgoing.whole)
         body = msgspec.json.encode({name: value for name, value in tree.items() if name in _COUNTED})

@@ -89,8 +89,9 @@ KEYLESS = frozenset({"none", "optional_bearer"})
 class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One model of a provider. ``kind`` is chat unless stated; ``wire`` overrides the provider's format.
 
-    ``aliases`` are other names for it at this provider. ``price_src``: P the provider's public table, V the
-    model vendor's list price (notional at a reseller or in a plan), O a rough default.
+    ``aliases`` are other names for it at this provider; ``max_thinking`` is the largest budget of thinking it takes.
+    ``price_src``: P the provider's public table, V the model vendor's list price (notional at a reseller or in a plan), O a
+    rough default.
     """
 
     id: str
@@ -98,6 +99,7 @@ class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     kind: str = "chat"
     context: int | None = None
     max_output: int | None = None
+    max_thinking: int | None = None
     caps: tuple[str, ...] = ()
     price: Price | None = None
     price_src: str = ""

@@ -64,8 +64,8 @@ class Gemini(WireFormat):
         """``:countTokens``. A base URL made of a project and a region counts in another way."""
         if target.provider.base_url_template:
             return None
-        own = ask.raw is not None and ask.raw.dialect == self.dialect
-        whole = ask.raw.body if own and ask.raw is not None else encode(ask.request(), target)[0]
+        raw = ask.verbatim
+        whole = raw.body if raw is not None and raw.dialect == self.dialect else encode(ask.request(), target)[0]
         tree = {**msgspec.json.decode(whole, type=dict[str, msgspec.Raw]), "model": f"models/{target.model}"}
         return build(target, _COUNT_PATH, msgspec.json.encode({"generateContentRequest": tree}))
 

@@ -1,4 +1,4 @@
-"""Model lockout: one model of one connection is left alone, the others of the account go on (routing.md 3.5).
+"""Model lockout: one model of one connection is left alone, the others of the account go on (routing.md 3.5); so with a service.
 
 The wait is what the upstream asked for, else ``base * 2 ** (n - 1)`` for the n-th failure up to the last
 step. Failures count together while less than the window lies between the end of one lock and the next
@@ -12,12 +12,14 @@ from typing import TypeAlias
 
 from hub.routing.cooldown import Backoff, after_hint
 
+#: What stands before the name of a service where a model's would be. No model is called so.
+_SERVICE = "service:"
 #: Locks that are remembered; beyond, the oldest go: models are named by callers.
 MOST = 2000
 #: No lock is longer than a day and its jitter; seconds.
 LONGEST = 86_400.0
 
-#: Provider, connection id, model.
+#: Provider, connection id, model; or, for a service of a connection, a name by :func:`of_service` in its place.
 Triple: TypeAlias = tuple[str, str, str]
 
 
@@ -60,14 +62,19 @@ class Lockouts:
         lock = self.states.get(triple)
         return lock if lock is not None and lock.until > now else None
 
-    def blocks(self, triple: Triple, now: float) -> bool:
-        """Whether a model may not be called at ``now``: it is locked, or another request probes it."""
-        lock = self.states.get(triple)
-        return lock is not None and (lock.until > now or lock.probed_until > now)
+    def blocks(self, triple: Triple, now: float, *, last_resort: bool = False) -> bool:
+        """Whether a model may not be called at ``now``: it is locked, or another request probes it.
 
-    def admit(self, triple: Triple, now: float) -> bool:
+        ``last_resort`` passes the lock of a service, whose failures a retry may survive, and never that of a model.
+        """
+        lock = self.states.get(triple)
+        if lock is None:
+            return False
+        return lock.probed_until > now or (lock.until > now and not (last_resort and is_service(triple)))
+
+    def admit(self, triple: Triple, now: float, *, last_resort: bool = False) -> bool:
         """Whether a request may call this model now, asked right before the call. True for the one that may probe next."""
-        if self.blocks(triple, now):
+        if self.blocks(triple, now, last_resort=last_resort):
             return False
         lock = self.states.get(triple)
         if lock is not None:
@@ -135,6 +142,16 @@ class Lockouts:
     def active(self, now: float) -> dict[Triple, Lock]:
         """Every model that is locked at ``now``."""
         return {triple: lock for triple, lock in self.states.items() if lock.until > now}
+
+
+def of_service(provider: str, connection_id: str, service: str) -> Triple:
+    """The place of a whole service of a connection among the locks."""
+    return provider, connection_id, f"{_SERVICE}{service}"
+
+
+def is_service(triple: Triple) -> bool:
+    """Whether a lock is that of a service."""
+    return triple[2].startswith(_SERVICE)
 
 
 def until_midnight(now_ms: int) -> float:

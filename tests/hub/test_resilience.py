@@ -310,6 +310,33 @@ async def test_hands_clear_each_scope_alone(desk: Desk) -> None:
     assert (desk.made.clear_lockouts(), desk.made.clear_lockouts(), desk.made.clear_breakers()) == (1, 0, 0)
 
 
+async def test_a_service_is_locked_apart_and_known_after_a_restart(desk: Desk, tmp_path: Path) -> None:
+    """One of its calls at a time probes it when the wait is over; chats never know."""
+    connection = await desk.connect()
+    desk.made.failed(connection, ONE, "e", DOWN, service="embeddings")
+    ask = (connection, ONE, "other")
+    assert desk.made.blocked(*ask) is None
+    assert desk.made.blocked(*ask, "rerank") is None
+    block = desk.made.blocked(*ask, "embeddings")
+    assert block is not None
+    assert (block.scope, block.soft, block.reason) == ("model", True, "503: down")
+    assert not desk.made.admit(*ask, "embeddings")
+    await desk.hub.store.flush()
+    again = Hub(Settings(data_dir=tmp_path), clock=desk.clock, skills=Skills.load())
+    await desk.hub.close()
+    await again.open()
+    known = again.resilience.blocked(*ask, "embeddings")
+    assert known is not None
+    assert known.reason == "503: down"
+    assert again.resilience.blocked(*ask) is None
+    desk.clock.advance(10)
+    assert again.resilience.admit(*ask, "embeddings")
+    assert not again.resilience.admit(*ask, "embeddings")
+    again.resilience.succeeded(*ask, "embeddings")
+    assert again.resilience.quiet
+    await again.close()
+
+
 async def test_a_restart_knows_what_was_out_of_action(desk: Desk, tmp_path: Path) -> None:
     """Breakers and locks by the learned state, cooldowns by the connection's row; times by wall clock."""
     one, two = await desk.connect(MANY), await desk.connect(name="b")
