@@ -18,7 +18,7 @@ from hub.ask import ChatAsk, ChatReply, StreamHead, StreamItem, StreamTail
 from hub.attempts import Run, mask, spoken
 from hub.bounds import affordable, bounds, rough_prompt, steered
 from hub.chat import ChatEvent, ChatResponse, Usage
-from hub.errors import HubError, RateLimited, Unavailable, UpstreamFailed
+from hub.errors import HubError, NotConfigured, RateLimited, Unavailable, UpstreamFailed
 from hub.flow import Passed, Patience, Refused, pass_through, translate
 from hub.handover import STRATEGY as RELAY
 from hub.handover import Handover
@@ -52,6 +52,10 @@ if TYPE_CHECKING:
     from hub.settings import Settings
     from hub.targets import Targets
     from hub.waiting import Waiting
+
+#: Statuses that say that an address has no such place.
+_NOT_OFFERED = frozenset({404, 405, 501})
+_MOST_REMEMBERED = 1000
 
 
 class _Opened:
@@ -102,6 +106,8 @@ class ChatEngine:
         self._timeouts = Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout)
         self._handover = Handover(relay, quotas, ledger.clock, self.complete)
         self._together = Together(self)
+        #: Addresses that have no place for a dialect that their provider takes elsewhere, found out by asking.
+        self._without: set[tuple[str, str]] = set()
         self.whole = Finish(self._whole, given_whole)
         self._streamed = Finish(self._flowing, given_stream)
 
@@ -264,14 +270,27 @@ class ChatEngine:
             return await self._rounds.by_keys(option, lambda target: self._open(ask, target, plan))
         return await self._open(ask, self._rounds.target(option), plan)
 
-    def _adapter(self, ask: ChatAsk, target: Target) -> Adapter:
-        """The adapter of a target; where its provider takes the client's own dialect beside its usual one, the adapter of that."""
-        if ask.raw is not None and ask.raw.dialect in target.provider.also:
-            return self._adapters[ask.raw.dialect]
-        return self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]
-
     async def _open(self, ask: ChatAsk, target: Target, plan: Plan) -> _Opened:
-        adapter = self._adapter(ask, target)
+        """Call a target in the client's own dialect where its provider takes that beside its usual format; in the usual one where the
+        address turns out to have no such place, which is remembered once it worked."""
+        lane, place = target.lane(ask.raw.dialect) if ask.raw is not None else target.wire, target.base_url
+        if lane == target.wire or (place, lane) in self._without:
+            return await self._called(target.wire, ask, target, plan)
+        try:
+            return await self._called(lane, ask, target, plan)
+        except Refused as refused:
+            if refused.failure.status not in _NOT_OFFERED:
+                raise
+        opened = await self._called(target.wire, ask, target, plan)
+        if len(self._without) < _MOST_REMEMBERED:
+            self._without.add((place, lane))
+        return opened
+
+    async def _called(self, wire: str, ask: ChatAsk, target: Target, plan: Plan) -> _Opened:
+        """Call a target in a format. Raises Refused when it refuses, NotConfigured for a format that nobody here speaks."""
+        adapter = self._adapters.get(wire)
+        if adapter is None:
+            raise NotConfigured(f"the connection's format {wire!r} is none of this version's; change its data", field="data.format")
         lossless = ask.raw is not None and ask.raw.dialect == adapter.dialect
         prepared = adapter.splice(ask.raw, target) if lossless and ask.raw else adapter.prepare(ask.request(), target)
         outgoing = prepared.outgoing
