@@ -77,7 +77,7 @@ class Counting:
         option = plan.options[0]
         try:
             target = self._targets.get(option.connection, option.model)
-            adapter = self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]
+            adapter = self._adapters.get(target.lane(ask.raw.dialect) if ask.raw is not None else target.wire)
             if not isinstance(adapter, CountingAdapter) or isinstance(adapter, LocalAdapter) or target.base_url in self._without:
                 return estimate
             tokens = await self._asked(adapter, target, ask)

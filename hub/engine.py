@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from hub.waiting import Waiting
     from hub.writing import Written
 
+#: Statuses that say that an address has no such place.
+_NOT_OFFERED = frozenset({404, 405, 501})
+
 
 class _Opened:
     """A target that answered with a success status; the body is still to be read."""
@@ -269,7 +272,23 @@ class ChatEngine:
         return await self._open(ask, self._rounds.target(option), plan, run)
 
     async def _open(self, ask: ChatAsk, target: Target, plan: Plan, run: Run) -> _Opened:
-        written = self._writing.write(ask, target, run)
+        """Call a target in the client's own dialect where its provider takes that beside its usual format; in the usual one where the
+        address turns out to have no such place, which is remembered once it worked."""
+        lane = self._writing.lane(ask, target)
+        if lane == target.wire:
+            return await self._called(lane, ask, target, plan, run)
+        try:
+            return await self._called(lane, ask, target, plan, run)
+        except Refused as refused:
+            if refused.failure.status not in _NOT_OFFERED:
+                raise
+        opened = await self._called(target.wire, ask, target, plan, run)
+        self._writing.not_offered(target, lane)
+        return opened
+
+    async def _called(self, wire: str, ask: ChatAsk, target: Target, plan: Plan, run: Run) -> _Opened:
+        """Call a target in a format. Raises Refused when it refuses, NotConfigured for a format that nobody here speaks."""
+        written = self._writing.write(wire, ask, target, run)
         adapter = written.adapter
         outgoing = written.prepared.outgoing
         outgoing.timeouts = self._timeouts

@@ -97,7 +97,7 @@ class Parts:
         self.pushes = Pushes(self.store, self.clock, Deliverer(Outbound(), self.clock, allowed=settings.push_allowed_hosts))
         self.tasks = LiveTasks(self.store, self.clock, self.pushes)
         self.outbound = Outbound(allow_private=settings.allow_private)
-        self.targets = Targets(self.catalog)
+        self.targets = Targets(self.catalog, self.adapters)
         self.spool = Spool(settings.data_dir / "uploads")
         self.files = Files(self.store, self.spool, self.clock)
         self.upstreams = Upstreams(self.store, self.outbound, self.events, self.clock, settings, self.skills)

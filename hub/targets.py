@@ -12,6 +12,8 @@ from hub.records import Connection
 from hub.secret import Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from hub.providers.catalog import Catalog, ProviderRow
 
 #: Names under which clients of the seed send a base URL among a connection's further facts.
@@ -21,12 +23,15 @@ BASE_URL_FIELDS = frozenset({"baseUrl", "base_url", "baseURL"})
 class Targets:
     """Builds targets and keeps them until their connection changes (connections are replaced as a whole).
 
+    ``formats`` are the wire formats that a connection may choose (``format`` in its data) instead of its provider's.
+
     A connection may have several keys of one account. They take turns and share everything that is known of the connection,
     but a key that its provider refuses is rested while another is left, until the connection is changed or tested.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, formats: Container[str] = ()) -> None:
         self._catalog = catalog
+        self._formats = formats
         self._made: dict[tuple[str, str, int], tuple[Connection, Target]] = {}
         #: Connection -> when it was last changed, and its keys that were refused since.
         self._refused: dict[str, tuple[int, frozenset[Secret]]] = {}
@@ -82,6 +87,9 @@ class Targets:
         Raises BadRequest naming what is missing or malformed.
         """
         target = self._build(connection, "", 0)
+        wire = connection.data.get("format")
+        if wire and wire not in self._formats:
+            raise BadRequest(f"format: {wire!r} is no wire format here; leave it out for the provider's own", field="data.format")
         if not target.provider.in_process:
             parse_url(target.base_url)
 

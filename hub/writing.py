@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hub.errors import BadRequest
+from hub.errors import BadRequest, NotConfigured
 from hub.thinking import PASSTHROUGH, rethought
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hub.attempts import Run
     from hub.preferences import Preferences, ThinkingBudget
     from hub.providers.base import Adapter, Prepared, Target
+
+_MOST_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,37 +37,47 @@ class Writing:
     def __init__(self, adapters: Mapping[str, Adapter], preferences: Callable[[], Preferences]) -> None:
         self._adapters = adapters
         self._preferences = preferences
+        #: Addresses that have no place for a dialect which their provider takes elsewhere, found out by asking.
+        self._without: set[tuple[str, str]] = set()
 
-    def write(self, ask: ChatAsk, target: Target, run: Run) -> Written:
-        """The request for a target; what the owner's settings change of it is told to ``run``.
+    def lane(self, ask: ChatAsk, target: Target) -> str:
+        """The format in which a target is called: that of the client's dialect where its provider takes it, else its usual one."""
+        if ask.raw is None:
+            return target.wire
+        lane = target.lane(ask.raw.dialect)
+        if lane == target.wire or (target.base_url, lane) in self._without:
+            return target.wire
+        return lane if ask.verbatim is not None or self._adapters[lane].translates else target.wire
 
-        Raises BadRequest for what cannot be read, or what the target's format cannot express.
+    def not_offered(self, target: Target, lane: str) -> None:
+        """A target's address has no place for a dialect."""
+        if len(self._without) < _MOST_REMEMBERED:
+            self._without.add((target.base_url, lane))
+
+    def write(self, wire: str, ask: ChatAsk, target: Target, run: Run) -> Written:
+        """The request for a target in a format; what the owner's settings change of it is told to ``run``.
+
+        Raises BadRequest for what cannot be read, or what the format cannot express; NotConfigured for a format that is none.
         """
-        usual = self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]
+        adapter = self._adapters.get(wire)
+        if adapter is None:
+            raise NotConfigured(f"the connection's format {wire!r} is none of this version's; change its data", field="data.format")
         setting = self._preferences().thinking_budget
-        passed = self._passed(ask, target, usual, setting, run)
-        if passed is not None:
-            return passed
-        request, dropped, words = rethought(ask.request(), target, setting, usual.dialect)
-        prepared = usual.prepare(request, target)
+        raw = ask.verbatim
+        if raw is not None and raw.dialect == adapter.dialect and _passes(ask, target, adapter, setting, run):
+            return Written(adapter, adapter.splice(raw, target), lossless=True)
+        request, dropped, words = rethought(ask.request(), target, setting, adapter.dialect)
+        prepared = adapter.prepare(request, target)
         if words:
             run.changed(f"{target.provider.id}/{target.model}: {words}")
             # A budget that the hub itself has set is nothing of the client's.
             prepared.dropped = [*dropped, *(name for name in prepared.dropped if name != "thinking.budget")]
-        return Written(usual, prepared, lossless=ask.raw is not None and ask.raw.dialect == usual.dialect)
+        return Written(adapter, prepared, lossless=ask.raw is not None and ask.raw.dialect == adapter.dialect)
 
-    def _passed(self, ask: ChatAsk, target: Target, usual: Adapter, setting: ThinkingBudget, run: Run) -> Written | None:
-        """The client's own bytes, where the target speaks their dialect and nothing is to be changed of them; else None."""
-        raw = ask.verbatim
-        if raw is None:
-            return None
-        own = self._adapters[raw.dialect] if raw.dialect in target.provider.also else usual
-        if own.dialect != raw.dialect:
-            return None
-        # A dialect beside the usual one is that of a text that goes on, which has no word on thinking.
-        if setting.mode != PASSTHROUGH and own is usual and not _as_wanted(ask, target, setting, run):
-            return None
-        return Written(own, own.splice(raw, target), lossless=True)
+
+def _passes(ask: ChatAsk, target: Target, adapter: Adapter, setting: ThinkingBudget, run: Run) -> bool:
+    """Whether a client's own bytes may pass: nothing is to be changed of them, or they are a text that has no word on thinking."""
+    return setting.mode == PASSTHROUGH or not adapter.translates or _as_wanted(ask, target, setting, run)
 
 
 def _as_wanted(ask: ChatAsk, target: Target, setting: ThinkingBudget, run: Run) -> bool:

@@ -1,11 +1,13 @@
 """The Responses door: ``/v1/responses`` and what it keeps, as OpenAI's SDKs and agents expect it.
 
-Every target is reached through the internal model. What clients ask to be kept is :mod:`hub.responses`'.
+A target that speaks the dialect itself gets the client's bytes and its own are passed on; every other is reached through the internal
+model. What clients ask to be kept is :mod:`hub.responses`', either way.
 """
 
 from __future__ import annotations
 
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +22,7 @@ from transports import openai
 from transports._chat_door import Address, asked, reply_headers, seconds, stream_headers
 from transports._http import Exchange, Route
 from transports._responses_decode import Asked, decode, free_form, kept_items, read, shell
+from transports._responses_pass import Passing, body_for
 from transports._responses_write import Writer
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 _PATH = "/v1/responses"
 _ADDRESS = Address(_PATH)
+#: Events that an answer in the background begins with, before anybody worked on it.
+_BEGUN = 2
 
 
 def routes(hub: Hub) -> list[Route]:
@@ -52,8 +57,9 @@ class _Turn:
         self.ctx = exchange.ctx
         self.request = request
         self.id = f"resp_{exchange.request_id.removeprefix('req_')}"
-        self.ask = asked(exchange, _ADDRESS, request.raw, lambda _: decode(request, before))
-        self.writer = Writer(shell(request, self.id, seconds(exchange)), free_form(request.fields))
+        raw = replace(request.raw, body=body_for(request, before))
+        self.ask = asked(exchange, _ADDRESS, raw, lambda _: decode(request, before))
+        self.writer: Writer | Passing = Writer(shell(request, self.id, seconds(exchange)), free_form(request.fields))
         self.given = kept_items(request, self.id)
 
     @property
@@ -66,17 +72,26 @@ class _Turn:
         if self.request.store:
             await self.hub.responses.keep(self.hub.responses.row(self.writer.body, self.given, self.ctx))
 
+    def passing(self, *, begun: int = 0) -> Passing:
+        """The answer comes in the client's own dialect."""
+        self.writer = Passing(self.writer.body, begun=begun)
+        return self.writer
+
     async def events(self) -> AsyncGenerator[StreamHead | list[bytes]]:
         """Where the answer comes from, then its events up to the last, which the caller tells once the answer is kept.
 
         Raises HubError before the first.
         """
-        hub, writer = self.hub, self.writer
+        hub = self.hub
         async with aclosing(hub.stream(hub.find("chat-stream"), self.ask, self.ctx)) as items:
-            yield await anext(items)
+            head = await anext(items)
+            if isinstance(head, StreamHead) and head.lossless:
+                self.passing(begun=_BEGUN if self.request.background else 0)
+            yield head
+            writer: Any = self.writer
             try:
                 async for item in items:
-                    if not isinstance(item, bytes | StreamTail):
+                    if not isinstance(item, StreamTail):
                         yield writer.feed(item)
             except HubError as error:
                 yield writer.fail(error)
@@ -145,13 +160,14 @@ async def retrieve(exchange: Exchange) -> None:
 async def _whole(exchange: Exchange, turn: _Turn) -> None:
     hub = turn.hub
     reply: ChatReply = await hub.call(hub.find("chat"), turn.ask, turn.ctx)
-    response = reply.response
-    if response is None:
-        raise BadRequest("the provider answered in bytes of another dialect", code="malformed_answer")
-    _tell(turn.writer, response, reply, turn.now)
+    writer = turn.writer
+    if reply.response is None or isinstance(writer, Passing):
+        body = turn.passing().whole(reply.body or b"{}")
+    else:
+        _tell(writer, reply.response, reply, turn.now)
+        body = msgspec.json.encode({**writer.body, "output_text": reply.response.text})
     await turn.keep()
-    body = {**turn.writer.body, "output_text": response.text}
-    await exchange.answer(200, msgspec.json.encode(body), reply_headers(turn.ask, reply))
+    await exchange.answer(200, body, reply_headers(turn.ask, reply))
 
 
 def _tell(writer: Writer, response: ChatResponse, reply: ChatReply, now: int) -> None:
@@ -174,7 +190,9 @@ async def _stream(exchange: Exchange, turn: _Turn) -> None:
         head = await anext(batches)
         if isinstance(head, StreamHead):
             await exchange.start(200, stream_headers(_ADDRESS, turn.ask, head))
-        await exchange.chunk(b"".join(turn.writer.begin()))
+        begun = b"".join(turn.writer.begin())
+        if begun:
+            await exchange.chunk(begun)
         async for batch in batches:
             if isinstance(batch, list) and batch:
                 if turn.writer.over:

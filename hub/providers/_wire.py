@@ -49,6 +49,7 @@ class WireFormat:
     """Reads one wire format. A subclass says how, and adds ``prepare`` and ``splice``."""
 
     reading: ClassVar[Reading]
+    translates = True
     models_path = "/models"
     models_query: ClassVar[Mapping[str, str]] = {}
 

@@ -99,7 +99,7 @@ class Anthropic(WireFormat):
         sent = self.splice(raw, target) if raw is not None else self.prepare(ask.request(), target)
         tree = _TREE.decode(sent.outgoing.whole)
         body = msgspec.json.encode({name: value for name, value in tree.items() if name in _COUNTED})
-        path = (target.provider.chat_path or _PATH) + "/count_tokens"
+        path = (target.provider.path(self.name) or _PATH) + "/count_tokens"
         beta = raw_betas(raw) if raw is not None else betas(ask.request())
         return self._send(target, body, beta=beta, path=path)
 
@@ -112,7 +112,7 @@ class Anthropic(WireFormat):
         headers = _version(target)
         if beta:
             headers.append(("anthropic-beta", beta))
-        return build(target, path or row.chat_path or _PATH, body, query=row.chat_query, headers=headers)
+        return build(target, path or row.path(self.name) or _PATH, body, query=row.chat_query, headers=headers)
 
 
 adapter: Adapter = Anthropic()

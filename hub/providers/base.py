@@ -43,6 +43,15 @@ class Target:
     proxy: str | None = None
     memo: dict[object, Outgoing] = field(default_factory=dict["object", "Outgoing"], compare=False, repr=False)
 
+    @property
+    def wire(self) -> str:
+        """The wire format of its chats: what the connection says (``format``), else the model's own, else the provider's."""
+        return self.data.get("format") or (self.model_row.wire if self.model_row else "") or self.provider.format
+
+    def lane(self, dialect: str) -> str:
+        """The format in which a client of this dialect reaches it: the dialect itself where its bytes are taken, else :attr:`wire`."""
+        return dialect if dialect in self.provider.also and not self.data.get("format") else self.wire
+
 
 @dataclass(slots=True)
 class RawChat:
@@ -142,6 +151,7 @@ class Adapter(Protocol):
 
     name: str  # the catalogue's `format`
     dialect: str  # client dialect whose bytes pass through unchanged
+    translates: bool  # whether requests of other dialects can be written in it, too
 
     def prepare(self, request: ChatRequest, target: Target) -> Prepared:
         """Encode the internal model. Raises BadRequest for what the format cannot express at all."""

@@ -116,7 +116,8 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     neither it nor ``base_url`` takes the base URL from the connection. ``passthrough_models`` accepts model ids the
     catalogue does not list. ``family_prefixes`` are the starts of model ids that lead to this provider when nothing
     else decides (it is their vendor); ``prices_as`` is its id in the genai-prices data. ``also`` maps further client dialects whose
-    bytes the provider takes as they are, each read by the adapter of that name, to their path.
+    bytes the provider takes as they are, each read by the adapter of that name, to their path; ``paths`` maps wire formats that only
+    some models speak to theirs. ``refuses`` are fields of a request that no model of it takes.
     """
 
     id: str
@@ -146,6 +147,8 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     website: str = ""
     note: str = ""
     also: dict[str, str] = {}
+    paths: dict[str, str] = {}
+    refuses: tuple[str, ...] = ()
     deprecated: str = ""
     timeout_ms: int | None = None
     search: dict[str, Any] = {}
@@ -183,6 +186,12 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     def model(self, model_id: str) -> ModelRow | None:
         """The row of a model id or one of its aliases."""
         return next((row for row in self.models if row.id == model_id or model_id in row.aliases), None)
+
+    def path(self, wire: str, *, stream: bool = False) -> str:
+        """Where chats in a wire format are asked for, under the base URL; empty where the format's usual place is meant."""
+        if wire == self.format:
+            return (self.stream_path if stream else "") or self.chat_path
+        return self.paths.get(wire) or self.also.get(wire, "")
 
     def speaks(self, service: str, model: str) -> str:
         """The wire format of a service for a model; empty where the provider does not offer it.

@@ -74,6 +74,7 @@ class CompletionsAdapter(OpenAiAdapter):
 
     name = DIALECT
     dialect = DIALECT
+    translates = False
     reading = Reading(_parse, usage_in, lambda _: [], _Decoder, partial(OpenAiWatcher, cut_usage=True))
     _places = ("text", "text stream")
 

@@ -71,6 +71,7 @@ class OllamaGenerate(Ollama):
 
     name = DIALECT
     dialect = DIALECT
+    translates = False
     reading = Reading(_parse, _usage, lambda _: [], _Decoder, answer.OllamaWatcher)
 
     def splice(self, raw: RawChat, target: Target) -> Prepared:

@@ -88,8 +88,7 @@ class OpenAiAdapter(WireFormat):
 
     def path(self, target: Target, *, stream: bool) -> str:
         """The chat address under the base URL."""
-        row = target.provider
-        return (row.stream_path if stream else "") or row.chat_path or "/chat/completions"
+        return target.provider.path(self.name, stream=stream) or "/chat/completions"
 
     def watcher(self, raw: RawChat) -> Watcher:
         """A watcher for one stream; it cuts the usage chunk that the client did not ask for."""

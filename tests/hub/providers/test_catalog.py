@@ -12,7 +12,9 @@ import pytest
 
 from hub.acp.rows import AgentList
 from hub.errors import BadRequest, NotFound
+from hub.providers.base import Adapter
 from hub.providers.catalog import Auth, Catalog, ModelRow, Price, ProviderRow, fill_template
+from hub.registry import load
 
 CATALOG = Catalog.load()
 ROWS = list(CATALOG.providers.values())
@@ -113,6 +115,17 @@ def test_a_row_is_of_a_known_kind_and_allowed(row: ProviderRow) -> None:
         assert row.chat_path.startswith("/")
         assert row.models or row.passthrough_models or row.note, "nothing says which models it has"
     assert all(prefix == prefix.lower() for prefix in row.family_prefixes)
+
+
+@each
+def test_somebody_speaks_every_chat_s_format(row: ProviderRow) -> None:
+    """No row or model promises chats that this version cannot have."""
+    if "chat" not in row.services:
+        return
+    spoken = {adapter.name for adapter in load("hub.providers", Adapter, lambda one: one.name).values()} | {"acp"}
+    assert {row.format, *(model.wire or row.format for model in row.models), *row.also, *row.paths} <= spoken
+    assert all(path.startswith("/") for path in (*row.also.values(), *row.paths.values()))
+    assert set(row.refuses) <= {"store", "previous_response_id"}
 
 
 @each
