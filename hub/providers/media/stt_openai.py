@@ -50,6 +50,14 @@ class _Answer(msgspec.Struct):
     words: list[_Word] | None = None
     usage: Counted | None = None
 
+    def spoken(self) -> list[Said]:
+        """Its words."""
+        return [Said(one.start, one.end, one.word) for one in self.words or ()]
+
+    def stretches(self) -> list[Said]:
+        """Its segments."""
+        return [Said(one.start, one.end, one.text.strip(), one.speaker or "") for one in self.segments or ()]
+
 
 class OpenAiListening:
     """``POST /audio/transcriptions`` and ``/audio/translations``.
@@ -91,14 +99,8 @@ def _written(body: bytes, *, keep: bool) -> tuple[Transcript, Usage | None]:
     """An answer, and its tokens; ``keep`` lets its bytes pass on."""
     found = decoded(body, _Answer, "transcript")
     usage = found.usage or Counted()
-    made = Transcript(
-        found.text,
-        found.language or "",
-        usage.seconds or found.duration or 0.0,
-        [Said(one.start, one.end, one.word) for one in found.words or ()],
-        [Said(one.start, one.end, one.text.strip(), one.speaker or "") for one in found.segments or ()],
-        body if keep else b"",
-    )
+    seconds = usage.seconds or found.duration or 0.0
+    made = Transcript(found.text, found.language or "", seconds, found.spoken(), found.stretches(), body if keep else b"")
     return made, usage.usage
 
 
