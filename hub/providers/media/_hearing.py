@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import mimetypes
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,11 +12,12 @@ import orjson
 from hub.chat import Usage
 from hub.errors import BadRequest, UpstreamFailed
 from hub.media.order import Made
+from hub.outbound.base import Payload
 from hub.sse import SseParser
 from hub.units import Units
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from hub.media.order import Line
     from hub.media.transcripts import ListenJob, Transcript
@@ -77,6 +79,43 @@ def kind_of(file: Upload) -> str:
     if kind.startswith(("audio/", "video/")):
         return kind
     return mimetypes.guess_type(filename(file))[0] or "application/octet-stream"
+
+
+class Inlined(Payload):
+    """A JSON body with a file in it as base64 where :attr:`HERE` stands, made a piece at a time."""
+
+    #: No JSON of ours holds such a text.
+    HERE = "\u0001file\u0001"
+
+    def __init__(self, body: object, file: Upload) -> None:
+        mark = orjson.dumps(self.HERE)
+        self._head, _, self._tail = orjson.dumps(body).partition(mark[1:-1])
+        self._file = file
+
+    def __len__(self) -> int:
+        return len(self._head) + (len(self._file) + 2) // 3 * 4 + len(self._tail)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._head
+        rest = b""
+        async for piece in self._file:
+            whole = rest + piece
+            cut = len(whole) - len(whole) % 3
+            yield base64.b64encode(whole[:cut])
+            rest = whole[cut:]
+        yield base64.b64encode(rest) + self._tail
+
+
+def scalars(extra: Mapping[str, Any], known: Iterable[str]) -> dict[str, str]:
+    """A client's fields that a format carries, as forms and queries write them; lists and the like are left out."""
+    found = {name: extra[name] for name in known if isinstance(extra.get(name), (str, int, float))}
+    return {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in found.items()}
+
+
+def unheard(job: ListenJob, *, temperature: bool = False, prompt: bool = False) -> list[str]:
+    """The names of a job's wishes that a format carries only where it says so."""
+    lost = [("prompt", job.prompt, prompt), ("temperature", job.temperature is not None, temperature)]
+    return [name for name, wished, carried in lost if wished and not carried]
 
 
 def require(job: ListenJob, who: str, *, timed: bool = True, speakers: bool = False, english: bool = False) -> None:
