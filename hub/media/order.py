@@ -9,7 +9,7 @@ from hub.chat import Usage
 from hub.units import NO_UNITS, Units
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from hub.outbound.base import Incoming, Outgoing
     from hub.providers.base import Failure, Target
@@ -48,7 +48,8 @@ class Order:
 class Made(Generic[Value]):
     """What a target made of a job. ``usage`` is None where the provider counts no tokens.
 
-    ``dropped`` names what the format could not carry (D20). ``body`` is the rest of an answer that is passed on as it comes.
+    ``dropped`` names what the format could not carry (D20). ``body`` is the rest of an answer that is passed on as it comes;
+    ``tally`` says what it came to once it has ended, for providers that tell only then.
     """
 
     value: Value
@@ -56,6 +57,7 @@ class Made(Generic[Value]):
     units: Units = NO_UNITS
     dropped: list[str] = field(default_factory=list[str])
     body: AsyncIterator[bytes] | None = None
+    tally: Callable[[], tuple[Usage | None, Units]] | None = None
 
 
 @dataclass(slots=True)

@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from hub.errors import BadRequest
 from hub.outbound.base import Payload
 from hub.outbound.multipart import Multipart
 from hub.providers._request import build
+from hub.providers.catalog import fill_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,12 +61,23 @@ def _place(target: Target, service: str, path: str) -> tuple[Target, str]:
     stated = row.endpoints.get(service, "")
     if not stated:
         return target, row.chat_path.replace(_CHAT, path) if _CHAT in row.chat_path else path
-    if target.base_url == row.base_url:
+    if target.base_url == _shipped(target):
         return replace(target, base_url=stated), ""
     if row.base_url and stated.startswith(row.base_url):
         return target, stated.removeprefix(row.base_url)
     own = urlsplit(target.base_url)
     return replace(target, base_url=f"{own.scheme}://{own.netloc}"), urlsplit(stated).path
+
+
+def _shipped(target: Target) -> str:
+    """The provider's own base URL, with what the connection fills into it."""
+    row = target.provider
+    if row.base_url or not row.base_url_template:
+        return row.base_url
+    try:
+        return fill_template(row.base_url_template, dict(target.data))
+    except BadRequest:
+        return ""
 
 
 def _word(value: object) -> str:

@@ -31,7 +31,7 @@ CAPS = {
     "adaptive_thinking",
     "thinking_level",
     "tools", "reasoning", "vision", "prompt_cache", "json_schema", "pdf", "audio_in", "audio_out", "web_search", "computer_use",
-    "xhigh_effort",
+    "xhigh_effort", "timestamps", "speakers", "translation", "streaming",
 }  # fmt: skip
 
 each = pytest.mark.parametrize("row", ROWS, ids=[row.id for row in ROWS])
