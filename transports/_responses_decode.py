@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import msgspec
 
-from hub.chat import ChatRequest, JsonObject, OutputFormat, Role, Text, Thinking, Tool, ToolChoice, ToolMode
+from hub.chat import ChatRequest, JsonObject, OutputFormat, Role, Text, Thinking, ToolChoice, ToolMode
 from hub.errors import BadRequest
 from hub.providers.base import RawChat
-from transports._fields import bad, count, flag, items, joined, left, number, object_in, object_of, objects, text, tree_of
+from transports._fields import bad, count, flag, items, left, number, object_in, object_of, objects, text, tree_of
 from transports._responses_items import DIALECT, Conversation
+from transports._responses_tools import allowed, named, tools_of
 
 #: What says how an answer is kept, followed and checked, and shapes none of it.
 _ASIDE = (
@@ -23,12 +24,6 @@ _ASIDE = (
 #: Values that ask for what every target does anyway.
 _NEUTRAL: JsonObject = {"truncation": "disabled", "service_tier": "auto"}
 _MODES = {"auto": ToolMode.AUTO, "none": ToolMode.NONE, "required": ToolMode.REQUIRED}
-_FREE_FORM: JsonObject = {
-    "type": "object",
-    "properties": {"input": {"type": "string", "description": "The whole input of the tool, as it takes it."}},
-    "required": ["input"],
-    "additionalProperties": False,
-}
 _NOT_OFFERED = (("conversation", "use previous_response_id"), ("prompt", "send instructions and input"))
 _LOGPROBS = "message.output_text.logprobs"
 
@@ -217,31 +212,12 @@ def _format(request: ChatRequest, wanted: JsonObject) -> None:
 
 
 def _tools(request: ChatRequest, fields: JsonObject) -> None:
-    request.tools = [_tool(tool, f"tools.{index}") for index, tool in enumerate(items(fields, "tools"))]
+    request.tools = tools_of(fields)
     choice = _choice(request, fields.pop("tool_choice", None))
     parallel = flag(fields, "parallel_tool_calls")
     if choice is not None or (parallel is not None and request.tools):
         request.tool_choice = choice or ToolChoice()
         request.tool_choice.parallel = parallel
-
-
-def _tool(tool: object, at: str) -> Tool:
-    fields = object_of(tool, at)
-    kind = text(fields, "type", at) or bad(joined(at, "type"), "is missing")
-    if kind not in ("function", "custom"):
-        return Tool(kind, builtin=cast("JsonObject", tool))
-    name, described = text(fields, "name", at) or bad(joined(at, "name"), "is missing"), text(fields, "description", at)
-    if kind == "custom":
-        return Tool(name, _told(described, object_in(fields, "format", at) or {}), _FREE_FORM)
-    return Tool(name, described, object_in(fields, "parameters", at) or {}, flag(fields, "strict", at), extra=left(fields))
-
-
-def _told(described: str, shape: JsonObject) -> str:
-    """The description of a free-form tool; its grammar in words, as most targets have no other place for it."""
-    grammar = shape.get("definition")
-    if not isinstance(grammar, str):
-        return described
-    return f"{described}\n\nThe input must follow this {shape.get('syntax') or ''} grammar:\n{grammar}".strip()
 
 
 def _choice(request: ChatRequest, value: object) -> ToolChoice | None:
@@ -253,15 +229,9 @@ def _choice(request: ChatRequest, value: object) -> ToolChoice | None:
     fields = object_of(value, "tool_choice")
     kind = fields.get("type")
     if kind in ("function", "custom"):
-        return ToolChoice(ToolMode.ONE, text(fields, "name", "tool_choice") or bad("tool_choice.name", "is missing"))
+        return ToolChoice(ToolMode.ONE, named(fields, "tool_choice") or bad("tool_choice.name", "is missing"))
     if kind != "allowed_tools":
         bad("tool_choice", f"{str(kind)[:40]!r} would have to run at the vendor, which no target here does; name a function")
-    allowed = {tool.get("name") for tool in objects(fields.get("tools"))}
-    request.tools = [tool for tool in request.tools if tool.name in allowed]
+    names = allowed(fields)
+    request.tools = [tool for tool in request.tools if tool.name in names]
     return ToolChoice(ToolMode.REQUIRED if fields.get("mode") == "required" else ToolMode.AUTO)
-
-
-def free_form(fields: JsonObject) -> frozenset[str]:
-    """The names of the request's free-form tools, whose calls have an input instead of arguments."""
-    tools = objects(fields.get("tools"))
-    return frozenset(str(tool["name"]) for tool in tools if tool.get("type") == "custom" and tool.get("name"))

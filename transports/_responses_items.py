@@ -14,6 +14,7 @@ from hub.chat import Document, Image, JsonObject, Message, Opaque, Part, Reasoni
 from hub.providers._signature import mark
 from hub.seals import call_signature, is_sealed
 from transports._fields import bad, left, object_of, objects, text
+from transports._responses_tools import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -98,7 +99,7 @@ class Conversation:
         self.said(Role.ASSISTANT, [ToolCall(call_id, name, msgspec.json.encode({"input": text(item, "input", at)}).decode())])
 
     def _named(self, item: JsonObject, at: str) -> tuple[str, str]:
-        call_id, name = text(item, "call_id", at), text(item, "name", at)
+        call_id, name = text(item, "call_id", at), named(item, at)
         if not call_id or not name:
             bad(f"{at}.{'name' if call_id else 'call_id'}", "is missing")
         return call_id, name

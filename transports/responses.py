@@ -19,7 +19,8 @@ from hub.responses import ResponseId
 from transports import openai
 from transports._chat_door import Address, asked, reply_headers, seconds, stream_headers
 from transports._http import Exchange, Route
-from transports._responses_decode import Asked, decode, free_form, kept_items, read, shell
+from transports._responses_decode import Asked, decode, kept_items, read, shell
+from transports._responses_tools import offered
 from transports._responses_write import Writer
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class _Turn:
         self.request = request
         self.id = f"resp_{exchange.request_id.removeprefix('req_')}"
         self.ask = asked(exchange, _ADDRESS, request.raw, lambda _: decode(request, before))
-        self.writer = Writer(shell(request, self.id, seconds(exchange)), free_form(request.fields))
+        self.writer = Writer(shell(request, self.id, seconds(exchange)), offered(request.fields))
         self.given = kept_items(request, self.id)
 
     @property

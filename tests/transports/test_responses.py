@@ -37,6 +37,7 @@ from hub.chat import (
 from hub.errors import BadRequest, UpstreamTimeout
 from tests.transports.test_anthropic_chat import said_parts, unique_calls
 from transports._responses_decode import decode, read, shell
+from transports._responses_tools import offered
 from transports._responses_write import Writer
 
 
@@ -162,3 +163,40 @@ def test_calls_that_come_mixed_are_kept_apart() -> None:
         ("function_call", "{}"),
         ("message", None),
     ]
+
+
+def test_a_function_of_a_namespace_has_one_name_that_vendors_take() -> None:
+    """Names are told apart, fit the vendors' 64 characters, and a call keeps its own on the next turn."""
+    long, tool = "l" * 64, {"type": "function", "name": "f"}
+    fields = {"tools": [{"type": "namespace", "name": name, "tools": [tool, {"type": "custom", "name": long}]} for name in ("a__", "b")]}
+    request = decode(read(body(**fields)), [])
+    names = [one.name for one in request.tools]
+    assert names[0::2] == ["a__f", "b__f"]
+    assert len(set(names)) == 4
+    assert max(map(len, names)) == 64
+    assert {name: (tool.namespace, tool.name, tool.free) for name, tool in offered(fields).items()} == {
+        names[0]: ("a__", "f", False),
+        names[1]: ("a__", long, True),
+        names[2]: ("b", "f", False),
+        names[3]: ("b", long, True),
+    }
+    called = messages({"role": "user", "content": "a"}, {"type": "function_call", "call_id": "1", "name": "f", "namespace": "b"})
+    assert called[1].parts == [ToolCall("1", "b__f")]
+    chosen = decode(read(body(**fields, tool_choice={"type": "function", "name": "f", "namespace": "b"})), [])
+    assert chosen.tool_choice == ToolChoice(ToolMode.ONE, "b__f")
+    left = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f", "namespace": "b"}]}
+    assert [one.name for one in decode(read(body(**fields, tool_choice=left)), []).tools] == ["b__f"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "field"),
+    [
+        ({"type": "namespace"}, "tools.0.name"),
+        ({"type": "namespace", "name": "a", "tools": [{"type": "web_search"}]}, "tools.0.tools.0.type"),
+        ({"type": "namespace", "name": "a", "tools": [{"type": "function"}]}, "tools.0.tools.0.name"),
+    ],
+)
+def test_a_namespace_that_is_none_is_refused_by_field(tool: Any, field: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        decode(read(body(tools=[tool])), [])
+    assert refused.value.field == field

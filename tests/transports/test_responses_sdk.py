@@ -126,6 +126,22 @@ async def test_free_form_tools_on_a_vendor_that_has_none(client: AsyncOpenAI) ->
     assert [json.loads(call.input) for call in calls] == [{"city": city} for city in CITIES]
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_tools_of_a_namespace_go_to_every_vendor_and_come_back_under_it(client: AsyncOpenAI, vendor: str, stream: bool) -> None:
+    """Codex offers the tools of MCP servers in namespaces; every vendor gets them as functions."""
+    inner = {name: value for name, value in WEATHER.items() if name != "strict"}
+    space: Any = {"type": "namespace", "name": "mcp__sky", "description": "All about the sky.", "tools": [inner]}
+    ask: dict[str, Any] = {"model": MODELS[vendor], "tools": [space], "store": False}
+    first = await turn(client, stream, input="weather?", **ask)
+    calls = [item.to_dict() for item in first.output if item.type == "function_call"]
+    assert [(call["namespace"], call["name"]) for call in calls] == [("mcp__sky", "weather")] * 2
+    results = [{"type": "function_call_output", "call_id": call["call_id"], "output": f"{number} C"} for number, call in enumerate(calls)]
+    items = [{"role": "user", "content": "weather?"}, *(item.to_dict() for item in first.output), *results]
+    second = await turn(client, stream, input=items, **ask)
+    assert second.output_text == "Bergen: 1 C; Oslo: 0 C"
+
+
 async def test_what_no_target_can_carry_is_named_or_refused(client: AsyncOpenAI) -> None:
     """D20; and a choice that only the vendor itself could honour is no request at all."""
     raw = await client.responses.with_raw_response.create(
