@@ -13,7 +13,7 @@ from hub.chat import ChatRequest, JsonObject, OutputFormat, Role, Text, Thinking
 from hub.errors import BadRequest
 from hub.providers.base import RawChat
 from transports._fields import bad, count, flag, items, left, number, object_in, object_of, objects, text, tree_of
-from transports._responses_items import DIALECT, Conversation
+from transports._responses_items import DIALECT, Conversation, answer_of, item_id
 from transports._responses_tools import allowed, named, tools_of
 
 #: What says how an answer is kept, followed and checked, and shapes none of it.
@@ -24,6 +24,7 @@ _ASIDE = (
 #: Values that ask for what every target does anyway.
 _NEUTRAL: JsonObject = {"truncation": "disabled", "service_tier": "auto"}
 _MODES = {"auto": ToolMode.AUTO, "none": ToolMode.NONE, "required": ToolMode.REQUIRED}
+_REFERENCE = "item_reference"
 _NOT_OFFERED = (("conversation", "use previous_response_id"), ("prompt", "send instructions and input"))
 _LOGPROBS = "message.output_text.logprobs"
 
@@ -96,7 +97,7 @@ def decode(asked: Asked, before: list[Any]) -> ChatRequest:
     if instructions:
         conversation.said(Role.SYSTEM, [Text(instructions)])
     conversation.add(before, "previous_response_id")
-    conversation.add(_resolved(asked.given, before), "input")
+    conversation.add(asked.given, "input")
     del fields["model"]
     fields.pop("input", None)
     fields.pop("stream", None)
@@ -118,7 +119,7 @@ def kept_items(asked: Asked, response_id: str) -> list[Any]:
         if made["type"] == "message" and isinstance(content, str):
             kind = "output_text" if made["role"] == "assistant" else "input_text"
             made["content"] = [{"type": kind, "text": content}]
-        made.setdefault("id", f"in_{response_id.removeprefix('resp_')}_{index}")
+        made.setdefault("id", item_id("in", response_id, index))
         kept.append(made)
     return kept
 
@@ -167,18 +168,34 @@ def shell(asked: Asked, response_id: str, now: int) -> JsonObject:
     }
 
 
-def _resolved(given: list[Any], before: list[Any]) -> list[Any]:
-    """The items with references to earlier ones replaced by what they refer to. Raises BadRequest for one that leads nowhere."""
-    known = {item.get("id") for item in objects(before)}
-    found: list[Any] = []
-    for index, item in enumerate(given):
+def references(asked: Asked, before: list[Any]) -> list[str]:
+    """The answers that items of the request refer to, beyond those that its conversation has already; each once."""
+    known = _ids(before)
+    named = [str(item.get("id")) for item in objects(asked.given) if item.get("type") == _REFERENCE]
+    return list(dict.fromkeys(answer_of(one) for one in named if one not in known))
+
+
+def resolved(asked: Asked, before: list[Any], kept: list[Any]) -> Asked:
+    """The request with items in place of what refers to them. Raises BadRequest for a reference that leads nowhere.
+
+    ``before`` are the items that its conversation has already, ``kept`` those of the answers that :func:`references` names.
+    """
+    known, found = _ids(before), {item.get("id"): item for item in objects(kept)}
+    given: list[Any] = []
+    for index, item in enumerate(asked.given):
         fields: JsonObject = cast("JsonObject", item) if isinstance(item, dict) else {}
-        if fields.get("type") != "item_reference":
-            found.append(item)
-        elif (named := fields.get("id")) not in known:
-            bad(f"input.{index}.id", f"no item {str(named)[:80]!r} is in this conversation; send the item itself")
+        if fields.get("type") != _REFERENCE:
+            given.append(item)
+        elif (named := fields.get("id")) in found:
+            given.append(found[named])
+        elif named not in known:
+            bad(f"input.{index}.id", f"no item {str(named)[:80]!r} is kept for this key; send the item itself, or ask for `store`: false")
         # an item of the conversation is there already, in its place
-    return found
+    return msgspec.structs.replace(asked, given=given)
+
+
+def _ids(items: list[Any]) -> set[Any]:
+    return {item.get("id") for item in objects(items)}
 
 
 def _options(request: ChatRequest, fields: JsonObject) -> None:

@@ -29,6 +29,16 @@ REDACTED = "redacted:"
 BARE = "anthropic"
 
 
+def item_id(kind: str, response_id: str, index: int) -> str:
+    """The id of an item of an answer; it tells which, so that a reference to the item finds it."""
+    return f"{kind}_{response_id.removeprefix('resp_')}_{index}"
+
+
+def answer_of(named: str) -> str:
+    """The answer that an item's id tells; of an id that is not ours, one that nobody keeps."""
+    return "resp_" + named.partition("_")[2].rpartition("_")[0]
+
+
 class Conversation:
     """Puts items together as turns: reasoning, words and calls of the assistant that follow one another are one message."""
 

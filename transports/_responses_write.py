@@ -27,7 +27,7 @@ from hub.chat import (
 from hub.errors import HubError, UpstreamRejected, openai_type
 from hub.providers._signature import mark
 from hub.seals import sealed
-from transports._responses_items import BARE, REDACTED
+from transports._responses_items import BARE, REDACTED, item_id
 from transports._responses_tools import Offered
 
 if TYPE_CHECKING:
@@ -85,7 +85,6 @@ class Writer:
         self.body["output"] = []
         self.over = False
         self._tools = tools or {}
-        self._mark = str(shell["id"]).removeprefix("resp_")
         self._sequence = 0
         self._words: _Item | None = None
         self._kind = ""
@@ -147,7 +146,7 @@ class Writer:
 
     def _open(self, body: JsonObject, prefix: str) -> tuple[_Item, bytes]:
         output: list[JsonObject] = self.body["output"]
-        item = _Item(len(output), {"id": f"{prefix}_{self._mark}_{len(output)}", **body})
+        item = _Item(len(output), {"id": item_id(prefix, self.body["id"], len(output)), **body})
         output.append(item.body)
         return item, self._event("response.output_item.added", output_index=item.index, item=item.body)
 
