@@ -141,6 +141,16 @@ class Responses:
             items += msgspec.json.decode(row.body).get("output", [])
         return items
 
+    async def items(self, response_ids: list[str], ctx: Context) -> list[Any]:
+        """The items of single answers, of each what went in and what came out. What is not kept for this key is left out.
+
+        Raises BadRequest for more answers, or larger ones, than a conversation may have.
+        """
+        rows = await self._rows.several(response_ids, ctx.caller.key_id) if len(response_ids) <= MOST_TURNS else []
+        if len(response_ids) > MOST_TURNS or sum(len(row.body) + len(row.input) for row in rows) > LARGEST_CHAIN:
+            raise BadRequest("input: refers to items of too many earlier responses; send the items themselves", field="input")
+        return [item for row in rows for item in (*msgspec.json.decode(row.input), *msgspec.json.decode(row.body).get("output", []))]
+
     async def get(self, response_id: str, ctx: Context) -> ModelResponse:
         """A kept answer. One that nobody works on any more is failed. Raises NotFound."""
         row = await self._rows.find(response_id, ctx.caller.key_id)

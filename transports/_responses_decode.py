@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import msgspec
 
-from hub.chat import ChatRequest, JsonObject, OutputFormat, Role, Text, Thinking, Tool, ToolChoice, ToolMode
+from hub.chat import ChatRequest, JsonObject, OutputFormat, Role, Text, Thinking, ToolChoice, ToolMode
 from hub.errors import BadRequest
 from hub.providers.base import RawChat
-from transports._fields import bad, count, flag, items, joined, left, number, object_in, object_of, objects, text, tree_of
-from transports._responses_items import DIALECT, Conversation
+from transports._fields import bad, count, flag, items, left, number, object_in, object_of, objects, text, tree_of
+from transports._responses_items import DIALECT, Conversation, answer_of, item_id
+from transports._responses_tools import allowed, named, tools_of
 
 #: What says how an answer is kept, followed and checked, and shapes none of it.
 _ASIDE = (
@@ -23,12 +24,7 @@ _ASIDE = (
 #: Values that ask for what every target does anyway.
 _NEUTRAL: JsonObject = {"truncation": "disabled", "service_tier": "auto"}
 _MODES = {"auto": ToolMode.AUTO, "none": ToolMode.NONE, "required": ToolMode.REQUIRED}
-_FREE_FORM: JsonObject = {
-    "type": "object",
-    "properties": {"input": {"type": "string", "description": "The whole input of the tool, as it takes it."}},
-    "required": ["input"],
-    "additionalProperties": False,
-}
+_REFERENCE = "item_reference"
 _NOT_OFFERED = (("conversation", "use previous_response_id"), ("prompt", "send instructions and input"))
 _LOGPROBS = "message.output_text.logprobs"
 
@@ -36,7 +32,8 @@ _LOGPROBS = "message.output_text.logprobs"
 class Asked(msgspec.Struct, frozen=True):
     """A request as the door reads it: ``fields`` as the client wrote them, ``given`` its own items, ``raw`` for the engine.
 
-    ``stream`` is the client's wish; what is worked on in the background always streams to the engine.
+    ``stream`` is the client's wish; what is worked on in the background always streams to the engine. ``resolved`` says that ``given``
+    holds items of earlier answers in place of what referred to them.
     """
 
     raw: RawChat
@@ -46,6 +43,7 @@ class Asked(msgspec.Struct, frozen=True):
     store: bool
     background: bool
     previous: str
+    resolved: bool = False
 
 
 def read(body: bytes) -> Asked:
@@ -101,7 +99,7 @@ def decode(asked: Asked, before: list[Any]) -> ChatRequest:
     if instructions:
         conversation.said(Role.SYSTEM, [Text(instructions)])
     conversation.add(before, "previous_response_id")
-    conversation.add(_resolved(asked.given, before), "input")
+    conversation.add(asked.given, "input")
     del fields["model"]
     fields.pop("input", None)
     fields.pop("stream", None)
@@ -123,7 +121,7 @@ def kept_items(asked: Asked, response_id: str) -> list[Any]:
         if made["type"] == "message" and isinstance(content, str):
             kind = "output_text" if made["role"] == "assistant" else "input_text"
             made["content"] = [{"type": kind, "text": content}]
-        made.setdefault("id", f"in_{response_id.removeprefix('resp_')}_{index}")
+        made.setdefault("id", item_id("in", response_id, index))
         kept.append(made)
     return kept
 
@@ -172,18 +170,34 @@ def shell(asked: Asked, response_id: str, now: int) -> JsonObject:
     }
 
 
-def _resolved(given: list[Any], before: list[Any]) -> list[Any]:
-    """The items with references to earlier ones replaced by what they refer to. Raises BadRequest for one that leads nowhere."""
-    known = {item.get("id") for item in objects(before)}
-    found: list[Any] = []
-    for index, item in enumerate(given):
+def references(asked: Asked, before: list[Any]) -> list[str]:
+    """The answers that items of the request refer to, beyond those that its conversation has already; each once."""
+    known = _ids(before)
+    named = [str(item.get("id")) for item in objects(asked.given) if item.get("type") == _REFERENCE]
+    return list(dict.fromkeys(answer_of(one) for one in named if one not in known))
+
+
+def resolved(asked: Asked, before: list[Any], kept: list[Any]) -> Asked:
+    """The request with items in place of what refers to them. Raises BadRequest for a reference that leads nowhere.
+
+    ``before`` are the items that its conversation has already, ``kept`` those of the answers that :func:`references` names.
+    """
+    known, found = _ids(before), {item.get("id"): item for item in objects(kept)}
+    given: list[Any] = []
+    for index, item in enumerate(asked.given):
         fields: JsonObject = cast("JsonObject", item) if isinstance(item, dict) else {}
-        if fields.get("type") != "item_reference":
-            found.append(item)
-        elif (named := fields.get("id")) not in known:
-            bad(f"input.{index}.id", f"no item {str(named)[:80]!r} is in this conversation; send the item itself")
+        if fields.get("type") != _REFERENCE:
+            given.append(item)
+        elif (named := fields.get("id")) in found:
+            given.append(found[named])
+        elif named not in known:
+            bad(f"input.{index}.id", f"no item {str(named)[:80]!r} is kept for this key; send the item itself, or ask for `store`: false")
         # an item of the conversation is there already, in its place
-    return found
+    return msgspec.structs.replace(asked, given=given, resolved=True)
+
+
+def _ids(items: list[Any]) -> set[Any]:
+    return {item.get("id") for item in objects(items)}
 
 
 def _options(request: ChatRequest, fields: JsonObject) -> None:
@@ -217,31 +231,12 @@ def _format(request: ChatRequest, wanted: JsonObject) -> None:
 
 
 def _tools(request: ChatRequest, fields: JsonObject) -> None:
-    request.tools = [_tool(tool, f"tools.{index}") for index, tool in enumerate(items(fields, "tools"))]
+    request.tools = tools_of(fields)
     choice = _choice(request, fields.pop("tool_choice", None))
     parallel = flag(fields, "parallel_tool_calls")
     if choice is not None or (parallel is not None and request.tools):
         request.tool_choice = choice or ToolChoice()
         request.tool_choice.parallel = parallel
-
-
-def _tool(tool: object, at: str) -> Tool:
-    fields = object_of(tool, at)
-    kind = text(fields, "type", at) or bad(joined(at, "type"), "is missing")
-    if kind not in ("function", "custom"):
-        return Tool(kind, builtin=cast("JsonObject", tool))
-    name, described = text(fields, "name", at) or bad(joined(at, "name"), "is missing"), text(fields, "description", at)
-    if kind == "custom":
-        return Tool(name, _told(described, object_in(fields, "format", at) or {}), _FREE_FORM)
-    return Tool(name, described, object_in(fields, "parameters", at) or {}, flag(fields, "strict", at), extra=left(fields))
-
-
-def _told(described: str, shape: JsonObject) -> str:
-    """The description of a free-form tool; its grammar in words, as most targets have no other place for it."""
-    grammar = shape.get("definition")
-    if not isinstance(grammar, str):
-        return described
-    return f"{described}\n\nThe input must follow this {shape.get('syntax') or ''} grammar:\n{grammar}".strip()
 
 
 def _choice(request: ChatRequest, value: object) -> ToolChoice | None:
@@ -253,15 +248,9 @@ def _choice(request: ChatRequest, value: object) -> ToolChoice | None:
     fields = object_of(value, "tool_choice")
     kind = fields.get("type")
     if kind in ("function", "custom"):
-        return ToolChoice(ToolMode.ONE, text(fields, "name", "tool_choice") or bad("tool_choice.name", "is missing"))
+        return ToolChoice(ToolMode.ONE, named(fields, "tool_choice") or bad("tool_choice.name", "is missing"))
     if kind != "allowed_tools":
         bad("tool_choice", f"{str(kind)[:40]!r} would have to run at the vendor, which no target here does; name a function")
-    allowed = {tool.get("name") for tool in objects(fields.get("tools"))}
-    request.tools = [tool for tool in request.tools if tool.name in allowed]
+    names = allowed(fields)
+    request.tools = [tool for tool in request.tools if tool.name in names]
     return ToolChoice(ToolMode.REQUIRED if fields.get("mode") == "required" else ToolMode.AUTO)
-
-
-def free_form(fields: JsonObject) -> frozenset[str]:
-    """The names of the request's free-form tools, whose calls have an input instead of arguments."""
-    tools = objects(fields.get("tools"))
-    return frozenset(str(tool["name"]) for tool in tools if tool.get("type") == "custom" and tool.get("name"))

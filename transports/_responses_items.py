@@ -14,6 +14,7 @@ from hub.chat import Document, Image, JsonObject, Message, Opaque, Part, Reasoni
 from hub.providers._signature import mark
 from hub.seals import call_signature, is_sealed
 from transports._fields import bad, left, object_of, objects, text
+from transports._responses_tools import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +27,16 @@ _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,", re.ASCII)
 REDACTED = "redacted:"
 #: The vendor whose signatures have no mark.
 BARE = "anthropic"
+
+
+def item_id(kind: str, response_id: str, index: int) -> str:
+    """The id of an item of an answer; it tells which, so that a reference to the item finds it."""
+    return f"{kind}_{response_id.removeprefix('resp_')}_{index}"
+
+
+def answer_of(named: str) -> str:
+    """The answer that an item's id tells; of an id that is not ours, one that nobody keeps."""
+    return "resp_" + named.partition("_")[2].rpartition("_")[0]
 
 
 class Conversation:
@@ -98,7 +109,7 @@ class Conversation:
         self.said(Role.ASSISTANT, [ToolCall(call_id, name, msgspec.json.encode({"input": text(item, "input", at)}).decode())])
 
     def _named(self, item: JsonObject, at: str) -> tuple[str, str]:
-        call_id, name = text(item, "call_id", at), text(item, "name", at)
+        call_id, name = text(item, "call_id", at), named(item, at)
         if not call_id or not name:
             bad(f"{at}.{'name' if call_id else 'call_id'}", "is missing")
         return call_id, name

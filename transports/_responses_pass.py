@@ -52,10 +52,10 @@ def body_for(asked: Asked, before: list[Any]) -> bytes:
     ``before`` are the items of the conversation that it goes on from.
     """
     forgets = not asked.store and asked.fields.get("store") is not False
-    if not (asked.previous or asked.background or forgets):
+    if not (asked.previous or asked.resolved or asked.background or forgets):
         return asked.raw.body
     fields = _RAWS.decode(asked.raw.body)
-    if asked.previous:
+    if asked.previous or asked.resolved:
         fields.pop("previous_response_id", None)
         fields["input"] = msgspec.Raw(msgspec.json.encode([*_earlier(before), *_given(asked, fields.get("input"), before)]))
     if asked.background:
@@ -82,7 +82,10 @@ def _earlier(before: list[Any]) -> list[Any]:
 
 
 def _given(asked: Asked, raw: msgspec.Raw | None, before: list[Any]) -> list[Any]:
-    """The request's own items as they came, without references to those before them, which are there already."""
+    """The request's own items as they came, without references to those before them, which are there already; what it referred to
+    elsewhere is in its place."""
+    if asked.resolved:
+        return _earlier(asked.given)
     if raw is None or not bytes(raw).startswith(b"["):
         return asked.given
     known = {item.get("id") for item in objects(before)}

@@ -27,10 +27,11 @@ from hub.chat import (
 from hub.errors import HubError, UpstreamRejected, openai_type
 from hub.providers._signature import mark
 from hub.seals import sealed
-from transports._responses_items import BARE, REDACTED
+from transports._responses_items import BARE, REDACTED, item_id
+from transports._responses_tools import Offered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _json = msgspec.json.Encoder().encode
 _OPEN = "in_progress"
@@ -73,18 +74,17 @@ class _Item:
 
 
 class Writer:
-    """Writes one answer. ``shell`` is the response object before anything was said; ``free`` names the request's free-form tools.
+    """Writes one answer. ``shell`` is the response object before anything was said; ``tools`` those that have other names as functions.
 
     :meth:`begin`, then :meth:`feed` any number of times, then one of :meth:`end`, :meth:`fail`; each gives the events to send. ``body`` is
     the response object as it is known so far. Items of calls stay open until their arguments are whole, words until something else follows.
     """
 
-    def __init__(self, shell: JsonObject, free: frozenset[str] = frozenset()) -> None:
+    def __init__(self, shell: JsonObject, tools: Mapping[str, Offered] | None = None) -> None:
         self.body = shell
         self.body["output"] = []
         self.over = False
-        self._free = free
-        self._mark = str(shell["id"]).removeprefix("resp_")
+        self._tools = tools or {}
         self._sequence = 0
         self._words: _Item | None = None
         self._kind = ""
@@ -146,7 +146,7 @@ class Writer:
 
     def _open(self, body: JsonObject, prefix: str) -> tuple[_Item, bytes]:
         output: list[JsonObject] = self.body["output"]
-        item = _Item(len(output), {"id": f"{prefix}_{self._mark}_{len(output)}", **body})
+        item = _Item(len(output), {"id": item_id(prefix, self.body["id"], len(output)), **body})
         output.append(item.body)
         return item, self._event("response.output_item.added", output_index=item.index, item=item.body)
 
@@ -228,10 +228,12 @@ class Writer:
     def _call(self, one: ToolCallStarted) -> list[bytes]:
         seal = sealed(one.id, one.signature) if one.signature else ""
         before = self._whole({"type": "reasoning", "summary": [], "encrypted_content": seal}, "rs") if seal else self._turn()
-        custom = one.name in self._free
-        kind, argument = ("custom_tool_call", "input") if custom else ("function_call", "arguments")
-        body: JsonObject = {"type": kind, "call_id": one.id, "name": one.name, argument: "", "status": _OPEN}
-        self._calls[one.index], opened = self._open(body, "ctc" if custom else "fc")
+        tool = self._tools.get(one.name) or Offered(one.name)
+        kind, argument = ("custom_tool_call", "input") if tool.free else ("function_call", "arguments")
+        body: JsonObject = {"type": kind, "call_id": one.id, "name": tool.name, argument: "", "status": _OPEN}
+        if tool.namespace:
+            body["namespace"] = tool.namespace
+        self._calls[one.index], opened = self._open(body, "ctc" if tool.free else "fc")
         return [*before, opened]
 
     def _arguments(self, one: ToolCallDelta) -> list[bytes]:

@@ -21,8 +21,9 @@ from hub.responses import ResponseId
 from transports import openai
 from transports._chat_door import Address, asked, reply_headers, seconds, stream_headers
 from transports._http import Exchange, Route
-from transports._responses_decode import Asked, decode, free_form, kept_items, read, shell
+from transports._responses_decode import Asked, decode, kept_items, read, references, resolved, shell
 from transports._responses_pass import Passing, body_for
+from transports._responses_tools import offered
 from transports._responses_write import Writer
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class _Turn:
         self.id = f"resp_{exchange.request_id.removeprefix('req_')}"
         raw = replace(request.raw, body=body_for(request, before))
         self.ask = asked(exchange, _ADDRESS, raw, lambda _: decode(request, before))
-        self.writer: Writer | Passing = Writer(shell(request, self.id, seconds(exchange)), free_form(request.fields))
+        self.writer: Writer | Passing = Writer(shell(request, self.id, seconds(exchange)), offered(request.fields))
         self.given = kept_items(request, self.id)
 
     @property
@@ -99,6 +100,16 @@ class _Turn:
         yield writer.end(self.now)
 
 
+async def _turn(exchange: Exchange, request: Asked) -> _Turn:
+    """The request with what it goes on from or refers to. Raises BadRequest for what is not kept."""
+    responses, ctx = exchange.hub.responses, exchange.ctx
+    before = await responses.before(request.previous, ctx) if request.previous else []
+    named = references(request, before)
+    if named:
+        request = resolved(request, before, await responses.items(named, ctx))
+    return _Turn(exchange, request, before)
+
+
 async def create(exchange: Exchange) -> None:
     """``POST /v1/responses``: whole, streaming or in the background."""
     hub, ctx = exchange.hub, exchange.ctx
@@ -109,8 +120,7 @@ async def create(exchange: Exchange) -> None:
         if request.background:
             raise BadRequest("background: this key keeps nothing, so its responses cannot be asked for later", field="background")
         request = msgspec.structs.replace(request, store=False)
-    before = await hub.responses.before(request.previous, ctx) if request.previous else []
-    turn = _Turn(exchange, request, before)
+    turn = await _turn(exchange, request)
     if request.background:
         await _background(exchange, turn)
     elif request.stream:
@@ -127,8 +137,8 @@ async def input_tokens(exchange: Exchange) -> None:
     body = await exchange.body()
     hub.allow(hub.find("count-tokens"), ctx)
     request = read(body)
-    before = await hub.responses.before(request.previous, ctx) if request.previous else []
-    counted: Counted = await hub.call(hub.find("count-tokens"), _Turn(exchange, request, before).ask, ctx)
+    turn = await _turn(exchange, request)
+    counted: Counted = await hub.call(hub.find("count-tokens"), turn.ask, ctx)
     source = b"estimated" if counted.estimated else b"provider"
     told = {"object": "response.input_tokens", "input_tokens": counted.tokens}
     await exchange.answer_json(told, headers=[(b"x-hubroute-source", source)])

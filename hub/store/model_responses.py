@@ -64,6 +64,11 @@ class ModelResponses:
         now = self._clock.now_ms()
         return await self._database.read(lambda link: _found(link, response_id, key_id, now))
 
+    async def several(self, response_ids: list[str], key_id: str) -> list[ModelResponse]:
+        """Those of these answers that are a key's, without those past their time."""
+        now = self._clock.now_ms()
+        return await self._database.read(lambda link: [row for one in response_ids if (row := _found(link, one, key_id, now)) is not None])
+
     async def chain(self, response_id: str, key_id: str) -> list[ModelResponse]:
         """A key's answer and those before it in its conversation, the oldest first; none where it is not there, ends where one is missing.
 

@@ -36,7 +36,8 @@ from hub.chat import (
 )
 from hub.errors import BadRequest, UpstreamTimeout
 from tests.transports.test_anthropic_chat import said_parts, unique_calls
-from transports._responses_decode import decode, read, shell
+from transports._responses_decode import decode, read, references, resolved, shell
+from transports._responses_tools import offered
 from transports._responses_write import Writer
 
 
@@ -98,7 +99,6 @@ def test_reasoning_that_only_its_vendor_can_read_keeps_its_mark() -> None:
         ({"input": [{"type": "function_call", "call_id": "1"}]}, "input.0.name"),
         ({"input": [{"type": "function_call_output"}]}, "input.0.call_id"),
         ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, "input.0.content.0.text"),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0.id"),
         ({"tools": [{"type": "function"}]}, "tools.0.name"),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice"),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
@@ -162,3 +162,60 @@ def test_calls_that_come_mixed_are_kept_apart() -> None:
         ("function_call", "{}"),
         ("message", None),
     ]
+
+
+def test_a_function_of_a_namespace_has_one_name_that_vendors_take() -> None:
+    """Names are told apart, fit the vendors' 64 characters, and a call keeps its own on the next turn."""
+    long, tool = "l" * 64, {"type": "function", "name": "f"}
+    fields = {"tools": [{"type": "namespace", "name": name, "tools": [tool, {"type": "custom", "name": long}]} for name in ("a__", "b")]}
+    request = decode(read(body(**fields)), [])
+    names = [one.name for one in request.tools]
+    assert names[0::2] == ["a__f", "b__f"]
+    assert len(set(names)) == 4
+    assert max(map(len, names)) == 64
+    assert {name: (tool.namespace, tool.name, tool.free) for name, tool in offered(fields).items()} == {
+        names[0]: ("a__", "f", False),
+        names[1]: ("a__", long, True),
+        names[2]: ("b", "f", False),
+        names[3]: ("b", long, True),
+    }
+    called = messages({"role": "user", "content": "a"}, {"type": "function_call", "call_id": "1", "name": "f", "namespace": "b"})
+    assert called[1].parts == [ToolCall("1", "b__f")]
+    chosen = decode(read(body(**fields, tool_choice={"type": "function", "name": "f", "namespace": "b"})), [])
+    assert chosen.tool_choice == ToolChoice(ToolMode.ONE, "b__f")
+    left = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f", "namespace": "b"}]}
+    assert [one.name for one in decode(read(body(**fields, tool_choice=left)), []).tools] == ["b__f"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "field"),
+    [
+        ({"type": "namespace"}, "tools.0.name"),
+        ({"type": "namespace", "name": "a", "tools": [{"type": "web_search"}]}, "tools.0.tools.0.type"),
+        ({"type": "namespace", "name": "a", "tools": [{"type": "function"}]}, "tools.0.tools.0.name"),
+    ],
+)
+def test_a_namespace_that_is_none_is_refused_by_field(tool: Any, field: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        decode(read(body(tools=[tool])), [])
+    assert refused.value.field == field
+
+
+def test_references_to_items_become_the_items() -> None:
+    """By the id that an item was told with; what the conversation has already is not told twice."""
+    asked = read(body(input=[{"type": "item_reference", "id": one} for one in ("msg_1_0", "fc_1_1", "msg_2_0", "in_1_0")]))
+    said = {"type": "message", "role": "assistant", "id": "msg_1_0", "content": "a"}
+    called = {"type": "function_call", "id": "fc_1_1", "call_id": "c", "name": "f", "arguments": "{}"}
+    given = {"type": "message", "role": "user", "id": "in_1_0", "content": "b"}
+    before = [{"type": "message", "role": "user", "id": "msg_2_0", "content": "old"}]
+    assert references(asked, before) == ["resp_1"]
+    assert resolved(asked, before, [given, said, called]).given == [said, called, given]
+
+
+@pytest.mark.parametrize("named", ["msg_1_0", "", None, 7, "rs_resp_1", "é" * 300])
+def test_a_reference_that_leads_nowhere_is_refused_by_field(named: Any) -> None:
+    asked = read(body(input=["x", {"type": "item_reference", "id": named}]))
+    assert len(references(asked, [])) == 1
+    with pytest.raises(BadRequest) as refused:
+        resolved(asked, [], [])
+    assert refused.value.field == "input.1.id"

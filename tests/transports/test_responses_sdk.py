@@ -126,6 +126,44 @@ async def test_free_form_tools_on_a_vendor_that_has_none(client: AsyncOpenAI) ->
     assert [json.loads(call.input) for call in calls] == [{"city": city} for city in CITIES]
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_tools_of_a_namespace_go_to_every_vendor_and_come_back_under_it(client: AsyncOpenAI, vendor: str, stream: bool) -> None:
+    """Codex offers the tools of MCP servers in namespaces; every vendor gets them as functions."""
+    inner = {name: value for name, value in WEATHER.items() if name != "strict"}
+    space: Any = {"type": "namespace", "name": "mcp__sky", "description": "All about the sky.", "tools": [inner]}
+    ask: dict[str, Any] = {"model": MODELS[vendor], "tools": [space], "store": False}
+    first = await turn(client, stream, input="weather?", **ask)
+    calls = [item.to_dict() for item in first.output if item.type == "function_call"]
+    assert [(call["namespace"], call["name"]) for call in calls] == [("mcp__sky", "weather")] * 2
+    results = [{"type": "function_call_output", "call_id": call["call_id"], "output": f"{number} C"} for number, call in enumerate(calls)]
+    items = [{"role": "user", "content": "weather?"}, *(item.to_dict() for item in first.output), *results]
+    second = await turn(client, stream, input=items, **ask)
+    assert second.output_text == "Bergen: 1 C; Oslo: 0 C"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_a_turn_that_refers_to_items_instead_of_sending_them(
+    running: tuple[Running, FaultUpstream], client: AsyncOpenAI, vendor: str, stream: bool
+) -> None:
+    """The AI SDK of Vercel does that, without ``previous_response_id``. Items of another key are none (SEC)."""
+    ask: dict[str, Any] = {"model": MODELS[vendor], "tools": [WEATHER]}
+    first = await turn(client, stream, input="weather?", **ask)
+    calls = [item for item in first.output if item.type == "function_call"]
+    results = [{"type": "function_call_output", "call_id": call.call_id, "output": f"{number} C"} for number, call in enumerate(calls)]
+    items: list[Any] = [{"role": "user", "content": "weather?"}, *({"type": "item_reference", "id": item.id} for item in first.output)]
+    second = await turn(client, stream, input=[*items, *results], **ask)
+    assert second.output_text == "Bergen: 1 C; Oslo: 0 C"
+    # what is kept are the items, so that the next turn can go on from it
+    third = await turn(client, stream, input="and now?", previous_response_id=second.id, **ask)
+    assert third.status == "completed"
+    async with AsyncOpenAI(base_url=f"{running[0].url}/v1", api_key=await running[0].key("chat"), max_retries=0) as other:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await other.responses.create(input=[*items, *results], **ask)
+    assert refused.value.param == "input.1.id"
+
+
 async def test_what_no_target_can_carry_is_named_or_refused(client: AsyncOpenAI) -> None:
     """D20; and a choice that only the vendor itself could honour is no request at all."""
     raw = await client.responses.with_raw_response.create(
