@@ -33,7 +33,8 @@ def _rule(words: str, kind: FailureKind, code: str = "", wait: float | None = No
 
 
 _TOO_LONG = re.compile(
-    r"context[ -](?:length|window|size)|maximum (?:context|prompt length)|context limit|range of input length|inputs` tokens \+|(?:prompt|input) (?:is )?too long|too many (?:input )?tokens"
+    r"context[ -](?:length|window|size)|maximum (?:context|prompt length)|context limit|range of input length|inputs` tokens \+"
+    r"|(?:prompt|input) (?:is )?too long|too many (?:input )?tokens"
     r"|input token count|exceeds? the (?:model'?s )?max(?:imum)? (?:number of )?(?:input )?tokens"
     r"|reduce the length of the (?:messages|prompt|input)"
 )
@@ -45,7 +46,8 @@ _NO_MODEL = re.compile(
 )
 #: The provider will not have what the request says; another of its accounts would not, either.
 _UNWANTED = re.compile(
-    r"content[ -](?:management )?(?:policy|filter)|(?:violat\w+|breach\w*) (?:of )?(?:our |\w{1,30}'s )?(?:usage|content|safety) (?:polic|guideline)"
+    r"content[ -](?:management )?(?:policy|filter)"
+    r"|(?:violat\w+|breach\w*) (?:of )?(?:our |\w{1,30}'s )?(?:usage|content|safety) (?:polic|guideline)"
     r"|(?:prompt|input|content|request) (?:was |is |has been )?(?:flagged|blocked by|rejected by (?:our|the) safety)"
     r"|moderation blocked|data inspection failed|inappropriate content|content exists risk|safety system|blocked by guardrail"
 )
@@ -151,10 +153,9 @@ def classify(status: int, headers: Headers, body: bytes, *, message: str = "", c
 
 
 def _kind(status: int, words: str) -> tuple[FailureKind, str, float | None]:
-    if status == 413 or (status in (400, 422) and _TOO_LONG.search(words)):
-        return FailureKind.CONTEXT, "context_length_exceeded", None
-    if status in (400, 403, 422, 451) and _UNWANTED.search(words):
-        return FailureKind.CALLER, UNWANTED, None
+    own = _of_request(status, words)
+    if own is not None:
+        return own
     for pattern, kind, code, wait in _WORDS:
         if pattern.search(words):
             # A 429 for want of quota may pass by itself; only other statuses say that the account has no money (3.4).
@@ -162,6 +163,15 @@ def _kind(status: int, words: str) -> tuple[FailureKind, str, float | None]:
     if status in (400, 403) and _NO_MODEL.search(words):
         return FailureKind.MODEL, "model_not_found", None
     return _BY_STATUS.get(status, FailureKind.SERVER), "", None
+
+
+def _of_request(status: int, words: str) -> tuple[FailureKind, str, float | None] | None:
+    """Whether it is the request that is too long, or unwanted, so that no account is at fault."""
+    if status == 413 or (status in (400, 422) and _TOO_LONG.search(words)):
+        return FailureKind.CONTEXT, "context_length_exceeded", None
+    if status in (400, 403, 422, 451) and _UNWANTED.search(words):
+        return FailureKind.CALLER, UNWANTED, None
+    return None
 
 
 def _status_of(code: str) -> int:
