@@ -147,8 +147,8 @@ class Run:
 
     __slots__ = (
         "_ask", "_began", "_bytes", "_calling", "_counted", "_current", "_decision", "_done", "_first", "_incoming", "_ledger", "_name",
-        "_note", "_option", "_pin", "_priced", "_probing", "_prompt", "_row", "_slots", "_started", "_track", "_watcher", "allowed",
-        "hold", "service", "units", "usage",
+        "_note", "_option", "_owed", "_pin", "_priced", "_probing", "_prompt", "_refused", "_row", "_slots", "_started", "_track",
+        "_watcher", "allowed", "hold", "service", "units", "usage",
     )  # fmt: skip
 
     def __init__(self, ledger: Ledger, ask: Asked, ctx: Context, skill: str, service: str) -> None:
@@ -159,6 +159,7 @@ class Run:
         self._started = self._began
         self._first: float | None = None
         self._bytes = 0
+        self._owed = self._refused = False
         self._ask = ask
         self._note = ctx.note
         self._name = ""
@@ -258,6 +259,7 @@ class Run:
         clock = self._ledger.clock
         self._started = clock.monotonic()
         self._bytes = 0
+        self._owed = self._refused = False
         self.usage = self._watcher = None
         if self._note is not None:
             self._tell(option, self._note)
@@ -290,9 +292,11 @@ class Run:
 
     def refused(self, attempt: Attempt, failure: Failure, *, fault: OutboundError | None = None) -> Rule:
         """An attempt failed before the client saw anything of it; what to do next."""
-        # What came was an error and no part of an answer: nobody is billed for it.
-        self._bytes = 0
-        self.units = None
+        # What came was an error and no part of an answer: nobody is billed for it, unless the provider had begun work before.
+        self._refused = True
+        if not self._owed:
+            self._bytes = 0
+            self.units = None
         attempt.latency_ms = self._since(self._started)
         attempt.status = None if fault is not None else failure.status
         attempt.kind = failure.kind.value
@@ -340,6 +344,7 @@ class Run:
         """The provider has begun work that it charges for whatever becomes of the request."""
         self.usage, self.units, self._priced = usage, units, priced
         self._bytes += 1
+        self._owed = True
 
     def passed(self, size: int) -> None:
         """Bytes of the answer arrived."""
@@ -380,7 +385,7 @@ class Run:
             row.outcome = "error"
             row.status = error.status if isinstance(error, HubError) else 500
             row.error_code = error.code if isinstance(error, HubError) else "internal_server_error"
-            if self._bytes and isinstance(error, UpstreamFailed):
+            if self._bytes and not self._refused and isinstance(error, UpstreamFailed):
                 self.provider_failed(Failure(FailureKind.SERVER, error.status, error.message, code=error.code))
         if self._bytes:
             self.settle(self._consumed(complete=False), self._priced)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: No hint may keep a connection away longer than this; seconds.
 MAX_WAIT = 24 * 3600.0
+#: The code of a request whose content a provider refuses.
+UNWANTED = "content_filter"
 _MESSAGE = 500
 _JSON_LIMIT = 1024 * 1024
 _TEXT_LIMIT = 64 * 1024
@@ -31,25 +33,41 @@ def _rule(words: str, kind: FailureKind, code: str = "", wait: float | None = No
 
 
 _TOO_LONG = re.compile(
-    r"context[ -](?:length|window)|maximum context|context limit|(?:prompt|input) (?:is )?too long|too many (?:input )?tokens"
+    r"context[ -](?:length|window|size)|maximum (?:context|prompt length)|context limit|range of input length|inputs` tokens \+"
+    r"|(?:prompt|input) (?:is )?too long|too many (?:input )?tokens"
     r"|input token count|exceeds? the (?:model'?s )?max(?:imum)? (?:number of )?(?:input )?tokens"
     r"|reduce the length of the (?:messages|prompt|input)"
 )
 _NO_MODEL = re.compile(
-    r"model[ -]not[ -](?:found|supported|available)|(?:unknown|unsupported|no such) model\b|invalid model (?:name|id)"
+    r"model[ -]not[ -](?:found|supported|available)|(?:unknown|unsupported|no such) model\b|invalid model(?: (?:name|id)|:)"
     r"|models? [`'\"]?[\w.:/@-]{1,120}[`'\"]? (?:is |was |has been |does )?"
     r"(?:not (?:found|exist|supported|available)|decommissioned|deprecated)"
     r"|model (?:does not exist|is not (?:found|supported|available)|not exist)"
 )
+#: The provider will not have what the request says; another of its accounts would not, either.
+_UNWANTED = re.compile(
+    r"content[ -](?:management )?(?:policy|filter)"
+    r"|(?:violat\w+|breach\w*) (?:of )?(?:our |\w{1,30}'s )?(?:usage|content|safety) (?:polic|guideline)"
+    r"|(?:prompt|input|content|request) (?:was |is |has been )?(?:flagged|blocked by|rejected by (?:our|the) safety)"
+    r"|moderation blocked|data inspection failed|inappropriate content|content exists risk|safety system|blocked by guardrail"
+)
 #: Tried in order on the provider's words, lower case, with ``_`` read as a space. Text, kind, code, wait in seconds.
 _WORDS: tuple[_Rule, ...] = (
+    _rule(
+        r"spending limit|used all available credits|not enough credits|good standing|arrearage|billing details|exceeded current quota",
+        FailureKind.CREDIT,
+    ),
     _rule(
         r"account\b.{0,40}\b(?:deactivated|disabled|suspended|banned|terminated)|verify your account",
         FailureKind.AUTH,
         "account_deactivated",
     ),
     _rule(r"has not been used in project", FailureKind.PERMISSION, "project_not_enabled"),
-    _rule(r"api key not valid|api key invalid|(?:invalid|incorrect) (?:x-)?api[- ]key", FailureKind.AUTH),
+    _rule(r"(?:user )?location is not supported|not available in your (?:country|region)", FailureKind.PERMISSION),
+    _rule(
+        r"subscription token (?:is )?invalid|reported as leaked|api key not valid|api key invalid|(?:invalid|incorrect) (?:x-)?api[- ]key",
+        FailureKind.AUTH,
+    ),
     _rule(
         r"insufficient[ -](?:quota|balance|credits?|funds)|credit balance (?:is )?too low|out of credits|exceeded your current quota",
         FailureKind.CREDIT,
@@ -77,12 +95,19 @@ _BY_STATUS: dict[int, FailureKind] = {
     422: FailureKind.CALLER,
     429: FailureKind.RATE,
     431: FailureKind.CALLER,
+    432: FailureKind.QUOTA,
+    433: FailureKind.QUOTA,
     451: FailureKind.CALLER,
     529: FailureKind.CAPACITY,
 }
 #: Error types and statuses in words, for errors inside an answer of status 200.
 _STATUS_OF_WORD: dict[str, int] = {
     "invalid_request_error": 400,
+    "invalid_prompt": 400,
+    "context_length_exceeded": 400,
+    "exceed_context_size_error": 400,
+    "content_filter": 400,
+    "content_policy_violation": 400,
     "invalid_argument": 400,
     "failed_precondition": 400,
     "authentication_error": 401,
@@ -119,6 +144,8 @@ def classify(status: int, headers: Headers, body: bytes, *, message: str = "", c
         status = _status_of(code)
     now = _now(headers, now_ms)
     kind, named, default = _kind(status, f"{message} {code}".lower().replace("_", " "))
+    if named == UNWANTED:
+        status = 400  # some say 403 or 451, as if the account lacked a right
     if named == "daily_quota" and status != 429:
         default = _until_midnight(now)
     wait, source = _hint(headers, body or message.encode(), now, default)
@@ -126,8 +153,9 @@ def classify(status: int, headers: Headers, body: bytes, *, message: str = "", c
 
 
 def _kind(status: int, words: str) -> tuple[FailureKind, str, float | None]:
-    if status in (400, 422) and _TOO_LONG.search(words):
-        return FailureKind.CONTEXT, "context_length_exceeded", None
+    own = _of_request(status, words)
+    if own is not None:
+        return own
     for pattern, kind, code, wait in _WORDS:
         if pattern.search(words):
             # A 429 for want of quota may pass by itself; only other statuses say that the account has no money (3.4).
@@ -135,6 +163,15 @@ def _kind(status: int, words: str) -> tuple[FailureKind, str, float | None]:
     if status in (400, 403) and _NO_MODEL.search(words):
         return FailureKind.MODEL, "model_not_found", None
     return _BY_STATUS.get(status, FailureKind.SERVER), "", None
+
+
+def _of_request(status: int, words: str) -> tuple[FailureKind, str, float | None] | None:
+    """Whether it is the request that is too long, or unwanted, so that no account is at fault."""
+    if status == 413 or (status in (400, 422) and _TOO_LONG.search(words)):
+        return FailureKind.CONTEXT, "context_length_exceeded", None
+    if status in (400, 403, 422, 451) and _UNWANTED.search(words):
+        return FailureKind.CALLER, UNWANTED, None
+    return None
 
 
 def _status_of(code: str) -> int:
@@ -269,9 +306,8 @@ def code_of(body: bytes) -> str:
     node = _tree(body)
     if isinstance(node, list):
         node = next(iter(cast("list[object]", node)), None)
-    inner = _get(node, "error")
-    for source in (inner, node):
-        for name in ("code", "type", "status"):
+    for source in (_get(node, "error"), _get(node, "detail"), node):
+        for name in ("code", "type", "status", "err_code"):
             value = _get(source, name)
             if value and value != "error" and isinstance(value, str | int):
                 return _word_or_number(source, value)
@@ -304,7 +340,7 @@ def _message(node: object, depth: int) -> str:
         return ""
     if isinstance(node, list):
         return next((text for item in cast("list[object]", node)[:8] if (text := _message(item, depth + 1))), "")
-    for name in ("message", "error", "errors", "msg", "detail", "details", "error_description", "title"):
+    for name in ("message", "error", "errors", "msg", "detail", "details", "error_description", "err_msg", "title"):
         text = _message(_get(node, name), depth + 1)
         if text:
             return text

@@ -71,6 +71,11 @@ class Answer(msgspec.Struct):
     error: Any = None
     system_fingerprint: Any = None
     service_tier: Any = None
+    x_groq: Any = None
+
+    def counted(self) -> object:
+        """The usage, which some state beside in the last piece of a stream."""
+        return self.usage or _object(self.x_groq).get("usage")
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
@@ -145,6 +150,7 @@ FINISH = {
     "stop": Finish.STOP,
     "length": Finish.LENGTH,
     "max_tokens": Finish.LENGTH,
+    "model_length": Finish.LENGTH,
     "tool_calls": Finish.TOOL_CALLS,
     "function_call": Finish.TOOL_CALLS,
     "content_filter": Finish.CONTENT_FILTER,

@@ -93,8 +93,9 @@ class OpenAiDecoder(StreamDecoder):
             self._choice(choice, events)
             if self.over:
                 return events
-        if answer.usage:
-            self._use(answer.usage, events)
+        usage = answer.counted()
+        if usage:
+            self._use(usage, events)
         return events
 
     def _use(self, wire: object, events: list[ChatEvent]) -> None:

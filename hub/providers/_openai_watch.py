@@ -133,7 +133,7 @@ class OpenAiWatcher:
                 answer = ANSWER.decode(event)
             except MALFORMED:
                 continue
-            self.usage = usage_of(answer.usage) or self.usage
+            self.usage = usage_of(answer.counted()) or self.usage
             if answer.usage and answer.choices == [] and not answer.error:
                 return True
         return False

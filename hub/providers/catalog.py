@@ -135,6 +135,7 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     models_url: str = ""
     services: tuple[str, ...] = ()
     endpoints: dict[str, str] = {}
+    batch: dict[str, int] = {}
     models: tuple[ModelRow, ...] = ()
     passthrough_models: bool = False
     family_prefixes: tuple[str, ...] = ()
@@ -196,14 +197,15 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     def speaks(self, service: str, model: str) -> str:
         """The wire format of a service for a model; empty where the provider does not offer it.
 
-        Of chats that is the model's own, else the provider's; of another service what ``endpoints`` says, else the provider's.
+        The model's own goes before what ``endpoints`` says of the service, and that before the provider's.
         """
+        listed = self.model(model)
+        own = listed.wire if listed else ""
         if service == CHAT:
-            listed = self.model(model)
-            return (listed.wire if listed else "") or self.format
+            return own or self.format
         if service not in self.services:
             return ""
-        return self.endpoints.get(f"{service}_format") or self.format
+        return own or self.endpoints.get(f"{service}_format") or self.format
 
     def cheapest(self, kind: str) -> tuple[float, str] | None:
         """The listed price of a unit and the id of the cheapest model of a kind, the first of equals; None without one."""

@@ -106,6 +106,7 @@ def voyage_embeddings(request: Received) -> Behaviour:
     expect(path_of(request) == "/v1/embeddings", "no such path", 404)
     body = request.json()
     only(body, "model", "input", "input_type", "truncation", "output_dimension", "output_dtype", "encoding_format")
+    expect(len(body["input"]) <= 1000, "the batch size limit is 1000")
     expect(body.get("encoding_format") in (None, "base64"), "encoding_format must be null or base64")
     data = [{"object": "embedding", "index": place, "embedding": vector(one)} for place, one in enumerate(body["input"])]
     return json_answer({"object": "list", "model": body["model"], "data": data, "usage": {"total_tokens": 10}})
@@ -117,24 +118,12 @@ def gemini_embeddings(request: Received) -> Behaviour:
     expect(path_of(request) == "/v1beta/models/gemini-embedding-001:batchEmbedContents", "no such path", 404)
     body = request.json()
     only(body, "requests")
+    expect(len(body["requests"]) <= 100, "at most 100 requests can be in one batch")
     for one in body["requests"]:
         only(one, "model", "content", "taskType", "title", "outputDimensionality")
         expect(one["model"] == "models/gemini-embedding-001", "model does not match the path")
     texts = [one["content"]["parts"][0]["text"] for one in body["requests"]]
     return json_answer({"embeddings": [{"values": vector(text)} for text in texts]})
-
-
-@strict
-def vertex_embeddings(request: Received) -> Behaviour:
-    bearer(request)
-    expect(path_of(request).endswith("/models/gemini-embedding-001:predict"), "no such path", 404)
-    body = request.json()
-    only(body, "instances", "parameters")
-    found = [
-        {"embeddings": {"values": vector(one["content"]), "statistics": {"token_count": 5, "truncated": False}}}
-        for one in body["instances"]
-    ]
-    return json_answer({"predictions": found})
 
 
 @strict
@@ -151,6 +140,7 @@ def cohere_embeddings(request: Received) -> Behaviour:
     expect(path_of(request) == "/v2/embed", "no such path", 404)
     body = request.json()
     only(body, "model", "texts", "input_type", "embedding_types", "output_dimension", "truncate", "max_tokens", "priority")
+    expect(len(body["texts"]) <= 96, "invalid request: total number of texts must be at most 96")
     expect(body.get("input_type") in ("search_document", "search_query", "classification", "clustering"), "input_type is required")
     found = {"float": [vector(text) for text in body["texts"]]}
     meta = {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 10}}
@@ -184,6 +174,7 @@ def jina_rerank(request: Received) -> Behaviour:
     expect(path_of(request) == "/v1/rerank", "no such path", 404)
     body = request.json()
     only(body, "model", "query", "documents", "top_n", "return_documents")
+    expect(body.get("return_documents") is False, "they would all come back")
     results = [{"index": place, "relevance_score": score} for place, score in _scores(body["documents"])][: body.get("top_n")]
     return json_answer({"model": body["model"], "object": "list", "usage": {"total_tokens": 20}, "results": results})
 
@@ -194,6 +185,7 @@ def voyage_rerank(request: Received) -> Behaviour:
     expect(path_of(request) == "/v1/rerank", "no such path", 404)
     body = request.json()
     only(body, "model", "query", "documents", "top_k", "return_documents", "truncation")
+    expect(len(body["documents"]) <= 1000, "the number of documents cannot exceed 1000")
     data = [{"relevance_score": score, "index": place} for place, score in _scores(body["documents"])][: body.get("top_k")]
     return json_answer({"object": "list", "data": data, "model": body["model"], "usage": {"total_tokens": 20}})
 

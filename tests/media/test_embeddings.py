@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from hub.budgets import Budget
+from tests.fakes import embedders
 from tests.fakes import media as vendors
 from tests.fakes import upstream as faults
 from tests.fakes.hub import Running, impatient
@@ -31,13 +32,18 @@ EVERYBODY: list[tuple[str, str, Any, str, int]] = [
     ("jina-ai", "jina-embeddings-v4", vendors.jina_embeddings, "/v1", 10),
     ("voyage-ai", "voyage-4", vendors.voyage_embeddings, "/v1", 10),
     ("gemini", "gemini-embedding-001", vendors.gemini_embeddings, "/v1beta", 0),
-    ("vertex", "gemini-embedding-001", vendors.vertex_embeddings, "/v1/publishers/google", 10),
+    ("vertex", "gemini-embedding-001", embedders.vertex, "/v1/publishers/google", 10),
+    ("vertex", "text-embedding-005", embedders.predict, "/v1/publishers/google", 10),
     ("ollama", "nomic-embed-text", vendors.ollama_embeddings, "", 10),
     ("cohere", "embed-v4.0", vendors.cohere_embeddings, "/compatibility/v1", 10),
+    ("mistral", "mistral-embed", embedders.mistral, "/v1", 10),
+    ("nvidia", "nvidia/nv-embedqa-e5-v5", embedders.nvidia, "/v1", 10),
+    ("snowflake", "snowflake-arctic-embed-l-v2.0", embedders.snowflake, "/api/v2", 10),
+    ("bedrock", "amazon.titan-embed-text-v2:0", embedders.titan, "", 10),
 ]
 
 
-@pytest.mark.parametrize(("provider", "model", "vendor", "path", "tokens"), EVERYBODY, ids=[one[0] for one in EVERYBODY])
+@pytest.mark.parametrize(("provider", "model", "vendor", "path", "tokens"), EVERYBODY, ids=[f"{one[0]} {one[1]}" for one in EVERYBODY])
 async def test_every_format_gives_the_sdk_vectors_in_order(
     running: Running, sdk: openai.AsyncOpenAI, joined: Join, provider: str, model: str, vendor: Any, path: str, tokens: int
 ) -> None:

@@ -55,12 +55,14 @@ def _place(target: Target, service: str, path: str) -> tuple[Target, str]:
     """The target with the base URL of a service, and the path beneath it.
 
     An address in a row is the provider's own, so its key may go there, whichever host it names. A connection with a base URL of
-    its own stands for the provider as a whole: nothing of it goes anywhere else.
+    its own stands for the provider as a whole: nothing of it goes anywhere else. An address that is a path is beneath the base URL.
     """
     row = target.provider
     stated = row.endpoints.get(service, "")
     if not stated:
         return target, row.chat_path.replace(_CHAT, path) if _CHAT in row.chat_path else path
+    if stated.startswith("/"):
+        return target, stated
     if target.base_url == _shipped(target):
         return replace(target, base_url=stated), ""
     if row.base_url and stated.startswith(row.base_url):

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hub.chat import Usage
 from hub.errors import UpstreamFailed
 from hub.media.jobs import unsent
 from hub.media.order import Made
 from hub.media.reading import decoded
-from hub.media.vectors import Vectors, require
 from hub.providers.media._address import request
+from hub.providers.media._batches import batched, most
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hub.media.jobs import EmbedJob
     from hub.media.order import Line
+    from hub.media.vectors import Vectors
     from hub.providers.base import Target
 
 _KNOWN = ("input_type", "truncate", "max_tokens", "priority")
@@ -48,19 +50,22 @@ class CohereEmbeddings:
     name = "cohere"
 
     async def make(self, job: EmbedJob, target: Target, line: Line) -> Made[Vectors]:
-        """One request for all texts."""
+        """One request for as many texts as the provider takes at a time."""
         texts = job.texts()
-        body: dict[str, Any] = {"input_type": _PURPOSE, **{name: job.extra[name] for name in _KNOWN if name in job.extra}}
-        body |= {"model": target.model, "texts": texts, "embedding_types": ["float"]}
+        shared: dict[str, Any] = {"input_type": _PURPOSE, **{name: job.extra[name] for name in _KNOWN if name in job.extra}}
+        shared |= {"model": target.model, "embedding_types": ["float"]}
         if job.dimensions is not None:
-            body["output_dimension"] = job.dimensions
-        found = decoded(await line.call(request(target, self.service, "/v2/embed", body)), _Answer, "embeddings")
-        floats = found.embeddings.floats
-        if floats is None:
-            raise UpstreamFailed("the provider's answer has no embeddings of type float", code="malformed_answer")
-        require(len(floats), len(texts))
-        tokens = round(found.meta.billed_units.input_tokens)
-        return Made(Vectors(floats), Usage(input=tokens) if tokens > 0 else None, dropped=unsent(job.extra, _KNOWN))
+            shared["output_dimension"] = job.dimensions
+
+        async def send(part: Sequence[str]) -> tuple[list[list[float]], float]:
+            answer = await line.call(request(target, self.service, "/v2/embed", {**shared, "texts": part}))
+            found = decoded(answer, _Answer, "embeddings")
+            if found.embeddings.floats is None:
+                raise UpstreamFailed("the provider's answer has no embeddings of type float", code="malformed_answer")
+            return found.embeddings.floats, found.meta.billed_units.input_tokens
+
+        vectors, usage = await batched(texts, most(target, self.service, len(texts)), line, send)
+        return Made(vectors, usage, dropped=unsent(job.extra, _KNOWN))
 
 
 COHERE = CohereEmbeddings()

@@ -1,7 +1,4 @@
-"""Embeddings of the Gemini API (``batchEmbedContents``) and of the same models on Vertex AI (``predict``).
-
-Source: Gemini API reference, "Embeddings"; Vertex AI, "Text embeddings API".
-"""
+"""Embeddings of the Gemini API (``batchEmbedContents``). Source: Gemini API reference, "Embeddings"."""
 
 from __future__ import annotations
 
@@ -9,85 +6,63 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hub.chat import Usage
 from hub.media.jobs import unsent
 from hub.media.order import Made
 from hub.media.reading import decoded
-from hub.media.vectors import Vectors, require
 from hub.providers.media._address import request
+from hub.providers.media._batches import batched, most
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hub.media.jobs import EmbedJob
     from hub.media.order import Line
+    from hub.media.vectors import Vectors
     from hub.providers.base import Target
 
 #: Fields of a client that this API has under the same meaning, and their names here.
-_TASK = {"task_type": "taskType", "taskType": "taskType", "title": "title"}
+TASK = {"task_type": "taskType", "taskType": "taskType", "title": "title"}
 
 
-class _Values(msgspec.Struct):
+class Values(msgspec.Struct):
+    """A vector as Google gives it."""
+
     values: list[float]
 
 
-class _Batch(msgspec.Struct):
-    embeddings: list[_Values]
+class Counted(msgspec.Struct, frozen=True, rename="camel"):
+    """The tokens of an answer; older models count none."""
+
+    prompt_token_count: int = 0
 
 
-class _Counted(msgspec.Struct, frozen=True):
-    token_count: float = 0
-
-
-class _Embedded(msgspec.Struct):
-    values: list[float]
-    statistics: _Counted = _Counted()
-
-
-class _Prediction(msgspec.Struct):
-    embeddings: _Embedded
-
-
-class _Predictions(msgspec.Struct):
-    predictions: list[_Prediction]
+class _Batch(msgspec.Struct, rename="camel"):
+    embeddings: list[Values]
+    usage_metadata: Counted = Counted()
 
 
 class GeminiEmbeddings:
-    """``POST /models/{model}:batchEmbedContents``. It does not say how many tokens that were."""
+    """``POST /models/{model}:batchEmbedContents``."""
 
     service = "embeddings"
     name = "gemini"
 
     async def make(self, job: EmbedJob, target: Target, line: Line) -> Made[Vectors]:
-        """One request for all texts."""
-        shared: dict[str, Any] = {_TASK[name]: value for name, value in job.extra.items() if name in _TASK}
+        """One request for as many texts as the provider takes at a time."""
+        texts = job.texts()
+        shared: dict[str, Any] = {TASK[name]: value for name, value in job.extra.items() if name in TASK}
         if job.dimensions is not None:
             shared["outputDimensionality"] = job.dimensions
-        name = f"models/{target.model}"
-        requests = [{"model": name, "content": {"parts": [{"text": text}]}, **shared} for text in job.texts()]
-        answer = await line.call(request(target, self.service, "/models/{model}:batchEmbedContents", {"requests": requests}))
-        floats = [one.values for one in decoded(answer, _Batch, "embeddings").embeddings]
-        require(len(floats), len(requests))
-        return Made(Vectors(floats), dropped=unsent(job.extra, _TASK))
+        shared["model"] = f"models/{target.model}"
 
+        async def send(part: Sequence[str]) -> tuple[list[list[float]], float]:
+            asked = [{**shared, "content": {"parts": [{"text": text}]}} for text in part]
+            answer = await line.call(request(target, self.service, "/models/{model}:batchEmbedContents", {"requests": asked}))
+            found = decoded(answer, _Batch, "embeddings")
+            return [one.values for one in found.embeddings], found.usage_metadata.prompt_token_count
 
-class VertexEmbeddings:
-    """``POST /models/{model}:predict``, with the tokens counted by text."""
-
-    service = "embeddings"
-    name = "vertex"
-
-    async def make(self, job: EmbedJob, target: Target, line: Line) -> Made[Vectors]:
-        """One request for all texts."""
-        task = job.extra.get("task_type") or job.extra.get("taskType")
-        instances = [{"content": text, **({"task_type": task} if task else {})} for text in job.texts()]
-        body: dict[str, Any] = {"instances": instances}
-        if job.dimensions is not None:
-            body["parameters"] = {"outputDimensionality": job.dimensions}
-        answer = await line.call(request(target, self.service, "/models/{model}:predict", body))
-        found = [one.embeddings for one in decoded(answer, _Predictions, "embeddings").predictions]
-        require(len(found), len(instances))
-        tokens = round(sum(one.statistics.token_count for one in found))
-        return Made(Vectors([one.values for one in found]), Usage(input=tokens) if tokens else None, dropped=unsent(job.extra, _TASK))
+        vectors, usage = await batched(texts, most(target, self.service, len(texts)), line, send)
+        return Made(vectors, usage, dropped=unsent(job.extra, TASK))
 
 
 GEMINI = GeminiEmbeddings()
-VERTEX = VertexEmbeddings()

@@ -1,24 +1,24 @@
-"""Ranking of documents as Cohere has it, and the many servers that took its form with a name changed here and there.
-
-Source: Cohere API reference, "Rerank API (v2)"; Jina AI and Voyage AI, "Reranker API"; Together and Fireworks, "Rerank".
-"""
+"""Ranking of documents as Cohere has it, a form that others took over. Source: Cohere API reference, "Rerank API (v2)"."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from hub.chat import Usage
 from hub.errors import UpstreamFailed
-from hub.media.jobs import Ranked
+from hub.media.jobs import Ranked, unsent
 from hub.media.order import Made
 from hub.media.reading import decoded
 from hub.providers.media._address import request
+from hub.providers.media._batches import require_fits
 from hub.units import Units
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hub.media.jobs import RerankJob
     from hub.media.order import Line
     from hub.providers.base import Target
@@ -51,26 +51,37 @@ class _Answer(msgspec.Struct):
     meta: _Meta = _Meta()
     usage: _Used = _Used()
 
+    def order(self) -> list[tuple[int, float]]:
+        return [(one.index, one.relevance_score) for one in self.results or self.data or ()]
+
 
 @dataclass(frozen=True, slots=True)
 class Rerank:
-    """``top`` is the field for how many are wanted. Documents are never asked back: the caller has them."""
+    """``top`` is the field for how many are wanted. Documents are never asked back: the caller has them.
+
+    ``known`` are the further fields that the server has, None where it takes any; ``always`` is sent unless the client says otherwise.
+    """
 
     name: str
     path: str = "/rerank"
     top: str = "top_n"
+    known: tuple[str, ...] | None = None
+    always: Mapping[str, Any] = field(default_factory=dict[str, Any])
     service: str = "rerank"
 
     async def make(self, job: RerankJob, target: Target, line: Line) -> Made[Ranked]:
-        """One request for all documents."""
-        body: dict[str, Any] = {**job.extra, "model": target.model, "query": job.query, "documents": job.documents}
+        """One request for all documents: scores of one ranking are not comparable with those of another."""
+        require_fits(len(job.documents), target, self.service, "documents")
+        known = job.extra.keys() if self.known is None else self.known
+        body: dict[str, Any] = {**self.always, **{name: job.extra[name] for name in job.extra.keys() & set(known)}}
+        body |= {"model": target.model, "query": job.query, "documents": job.documents}
         if job.top is not None:
             body[self.top] = job.top
         found = decoded(await line.call(request(target, self.service, self.path, body)), _Answer, "ranking")
-        order = ranked([(one.index, one.relevance_score) for one in found.results or found.data or ()], job)
+        order = ranked(found.order(), job)
         tokens = found.usage.total_tokens or found.usage.prompt_tokens or 0
         units = Units(queries=round(found.meta.billed_units.search_units) or searches(job))
-        return Made(Ranked(order, found.id or ""), Usage(input=tokens) if tokens > 0 else None, units)
+        return Made(Ranked(order, found.id or ""), Usage(input=tokens) if tokens > 0 else None, units, unsent(job.extra, known))
 
 
 def searches(job: RerankJob) -> int:
@@ -86,7 +97,4 @@ def ranked(order: list[tuple[int, float]], job: RerankJob) -> list[tuple[int, fl
     return sorted(order, key=lambda one: -one[1])[: job.top]
 
 
-COHERE = Rerank("cohere", path="/v2/rerank")
-OPENAI = Rerank("openai")
-JINA = Rerank("jina")
-VOYAGE = Rerank("voyage", top="top_k")
+COHERE = Rerank("cohere", path="/v2/rerank", known=("max_tokens_per_doc", "priority"))

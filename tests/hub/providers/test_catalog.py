@@ -72,7 +72,7 @@ def test_a_row_says_where_it_is(row: ProviderRow) -> None:
     for url in filter(None, (row.base_url, row.base_url_template, row.models_url, *row.fallback_base_urls)):
         strict_url(url)
     for name, url in row.endpoints.items():
-        if not name.endswith("_format"):
+        if not (name.endswith("_format") or url.startswith("/")):
             strict_url(url)
     if row.base_url_template:
         fields = re.findall(r"{(\w+)}", row.base_url_template)
@@ -138,7 +138,7 @@ def test_a_rows_models_are_consistent(row: ProviderRow) -> None:
         assert len(model.id) <= 128
         assert model.kind in KINDS, model.id
         assert set(model.caps) <= CAPS, model.id
-        assert model.wire in ("", "openai-responses", "claude"), model.id
+        assert model.wire in ({"", "openai-responses", "claude"} if model.kind == "chat" else {"", "predict"}), model.id
         assert model.context is None or 64 <= model.context <= 20_000_000, model.id
         assert model.max_output is None or model.max_output > 0, model.id
         assert bool(model.price) == bool(model.price_src), model.id
