@@ -50,7 +50,7 @@ _SOON = 60.0
 _LONGEST_PAUSE = 300.0
 #: A provider that fails is tried so often; one that is busy, until the batch's time is over.
 _TRIES = 4
-_TELL_SECONDS = 2.0
+_TELL_SECONDS = 5.0
 
 
 class _Taken:
