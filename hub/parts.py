@@ -11,6 +11,8 @@ from hub.acp.rows import CustomAgent
 from hub.affinity import Sessions
 from hub.answers import Answers
 from hub.attempts import Ledger
+from hub.batches import held
+from hub.batches.batches import Batches
 from hub.budgets import Budgets
 from hub.chats import Chats
 from hub.clock import Clock
@@ -108,6 +110,15 @@ class Parts:
         self._learned()
         self._routing()
         self._chats()
+        self.batches = Batches(
+            self.store,
+            self.files,
+            self.spool,
+            self.clock,
+            self.events,
+            lambda model, service: self.planner.resolve(model, service).provider,
+        )
+        self.retention.also += [self.files.sweep, self.batches.sweep]
         self.closing = False
         #: What doors keep for the life of this hub, by name, and what they want done when it stops and closes.
         self.kept: dict[str, Any] = {}
@@ -176,7 +187,6 @@ class Parts:
         self.telemetry = Telemetry(self.clock, hours=self.store.latency, state=state)
         self.inflight = InFlight()
         self.retention = Retention(self.store, self.clock, lambda: preferences().retention)
-        self.retention.also.append(self.files.sweep)
 
     def _routing(self) -> None:
         """From a model string to the targets in their order."""
@@ -303,15 +313,17 @@ class Parts:
         await self.tasks.open()
         self.pushes.open()
         await self.cloud_tasks.open()
-        self.on_stop.append(self.tasks.end_streams)
+        self.on_stop += [self.tasks.end_streams, self.batches.worker.stop]
         self.changed()
         await self.sameness.open()
         self.retention.start()
         self.oauth.open()
         self.remote_agents.open()
+        await self.batches.worker.open()
         self.on_close += [self.oauth.close, self.remote_agents.close, self.upstreams.close, self.limits.close]
         self.on_close += [self.agents.close, self.cloud_tasks.close]
         self.on_close += [self.pushes.close, self.tasks.close, self.sameness.close, self.responses.close]
+        self.on_close.append(self.batches.worker.close)
 
     def stop(self) -> None:
         """The server stops: doors end their standing streams, calls that run go on."""
@@ -363,7 +375,8 @@ class Parts:
 
     def _used(self, row: UsageRow) -> None:
         """A routed call ended."""
-        self.store.usage.add(row)
+        if not held.keeps(row):
+            self.store.usage.add(row)
         for listener in list(self.on_call) if self.on_call else ():
             listener(row)
 

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     )
     max_file_mb: int = Field(default=512, ge=1, le=16_384, description="Largest file in MiB that `POST /v1/files` takes.")
     file_quota_mb: int = Field(default=10_240, ge=1, description="MiB that the files of one key may hold together.")
+    batch_concurrency: int = Field(
+        default=16, ge=1, le=1000, description="Most requests of batches that run at once at one provider, in each process."
+    )
     connect_timeout: float = Field(default=30.0, gt=0, description="Seconds to connect to a provider, TLS included.")
     first_byte_timeout: float = Field(default=600.0, gt=0, description="Seconds a provider may take to begin its answer.")
     idle_timeout: float = Field(default=600.0, gt=0, description="Seconds a provider may be silent inside an answer.")

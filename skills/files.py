@@ -145,6 +145,7 @@ async def content(ctx: Context, ask: FileName) -> Download:
 async def delete(ctx: Context, ask: FileName) -> FileDeleted:
     """Delete a file of this key."""
     row = await ctx.hub.files.get(ask.id, ctx.caller)
+    await ctx.hub.batches.require_unread(row)
     await ctx.hub.files.delete(row)
     return FileDeleted(id=row.id)
 

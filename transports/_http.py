@@ -309,7 +309,7 @@ class App:
     def __init__(self, hub: Hub, routes: Iterable[Route]) -> None:
         self.hub = hub
         self.guard = Guard.of(hub)
-        self.routes = list(routes)
+        self.routes = hub.kept["routes"] = list(routes)
         hub.oauth.resources = frozenset(route.door.resource for route in self.routes) | {""}
         self._exact: dict[str, dict[str, Route]] = {}
         #: Path -> who answers a request for a WebSocket there.

@@ -26,7 +26,11 @@ _LIST = (
     "AND (? = 0 OR (created_at, id) {than} (?, ?)) ORDER BY created_at {order}, id {order} LIMIT ?"
 )
 _DELETE = "DELETE FROM files WHERE id = ? AND key_id = ? RETURNING id"
-_EXPIRED = "DELETE FROM files WHERE id IN (SELECT id FROM files WHERE expires_at <= ? ORDER BY expires_at LIMIT 100) RETURNING id"
+#: What a batch still reads stays until it is over.
+_EXPIRED = (
+    "DELETE FROM files WHERE id IN (SELECT id FROM files WHERE expires_at <= ? AND id NOT IN (SELECT input_file_id FROM batches "
+    "WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')) ORDER BY expires_at LIMIT 100) RETURNING id"
+)
 _KNOWN = "SELECT id FROM files WHERE id = ?"
 
 

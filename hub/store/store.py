@@ -16,6 +16,7 @@ from hub.log import logger
 from hub.secret import Secret
 from hub.store import schema
 from hub.store.audit import AuditLog
+from hub.store.batches import BatchRows
 from hub.store.changes import Changes
 from hub.store.cloud_tasks import CloudTasks
 from hub.store.connections import Connections
@@ -82,6 +83,7 @@ class Store:
         self.cloud_tasks = CloudTasks(self._database)
         self.model_responses = ModelResponses(self._database, self._clock)
         self.files = FileRows(self._database, self._clock)
+        self.batches = BatchRows(self._database, self._clock)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
         self._money = Database(_driver(settings), readers=1)

@@ -409,6 +409,52 @@ class Files(Base, table=True):
     expires_at: int | None = Field(index=True, sa_type=BigInteger)
 
 
+class Batches(Base, table=True):
+    """Requests of a file that are worked off one by one. ``owner`` ends the batch until ``due_at``; ``facts`` is JSON."""
+
+    __table_args__ = (Index(None, "key_id", "created_at"),)
+    id: str = Field(primary_key=True, sa_type=Text)
+    key_id: str = Field(sa_type=Text)
+    status: str = Field(index=True, sa_type=Text)
+    input_file_id: str = Field(sa_type=Text)
+    facts: str = Field(sa_type=Text)
+    total: int = Field(sa_type=BigInteger)
+    completed: int = Field(sa_type=BigInteger)
+    failed: int = Field(sa_type=BigInteger)
+    input_tokens: int = Field(sa_type=BigInteger)
+    cached_tokens: int = Field(sa_type=BigInteger)
+    output_tokens: int = Field(sa_type=BigInteger)
+    reasoning_tokens: int = Field(sa_type=BigInteger)
+    created_at: int = Field(sa_type=BigInteger)
+    expires_at: int = Field(sa_type=BigInteger)
+    owner: str = Field(sa_type=Text)
+    due_at: int = Field(sa_type=BigInteger)
+
+
+class BatchItems(Base, table=True):
+    """One request of a batch. ``due_at`` is when it may be taken, for one that ``owner`` works on the end of its lease; none once done."""
+
+    # Only what is not done is looked for without its line.
+    __table_args__ = (
+        Index(
+            None, "batch_id", "category", "due_at",
+            sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL"),
+        ),
+        Index(None, "owner", sqlite_where=text("owner <> ''"), postgresql_where=text("owner <> ''")),
+    )  # fmt: skip
+    batch_id: str = Field(primary_key=True, sa_type=Text)
+    line: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    custom_id: str = Field(sa_type=Text)
+    category: str = Field(sa_type=Text)
+    start: int = Field(sa_type=BigInteger)
+    size: int = Field(sa_type=BigInteger)
+    owner: str = Field(sa_type=Text)
+    due_at: int | None = Field(sa_type=BigInteger)
+    tries: int = Field(sa_type=BigInteger)
+    ok: bool
+    result: str = Field(sa_type=Text)
+
+
 class Revision(Base, table=True):
     """One row: the counter of management writes that other processes watch, and the head of the audit chain."""
 

@@ -49,7 +49,7 @@ class UsageLog:
         self._database = database
         self._queue = queue
         self._clock = clock
-        queue.register("usage", _save)
+        queue.register("usage", save)
 
     def add(self, row: UsageRow) -> None:
         """Record a request. Cheap; the row is stored within the window."""
@@ -178,7 +178,8 @@ class UsageLog:
         return await self._database.read(lambda link: rollups.report(link, by, since=since, until=until, where=wanted, limit=limit))
 
 
-def _save(link: Link, rows: list[tuple[str, UsageRow]], again: bool) -> None:
+def save(link: Link, rows: list[tuple[str, UsageRow]], again: bool = False) -> None:
+    """Add rows and their sums inside a transaction; ``again`` says that some of them may be there already."""
     values = [columns.usage_values(identity, row) for identity, row in rows]
     if again:  # the commit before may have gone through although it looked lost; what is there has been summed up
         values = [row for row in values if not link.run("SELECT id FROM usage WHERE id = ?", row[0])]
