@@ -242,6 +242,14 @@ class Run:
         row.provider, row.model, row.connection_id = option.provider, option.model, option.connection.id
         return self
 
+    def within(self, other: Run, option: Option) -> Run:
+        """A part of what another run has planned, and what its target, this option, is asked for now."""
+        mine, planned = self._decision, other._decision
+        mine.resolution, mine.strategy, mine.combo, mine.order = planned.resolution, planned.strategy, planned.combo, planned.order
+        mine.candidates, mine.levels = planned.candidates, planned.levels
+        self._row.combo = other.combo
+        return self.given(option)
+
     def paid(self) -> UsageRow:
         """The answer was paid for by the calls that made it: write the rows without a cost."""
         self._write()

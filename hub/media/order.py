@@ -11,7 +11,7 @@ from hub.units import NO_UNITS, Units
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from hub.outbound.base import Incoming, Outgoing
+    from hub.outbound.base import Incoming, Outgoing, Socket
     from hub.providers.base import Failure, Target
     from hub.records import Attempt, UsageRow
 
@@ -49,6 +49,7 @@ class Made(Generic[Value]):
     """What a target made of a job. ``usage`` is None where the provider counts no tokens.
 
     ``dropped`` names what the format could not carry (D20). ``body`` is the rest of an answer that is passed on as it comes.
+    ``stands`` says that what was made goes on: a conversation, whose end is not the format's to tell.
     """
 
     value: Value
@@ -56,6 +57,7 @@ class Made(Generic[Value]):
     units: Units = NO_UNITS
     dropped: list[str] = field(default_factory=list[str])
     body: AsyncIterator[bytes] | None = None
+    stands: bool = False
 
 
 @dataclass(slots=True)
@@ -97,6 +99,10 @@ class Line(Protocol):
 
         Error statuses and faults on the way are raised as the engine acts on them; a format lets them pass.
         """
+        ...
+
+    async def dial(self, outgoing: Outgoing) -> Socket:
+        """Open a WebSocket, which whoever orders it closes. Raises as :meth:`open` does."""
         ...
 
     async def call(self, outgoing: Outgoing) -> bytes:
