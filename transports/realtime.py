@@ -36,6 +36,7 @@ def routes(hub: Hub) -> list[Route]:
 
 async def describe(exchange: Exchange) -> None:
     """``GET /v1/realtime`` without asking for a WebSocket: 426."""
+    exchange.hub.allow(exchange.hub.find("realtime"), exchange.ctx)
     words = "this address speaks WebSocket: connect with wss://…/v1/realtime?model=provider/model"
     error = {"message": words, "type": "invalid_request_error", "code": "upgrade_required", "param": None}
     await exchange.answer_json({"error": error}, status=426, headers=[(b"upgrade", b"websocket")])

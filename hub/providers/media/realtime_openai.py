@@ -5,7 +5,7 @@ Source: OpenAI API reference, "Realtime client events" and "Realtime server even
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import orjson
@@ -18,6 +18,8 @@ from hub.providers.media._address import request
 from hub.units import NO_UNITS, Units
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hub.errors import HubError
     from hub.media.order import Line
     from hub.media.talk import RealtimeAsk, Turn
@@ -101,6 +103,13 @@ class Conversation:
         self._transcriber = ""
         #: Answers under way -> characters of sound and events of text that came.
         self._made: dict[str, list[int]] = {}
+        self._followed: dict[str, Callable[[_Event], Turn | None]] = {
+            "session.created": self._settings,
+            "session.updated": self._settings,
+            "response.created": self._begun,
+            "response.done": self._ended,
+            "conversation.item.input_audio_transcription.completed": self._written,
+        }
 
     def sent(self, message: str | bytes) -> None:
         """See :class:`hub.media.talk.Talk`."""
@@ -116,19 +125,11 @@ class Conversation:
             event = _EVENT.decode(message)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        kind = event.type
-        if kind.endswith(".delta"):
-            self._count(event.response_id, kind, len(message))
-        elif kind in ("session.created", "session.updated"):
-            self._settings(event.session)
-        elif kind == "response.created" and event.response is not None:
-            return self._begun(event.response)
-        elif kind == "response.done" and event.response is not None:
-            return self._ended(event.response)
-        elif kind.endswith("input_audio_transcription.completed") and event.usage is not None and self._transcriber:
-            used = event.usage
-            return Aside(self._transcriber, _usage(used), msgspec.structs.replace(_units(used), seconds_in=used.seconds or 0.0))
-        return None
+        if event.type.endswith(".delta"):
+            self._count(event.response_id, event.type, len(message))
+            return None
+        follow = self._followed.get(event.type)
+        return follow(event) if follow is not None else None
 
     def so_far(self, name: str) -> tuple[Usage, Units]:
         """See :class:`hub.media.talk.Talk`."""
@@ -152,25 +153,38 @@ class Conversation:
         elif "transcript" not in kind:  # what was spoken is not charged a second time as text
             made[1] += 1
 
-    def _settings(self, session: Any) -> None:
+    def _settings(self, event: _Event) -> None:
         """What a session was set to: the most that an answer may be, and who writes down what is said."""
-        if not isinstance(session, dict):
+        if not isinstance(event.session, dict):
             return
-        said: dict[str, Any] = session  # pyright: ignore[reportUnknownVariableType] - JSON
+        said = cast("dict[str, Any]", event.session)
         limit = said.get("max_output_tokens", said.get("max_response_output_tokens"))
         if isinstance(limit, int) and limit > 0:
             self._most = limit
         written = _within(said, "audio", "input", "transcription") or _within(said, "input_audio_transcription")
         self._transcriber = str(written.get("model") or "")
 
-    def _begun(self, response: _Response) -> Begun:
+    def _written(self, event: _Event) -> Aside | None:
+        """What was said has been written down, by a model of its own."""
+        used = event.usage
+        if used is None or not self._transcriber:
+            return None
+        return Aside(self._transcriber, _usage(used), msgspec.structs.replace(_units(used), seconds_in=used.seconds or 0.0))
+
+    def _begun(self, event: _Event) -> Begun | None:
+        response = event.response
+        if response is None:
+            return None
         self._made[response.id] = [0, 0]
         limit = response.max_output_tokens
         output = limit if isinstance(limit, int) and limit > 0 else self._most
         prompt = self._context + self._new
         return Begun(response.id, Usage(input=prompt, output=output), Units(audio_in=prompt, audio_out=output))
 
-    def _ended(self, response: _Response) -> Ended:
+    def _ended(self, event: _Event) -> Ended | None:
+        response = event.response
+        if response is None:
+            return None
         outcome, used = _OUTCOMES.get(response.status, "ok"), response.usage
         if used is None or used.input_tokens is None:
             return Ended(response.id, None, NO_UNITS, outcome, _reason(response.status_details))
