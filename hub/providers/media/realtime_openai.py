@@ -5,7 +5,7 @@ Source: OpenAI API reference, "Realtime client events" and "Realtime server even
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
@@ -155,9 +155,9 @@ class Conversation:
 
     def _settings(self, event: _Event) -> None:
         """What a session was set to: the most that an answer may be, and who writes down what is said."""
-        if not isinstance(event.session, dict):
+        said = _within({"session": event.session}, "session")
+        if not said:
             return
-        said = cast("dict[str, Any]", event.session)
         limit = said.get("max_output_tokens", said.get("max_response_output_tokens"))
         if isinstance(limit, int) and limit > 0:
             self._most = limit
