@@ -39,25 +39,11 @@ if TYPE_CHECKING:
     from hub.query import Plan
     from hub.resilience import Resilience
     from hub.routing.strategy import Option
-    from hub.secret import Secret
     from hub.telemetry import Telemetry
     from hub.throttle import Ticket
     from hub.units import Units
 
 log = logger("hub.attempts")
-
-MASK = b"[masked]"
-
-
-def mask(body: bytes, secret: Secret) -> bytes:
-    """A provider's body without our credential, should it echo it (SEC-25)."""
-    return body.replace(spoken(secret), MASK)
-
-
-def spoken(secret: Secret) -> bytes:
-    """A credential as a provider would repeat it; the mask itself when it is too short to be told from other words."""
-    value = secret.reveal().encode()
-    return value if len(value) >= 8 else MASK
 
 
 class Ledger:
@@ -248,6 +234,14 @@ class Run:
         row = self._row
         row.provider, row.model, row.connection_id = option.provider, option.model, option.connection.id
         return self
+
+    def within(self, other: Run, option: Option) -> Run:
+        """A part of what another run has planned, and what its target, this option, is asked for now."""
+        mine, planned = self._decision, other._decision
+        mine.resolution, mine.strategy, mine.combo, mine.order = planned.resolution, planned.strategy, planned.combo, planned.order
+        mine.candidates, mine.levels = planned.candidates, planned.levels
+        self._row.combo = other.combo
+        return self.given(option)
 
     def paid(self) -> UsageRow:
         """The answer was paid for by the calls that made it: write the rows without a cost."""

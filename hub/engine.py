@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace as replaced
 
 from hub.ask import ChatAsk, ChatReply, StreamHead, StreamItem, StreamTail
-from hub.attempts import Run, mask, spoken
+from hub.attempts import Run
 from hub.bounds import affordable, bounds, rough_prompt, steered
 from hub.chat import ChatEvent, ChatResponse, Usage
 from hub.errors import HubError, RateLimited, Unavailable, UpstreamFailed
@@ -28,6 +28,7 @@ from hub.query import Query, fits
 from hub.reshape import cap_tokens
 from hub.roots import COMBO, MAPPING
 from hub.routing.scoring import MODES
+from hub.secret import mask, spoken
 from hub.together import Together
 from hub.tries import Finish, given_stream, given_whole, rejected, require_content, shaped, upstream_error
 from hub.waiting import Line

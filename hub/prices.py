@@ -39,6 +39,12 @@ _RATES = {
     "cache_write_1h": "cache_write_1h_mtok",
     "reasoning": "output_reasoning_mtok",
 }
+#: The same for tokens that are sound, which have no long-context rates.
+_AUDIO_RATES = {
+    "audio_input": "input_audio_mtok",
+    "audio_output": "output_audio_mtok",
+    "audio_cache_read": "cache_audio_read_mtok",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +275,10 @@ def _price(found: ModelPrice) -> Price | None:
             steps.setdefault(tier.start, {})[name] = float(tier.price)
     if "input" not in base and "output" not in base:
         return None
+    for name, theirs in _AUDIO_RATES.items():
+        value = getattr(found, theirs, None)
+        if value is not None:
+            base[name] = float(getattr(value, "base", value))
     merged: dict[str, float] = {}
     tiers: list[Tier] = []
     for start in sorted(steps):

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hub.attempts import mask
 from hub.errors import HubError
 from hub.outbound.base import Timeouts
 from hub.providers.base import LocalAdapter
+from hub.secret import mask
 
 if TYPE_CHECKING:
     from hub.call import Hub

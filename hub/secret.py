@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+MASK = b"[masked]"
+
 
 class Secret:
     """Holds a secret; its text form, repr and format are a mask. Read it with :meth:`reveal`."""
@@ -41,3 +43,14 @@ class Secret:
 
 #: None at all.
 NO_SECRET = Secret("")
+
+
+def mask(body: bytes, secret: Secret) -> bytes:
+    """A provider's body without our credential, should it echo it (SEC-25)."""
+    return body.replace(spoken(secret), MASK)
+
+
+def spoken(secret: Secret) -> bytes:
+    """A credential as a provider would repeat it; the mask itself when it is too short to be told from other words."""
+    value = secret.reveal().encode()
+    return value if len(value) >= 8 else MASK

@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hub.chat import Usage
-from hub.prices import Prices
+from hub.prices import MILLION, Prices
 
 if TYPE_CHECKING:
     from hub.providers.catalog import Price
 
 
 class Units(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``images`` made, ``seconds_in`` heard, ``seconds_out`` made, ``characters`` spoken, ``queries`` searched or ranked."""
+    """``images`` made, ``seconds_in`` heard, ``seconds_out`` made, ``characters`` spoken, ``queries`` searched or ranked.
+
+    ``audio_in``, ``audio_cached`` and ``audio_out`` say how many of the call's tokens are sound, of a model that counts those apart.
+    """
 
     images: int = 0
     seconds_in: float = 0.0
     seconds_out: float = 0.0
     characters: int = 0
     queries: int = 0
+    audio_in: int = 0
+    audio_cached: int = 0
+    audio_out: int = 0
 
     def stated(self) -> dict[str, float]:
         """Those that are not zero, by name."""
@@ -36,7 +42,7 @@ def cost(price: Price, usage: Usage, units: Units) -> float | None:
     Tokens that the provider counted are charged as tokens where they have a price, everything else by its unit. Searches
     are charged besides. Nothing is charged twice: many price lists have a rate for tokens and one for seconds of the same sound.
     """
-    tokens, measured, searched = _tokens(price, usage), _measured(price, units), _searched(price, units)
+    tokens, measured, searched = _tokens(price, usage, units), _measured(price, units), _searched(price, units)
     counted = usage.total > 0 and not usage.estimated
     if measured is not None and not (counted and tokens is not None):
         # An estimate of the prompt is charged beside what was measured of the answer.
@@ -49,7 +55,7 @@ def cost(price: Price, usage: Usage, units: Units) -> float | None:
 
 def most(price: Price, usage: Usage, units: Units) -> float | None:
     """The most that a call can cost which uses no more than this: for a reservation. None when no rate fits."""
-    tokens, measured, searched = _tokens(price, usage), _measured(price, units), _searched(price, units)
+    tokens, measured, searched = _tokens(price, usage, units), _measured(price, units), _searched(price, units)
     known = [part for part in (tokens, measured) if part is not None]
     if not known:
         return searched
@@ -57,8 +63,21 @@ def most(price: Price, usage: Usage, units: Units) -> float | None:
     return max(*known, (measured or 0.0) + prompt) + (searched or 0.0)
 
 
-def _tokens(price: Price, usage: Usage) -> float | None:
-    return Prices.cost(msgspec.structs.replace(price, per_query=None), usage)
+def _tokens(price: Price, usage: Usage, units: Units) -> float | None:
+    """Tokens at their rates, those that are sound at its own. Read from a cache they cost as much as others where no rate says more."""
+    heard = ((units.audio_in, price.audio_input), (units.audio_out, price.audio_output))
+    cached = price.audio_input if price.audio_cache_read is None else price.audio_cache_read
+    sound = [(tokens, rate) for tokens, rate in (*heard, (units.audio_cached, cached)) if tokens > 0]
+    if sound:
+        usage = msgspec.structs.replace(
+            usage,
+            input=max(0, usage.input - units.audio_in),
+            cache_read=max(0, usage.cache_read - units.audio_cached),
+            output=max(0, usage.output - units.audio_out),
+        )
+    text = Prices.cost(msgspec.structs.replace(price, per_query=None), usage)
+    known = [tokens * rate for tokens, rate in sound if rate is not None]
+    return text + sum(known) / MILLION if text is not None and len(known) == len(sound) else None
 
 
 def _measured(price: Price, units: Units) -> float | None:

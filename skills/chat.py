@@ -22,7 +22,7 @@ _ADDRESSES = (
     "chat",
     scopes=["chat"],
     cost=CostClass.METERED,
-    rest=[Rest("POST", path) for path in _ADDRESSES],
+    rest=[*(Rest("POST", path) for path in _ADDRESSES), Rest("GET", "/v1/ws", door="ws")],
     audit=Audit.NONE,
 )
 async def chat(ctx: Context, ask: ChatAsk) -> ChatReply:

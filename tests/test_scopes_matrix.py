@@ -92,7 +92,9 @@ class Doors:
         status, answer = await self.send(method, path, token, body)
         # A skill's input is read after its scopes: who may not call learns nothing of what it takes.
         # A moved address shows its new place to those who may call it.
-        return {409: "reached", 400: "reached", 308: "reached", 403: "denied", 401: "stranger"}.get(status, f"{status} {answer}")
+        return {409: "reached", 400: "reached", 308: "reached", 426: "reached", 403: "denied", 401: "stranger"}.get(
+            status, f"{status} {answer}"
+        )
 
     async def mcp(self, tool: str, token: str | None) -> str:
         body, headers = modern("tools/call", {"name": tool, "arguments": ASK})

@@ -136,6 +136,8 @@ class Sockets:
         await exchange.receive()  # what asks for the socket
         socket = Socket(exchange)
         self._open[socket] = exchange
+        # From here on its own end is what a socket's task learns of.
+        exchange.scope.pop("hubroute.task", None)
         endless = self._hub.at_end(exchange.caller, lambda: socket.end(POLICY, "the access token has ended"))
         try:
             exchange.started = True

@@ -81,6 +81,7 @@ def routes(hub: Hub) -> list[Route]:
 
 async def describe(exchange: Exchange) -> None:
     """``GET /v1/ws?handshake=1``: whether this credential opens a socket here, and what goes over it; 426 without the field."""
+    exchange.hub.allow(exchange.hub.find("chat"), exchange.ctx)
     required = exchange.hub.settings.require_api_key
     about = {"path": PATH, "wsAuth": required, "protocol": _PROTOCOL}
     if exchange.query.get("handshake") != "1":

@@ -14,6 +14,7 @@ from hub.errors import BadRequest, Forbidden, HubError, RateLimited, Unavailable
 from hub.flow import Passed, Refused
 from hub.media.line import Wire
 from hub.media.order import Delivered, MediaFormat
+from hub.media.standing import Standing
 from hub.outbound.base import Timeouts
 from hub.policy import Cost
 from hub.providers.base import Failure, FailureKind
@@ -235,6 +236,9 @@ class MediaEngine:
                 until=self._ledger.clock.monotonic() + (order.seconds or self._seconds),
             )
             made = await self.formats.of(target, order.service).make(order.job, target, line)
+            if made.stands:
+                run.first_byte()
+                return Standing(made.value, run.row, order.usage, made.units, None, made.dropped, run=run, option=option, priced=priced)
             return await self._delivered(made, order, run, priced)
 
         try:

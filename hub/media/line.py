@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from hub.attempts import mask
 from hub.errors import UpstreamFailed
 from hub.flow import Refused
 from hub.media.reading import content_type
-from hub.outbound.base import Limits
+from hub.outbound.base import HandshakeRefused, Limits
 from hub.providers._failure import classify
+from hub.secret import mask
 from hub.tries import rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hub.chat import Usage
-    from hub.outbound.base import Incoming, Outgoing, Timeouts
+    from hub.outbound.base import Incoming, Outgoing, Socket, Timeouts
     from hub.outbound.client import Outbound
     from hub.providers.base import Failure, Target
     from hub.quota import Quotas
@@ -67,6 +67,17 @@ class Wire:
             failure = classify(incoming.status, incoming.headers, body)
             raise Refused(failure, rejected(failure, self.target, body, content_type(incoming)))
         return incoming
+
+    async def dial(self, outgoing: Outgoing) -> Socket:
+        """Open a WebSocket; close it. Raises as :meth:`open` does."""
+        outgoing.timeouts = self._timeouts
+        try:
+            return await self._outbound.websocket(outgoing)
+        except HandshakeRefused as refused:
+            self._quotas.observe(self.target.connection_id, refused.headers, self._now_ms(), model=self.target.model)
+            body = mask(refused.body, self.target.secret)
+            failure = classify(refused.status, refused.headers, body)
+            raise Refused(failure, rejected(failure, self.target, body, content_type(refused))) from refused
 
     async def call(self, outgoing: Outgoing) -> bytes:
         """Send a request and read the whole answer, our credential in it masked. Raises as :meth:`open` does."""

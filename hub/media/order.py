@@ -11,7 +11,7 @@ from hub.units import NO_UNITS, Units
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from hub.outbound.base import Incoming, Outgoing
+    from hub.outbound.base import Incoming, Outgoing, Socket
     from hub.providers.base import Failure, Target
     from hub.records import Attempt, UsageRow
 
@@ -49,7 +49,8 @@ class Made(Generic[Value]):
     """What a target made of a job. ``usage`` is None where the provider counts no tokens.
 
     ``dropped`` names what the format could not carry (D20). ``body`` is the rest of an answer that is passed on as it comes;
-    ``tally`` says what it came to once it has ended, for providers that tell only then.
+    ``tally`` says what it came to once it has ended, for providers that tell only then. ``stands`` says that what was made goes on: a
+    conversation, whose end is not the format's to tell.
     """
 
     value: Value
@@ -58,6 +59,7 @@ class Made(Generic[Value]):
     dropped: list[str] = field(default_factory=list[str])
     body: AsyncIterator[bytes] | None = None
     tally: Callable[[], tuple[Usage | None, Units]] | None = None
+    stands: bool = False
 
 
 @dataclass(slots=True)
@@ -99,6 +101,10 @@ class Line(Protocol):
 
         Error statuses and faults on the way are raised as the engine acts on them; a format lets them pass.
         """
+        ...
+
+    async def dial(self, outgoing: Outgoing) -> Socket:
+        """Open a WebSocket, which whoever orders it closes. Raises as :meth:`open` does."""
         ...
 
     async def call(self, outgoing: Outgoing) -> bytes:

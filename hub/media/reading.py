@@ -9,12 +9,12 @@ import msgspec
 from hub.errors import UpstreamFailed
 
 if TYPE_CHECKING:
-    from hub.outbound.base import Incoming
+    from hub.outbound.base import HandshakeRefused, Incoming
 
 Shape = TypeVar("Shape")
 
 
-def content_type(incoming: Incoming) -> str:
+def content_type(incoming: Incoming | HandshakeRefused) -> str:
     """The content type of an answer, empty where it says none."""
     return next((value.decode("latin-1") for name, value in incoming.headers if name == b"content-type"), "")
 

@@ -117,6 +117,41 @@ class Engine(Protocol):
         ...
 
 
+class Socket(Protocol):
+    """An open WebSocket to an upstream. One task receives; several may send."""
+
+    async def receive(self) -> str | bytes:
+        """The next message. Raises SocketClosed."""
+        ...
+
+    async def send(self, message: str | bytes) -> None:
+        """Send a message; returns when the upstream can take more. Raises SocketClosed."""
+        ...
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close it, waiting a moment for the other side to do so too. May be called twice."""
+        ...
+
+
+class SocketClosed(Exception):
+    """The other side closed a WebSocket; ``code`` is 1006 where it only went away, 1005 where it gave none (RFC 6455, 7.1.5)."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"closed with {code}")
+        self.code = code
+        self.reason = reason
+
+
+class HandshakeRefused(Exception):
+    """An upstream answered a request for a WebSocket with a plain answer; header names are lower-case."""
+
+    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
+        super().__init__(f"refused with status {status}")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
 class Fault(StrEnum):
     """What went wrong on the way to or from an upstream."""
 

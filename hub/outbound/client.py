@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from hub.outbound.address import AddressGuard
+from hub.outbound.base import Fault, OutboundError
 from hub.outbound.dial import tls_context
 from hub.outbound.http1 import Http1
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from hub.outbound.address import Resolver
-    from hub.outbound.base import Incoming, Outgoing
+    from hub.outbound.base import Incoming, Outgoing, Socket
     from hub.outbound.breadth import Breadth
     from hub.outbound.http1 import Ages, PoolStats
 
@@ -57,6 +58,18 @@ class Outbound:
         if request.proxy is None and not request.http2:
             return self._http1.send(request)
         return self._wide().send(request)
+
+    async def websocket(self, request: Outgoing, *, most: int = 64 * 1024 * 1024) -> Socket:
+        """Open a WebSocket at a request's target; close it, whatever happens. ``most`` bounds a message in bytes.
+
+        Raises OutboundError, HandshakeRefused, and BadRequest for a header or target that must not be sent. A request that names a
+        proxy is refused: nothing ever goes around one (REL-21).
+        """
+        from hub.outbound.websocket import dial  # noqa: PLC0415 - deferred: the library is off the cold-start path
+
+        if request.proxy is not None:
+            raise OutboundError(Fault.PROXY_FAILED, "WebSockets do not go through a proxy yet; use a connection without one")
+        return await dial(request, guard=self.guard, tls=self._http1.tls, most=most)
 
     async def aclose(self) -> None:
         """Close every connection; requests under way fail."""

@@ -335,11 +335,12 @@ class Http1:
             raise OutboundError(Fault.CONNECT_FAILED, "the hub is shutting down")
         if len(self._pools) >= _MAX_POOLS:
             self._pools = {key: pool for key, pool in self._pools.items() if not pool.unused}
-        pool = Pool(request.origin, request.private, guard=self._guard, tls=self._tls, limit=self._limit, ages=self._ages)
+        pool = Pool(request.origin, request.private, guard=self._guard, tls=self.tls, limit=self._limit, ages=self._ages)
         self._pools[request.origin, request.private] = pool
         return pool
 
-    def _tls(self) -> ssl.SSLContext:
+    def tls(self) -> ssl.SSLContext:
+        """The context of every connection, made once."""
         if self._context is None:
             self._context = self._make_tls()
         return self._context

@@ -31,6 +31,7 @@ KINDS = {
     "stt": "stt",
     "video": "video",
     "music": "music",
+    "realtime": "realtime",
 }
 
 
@@ -49,6 +50,7 @@ class Tier(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 class Price(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """US dollars per million tokens, or per unit where the name says so. None is unknown, 0 is free.
 
+    ``audio_`` rates are for tokens that are sound, of a model that counts those apart from text.
     ``tiers`` are the long-context rates, in rising order.
     """
 
@@ -63,6 +65,9 @@ class Price(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     per_second_out: float | None = None
     per_char_in: float | None = None
     per_query: float | None = None
+    audio_input: float | None = None
+    audio_output: float | None = None
+    audio_cache_read: float | None = None
     tiers: tuple[Tier, ...] = ()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hub.attempts import Run, mask
+from hub.attempts import Run
 from hub.chat import Usage
 from hub.errors import NotConfigured, UpstreamFailed, UpstreamRejected
 from hub.outbound.base import Fault, OutboundError
@@ -15,7 +15,7 @@ from hub.prices import Priced
 from hub.providers.base import Failure, FailureKind
 from hub.providers.catalog import Price
 from hub.records import Caller, Decision, TestStatus, UsageRow
-from hub.secret import Secret
+from hub.secret import Secret, mask
 from tests.fakes.book import Book, option
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ FORMATS = {
 }  # fmt: skip
 AGENTS = {row.id: row for row in AgentList.load().agents}
 AUTH_TYPES = {"bearer", "header", "query", "optional_bearer", "none", "aws-sigv4"}
-KINDS = {"chat", "tts", "stt", "image", "embedding", "moderation", "rerank", "video", "music", "search"}
+KINDS = {"chat", "tts", "stt", "image", "embedding", "moderation", "rerank", "video", "music", "search", "realtime"}
 CAPS = {
     "adaptive_thinking",
     "thinking_level",
