@@ -89,7 +89,8 @@ KEYLESS = frozenset({"none", "optional_bearer"})
 class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One model of a provider. ``kind`` is chat unless stated; ``wire`` overrides the provider's format.
 
-    ``aliases`` are other names for it at this provider; ``max_thinking`` is the largest budget of thinking it takes.
+    ``aliases`` are other names for it at this provider; ``max_thinking`` is the largest budget of thinking it takes;
+    ``successor`` is the model that its vendor names in its place, set where it is deprecated and still served.
     ``price_src``: P the provider's public table, V the model vendor's list price (notional at a reseller or in a plan), O a
     rough default.
     """
@@ -106,6 +107,7 @@ class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     wire: str = ""
     dimensions: int | None = None
     aliases: tuple[str, ...] = ()
+    successor: str = ""
     drop_params: tuple[str, ...] = ()
 
 
@@ -116,7 +118,8 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     neither it nor ``base_url`` takes the base URL from the connection. ``passthrough_models`` accepts model ids the
     catalogue does not list. ``family_prefixes`` are the starts of model ids that lead to this provider when nothing
     else decides (it is their vendor); ``prices_as`` is its id in the genai-prices data. ``also`` maps further client dialects whose
-    bytes the provider takes as they are, each read by the adapter of that name, to their path.
+    bytes the provider takes as they are, each read by the adapter of that name, to their path. ``retired`` maps models that it no longer
+    serves to those that take their place.
     """
 
     id: str
@@ -146,6 +149,7 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     website: str = ""
     note: str = ""
     also: dict[str, str] = {}
+    retired: dict[str, str] = {}
     deprecated: str = ""
     timeout_ms: int | None = None
     search: dict[str, Any] = {}
