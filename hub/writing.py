@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from hub.errors import BadRequest
+from hub.reshape import without_markers
 from hub.thinking import PASSTHROUGH, rethought
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
     from hub.ask import ChatAsk
     from hub.attempts import Run
+    from hub.chat import ChatRequest
     from hub.preferences import Preferences, ThinkingBudget
     from hub.providers.base import Adapter, Prepared, Target
 
@@ -42,11 +46,12 @@ class Writing:
         Raises BadRequest for what cannot be read, or what the target's format cannot express.
         """
         usual = self._adapters[(target.model_row.wire if target.model_row else "") or target.provider.format]
-        setting = self._preferences().thinking_budget
-        passed = self._passed(ask, target, usual, setting, run)
+        preferences = self._preferences()
+        passed = self._passed(ask, target, usual, preferences, run)
         if passed is not None:
             return passed
-        request, dropped, words = rethought(ask.request(), target, setting, usual.dialect)
+        request, dropped, words = rethought(ask.request(), target, preferences.thinking_budget, usual.dialect)
+        request = _marked(request, preferences.always_preserve_client_cache, run)
         prepared = usual.prepare(request, target)
         if words:
             run.changed(f"{target.provider.id}/{target.model}: {words}")
@@ -54,7 +59,7 @@ class Writing:
             prepared.dropped = [*dropped, *(name for name in prepared.dropped if name != "thinking.budget")]
         return Written(usual, prepared, lossless=ask.raw is not None and ask.raw.dialect == usual.dialect)
 
-    def _passed(self, ask: ChatAsk, target: Target, usual: Adapter, setting: ThinkingBudget, run: Run) -> Written | None:
+    def _passed(self, ask: ChatAsk, target: Target, usual: Adapter, preferences: Preferences, run: Run) -> Written | None:
         """The client's own bytes, where the target speaks their dialect and nothing is to be changed of them; else None."""
         raw = ask.verbatim
         if raw is None:
@@ -62,10 +67,23 @@ class Writing:
         own = self._adapters[raw.dialect] if raw.dialect in target.provider.also else usual
         if own.dialect != raw.dialect:
             return None
+        if preferences.always_preserve_client_cache == "never" and b"cache_control" in raw.body:
+            return None
+        setting = preferences.thinking_budget
         # A dialect beside the usual one is that of a text that goes on, which has no word on thinking.
         if setting.mode != PASSTHROUGH and own is usual and not _as_wanted(ask, target, setting, run):
             return None
         return Written(own, own.splice(raw, target), lossless=True)
+
+
+def _marked(request: ChatRequest, markers: str, run: Run) -> ChatRequest:
+    """A request with the prompt-cache markers that the owner lets through."""
+    if markers == "always":
+        return replace(request, keep_markers=True)
+    made = without_markers(request) if markers == "never" else request
+    if made is not request:
+        run.changed("prompt-cache markers taken out (alwaysPreserveClientCache: never)")
+    return made
 
 
 def _as_wanted(ask: ChatAsk, target: Target, setting: ThinkingBudget, run: Run) -> bool:
