@@ -80,8 +80,8 @@ class ChatAsk:
     """
 
     __slots__ = (
-        "_decode", "_request", "bare", "budget", "cacheable", "chain", "connection", "direct", "hints", "model", "needs", "raw", "session",
-        "session_id", "strategy", "stream", "system",
+        "_decode", "_request", "bare", "budget", "cacheable", "chain", "connection", "direct", "hints", "model", "needs", "notice", "raw",
+        "session", "session_id", "strategy", "stream", "system",
     )  # fmt: skip
 
     def __init__(
@@ -114,6 +114,8 @@ class ChatAsk:
         self.direct = direct
         self.bare = bare
         self.system = ""
+        #: What its client should know of the model it named, once that was looked up.
+        self.notice = ""
         whole = raw or request
         if whole is None:
             raise TypeError("ChatAsk needs raw or request")
@@ -167,7 +169,7 @@ class ChatAsk:
             needs=self.needs,
             hints=self.hints,
         )
-        made.session, made.session_id, made.system = self.session, self.session_id, self.system
+        made.session, made.session_id, made.system, made.notice = self.session, self.session_id, self.system, self.notice
         return made
 
     def prompt_tokens(self) -> int:
@@ -186,10 +188,11 @@ def _steady(request: ChatRequest) -> bool:
 class ChatReply:
     """A whole answer. ``body`` holds the provider's bytes where they pass through, else ``response`` the decoded answer.
 
-    ``source`` says where it is from: upstream, cache, semantic, lexical, coalesced or idempotent.
+    ``source`` says where it is from: upstream, cache, semantic, lexical, coalesced or idempotent; ``notice`` says that the model which
+    was named is deprecated.
     """
 
-    __slots__ = ("body", "cost", "dropped", "response", "row", "source", "usage")
+    __slots__ = ("body", "cost", "dropped", "notice", "response", "row", "source", "usage")
 
     def __init__(
         self,
@@ -200,7 +203,9 @@ class ChatReply:
         row: UsageRow,
         dropped: list[str],
         source: str = "upstream",
+        notice: str = "",
     ) -> None:
+        self.notice = notice
         self.body = body
         self.response = response
         self.usage = usage
@@ -211,11 +216,17 @@ class ChatReply:
 
 
 class StreamHead:
-    """First item of a stream: where it comes from, and whether ``bytes`` or lists of events follow. ``source`` as in a reply."""
+    """First item of a stream: where it comes from, and whether ``bytes`` or lists of events follow.
 
-    __slots__ = ("dropped", "lossless", "model", "provider", "source")
+    ``source`` and ``notice`` are as in a reply.
+    """
 
-    def __init__(self, *, provider: str, model: str, lossless: bool, dropped: list[str], source: str = "upstream") -> None:
+    __slots__ = ("dropped", "lossless", "model", "notice", "provider", "source")
+
+    def __init__(
+        self, *, provider: str, model: str, lossless: bool, dropped: list[str], source: str = "upstream", notice: str = ""
+    ) -> None:
+        self.notice = notice
         self.provider = provider
         self.model = model
         self.lossless = lossless

@@ -189,6 +189,8 @@ class Run:
         decision.candidates = plan.candidates
         decision.order = plan.order
         decision.levels = plan.levels
+        if plan.resolution.notice:
+            self.changed(plan.resolution.notice)
         if plan.combo is not None:
             decision.combo = self._row.combo = plan.name
         self._name = plan.name

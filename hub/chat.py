@@ -173,7 +173,8 @@ class ChatRequest(msgspec.Struct, omit_defaults=True):
     """A decoded chat request. ``model`` is what the client wrote; the target decides what is sent.
 
     ``extra`` keeps the client dialect's other fields; an adapter of the same dialect sends them on,
-    all others name them in ``Prepared.dropped``.
+    all others name them in ``Prepared.dropped``. ``keep_markers`` sends prompt-cache markers also in a format that only some servers
+    read them in.
     """
 
     model: str
@@ -197,6 +198,7 @@ class ChatRequest(msgspec.Struct, omit_defaults=True):
     thinking: Thinking | None = None
     format: OutputFormat | None = None
     user: str = ""
+    keep_markers: bool = False
     extra: JsonObject = {}
 
 

@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 #: The stored value that holds the owner's names of models.
 ALIASES = "modelAliases"
+#: That which holds the models put out of use.
+REPLACED = "modelReplacements"
 
 
 class Directory:
@@ -61,6 +63,10 @@ class Directory:
     def aliases(self) -> dict[str, str]:
         """Names that the owner gave to models, exact or with wildcards -> ``provider/model`` or a combo."""
         return self._store.values.get(ALIASES, {})
+
+    def replaced(self) -> dict[str, str]:
+        """Models that the owner put out of use -> those in their place; itself for one that stays whatever the catalogue says."""
+        return self._store.values.get(REPLACED, {})
 
     def discovered(self) -> dict[str, set[str]]:
         """Provider -> model ids that its connections name, beside those of the catalogue."""

@@ -231,6 +231,8 @@ class ChatEngine:
         except (RateLimited, Unavailable) as error:
             raise Passed(error) from error
         run.planned(plan)
+        if plan.resolution.notice:
+            ask.notice = plan.resolution.notice
         return plan
 
     async def _held(self, plan: Plan, ask: ChatAsk, run: Run, ctx: Context) -> tuple[Plan, ChatAsk]:
@@ -327,7 +329,14 @@ class ChatEngine:
         if usage is None:
             usage = Usage(input=ask.prompt_tokens(), output=max(1, len(body) // 4), estimated=True)
         row = run.settle(usage, await self._prices.lookup(target.provider.id, target.model))
-        return ChatReply(body=body if opened.lossless else None, response=response, usage=usage, row=row, dropped=opened.prepared.dropped)
+        return ChatReply(
+            body=body if opened.lossless else None,
+            response=response,
+            usage=usage,
+            row=row,
+            dropped=opened.prepared.dropped,
+            notice=ask.notice,
+        )
 
     async def _flowing(self, opened: _Opened, ask: ChatAsk, run: Run) -> AsyncIterator[StreamItem]:
         """Wait for the first thing worth sending, so that a stream that fails at once still falls back."""
@@ -352,7 +361,9 @@ class ChatEngine:
     ) -> AsyncIterator[StreamItem]:
         target = opened.target
         run.meter(priced, ask.prompt_tokens)
-        yield StreamHead(provider=target.provider.id, model=target.model, lossless=opened.lossless, dropped=opened.prepared.dropped)
+        yield StreamHead(
+            provider=target.provider.id, model=target.model, lossless=opened.lossless, dropped=opened.prepared.dropped, notice=ask.notice
+        )
         try:
             if first is not None:
                 yield first

@@ -191,7 +191,14 @@ class Parts:
     def _routing(self) -> None:
         """From a model string to the targets in their order."""
         directory, board = self.directory, self.board
-        self.resolver = Resolver(self.catalog, directory.connected, directory.prefixes, directory.aliases, discovered=directory.discovered)
+        self.resolver = Resolver(
+            self.catalog,
+            directory.connected,
+            directory.prefixes,
+            directory.aliases,
+            discovered=directory.discovered,
+            replaced=directory.replaced,
+        )
         self.ledger = Ledger(
             clock=self.clock,
             prices=self.prices,
@@ -401,6 +408,7 @@ class Parts:
             found = self.planner.resolve(ask.model)
         except HubError:
             return ""
+        ask.notice = found.notice
         # Combos are all told apart from their earlier selves by any change to one of them, since they may be nested.
         written = "" if found.provider else f"{self.combos.version}.{self.mappings.version}"
         thinking = self._preferred().thinking_budget

@@ -168,6 +168,10 @@ class Preferences(Body):
     emergency_fallback_model: str = Field(
         default="", max_length=200, description="Model tried once when a request without tools fails for want of credit; empty: none."
     )
+    always_preserve_client_cache: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Clients' prompt-cache markers: `auto` where a format has a place for them, `always` in OpenAI's too, `never` none.",
+    )
     thinking_budget: ThinkingBudget = ThinkingBudget()
     system_prompt: SystemPrompt = SystemPrompt()
     budget_zone: str = Field(default="UTC", max_length=64, description="Time zone of budgets that name none.")

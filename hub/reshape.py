@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hub.chat import ChatRequest, Message, Role, Text, ToolChoice, ToolMode
+from hub.chat import ChatRequest, Message, Opaque, Reasoning, Refusal, Role, Text, ToolChoice, ToolMode, ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hub.chat import Part
 
 _SYSTEM = frozenset({Role.SYSTEM, Role.DEVELOPER})
+#: Where one dialect asks for a cache of all that went before.
+_MARKER = "cache_control"
 
 
 def with_system(request: ChatRequest, text: str) -> ChatRequest:
@@ -73,3 +75,28 @@ def cap_tokens(request: ChatRequest, most: int) -> ChatRequest:
     if request.max_tokens is not None and request.max_tokens <= most and thinking is request.thinking:
         return request
     return msgspec.structs.replace(request, max_tokens=min(request.max_tokens or most, most), thinking=thinking)
+
+
+def without_markers(request: ChatRequest) -> ChatRequest:
+    """The request without its prompt-cache markers."""
+    messages = [_unmarked(message) for message in request.messages]
+    tools = [tool if tool.cache is None else msgspec.structs.replace(tool, cache=None) for tool in request.tools]
+    same = all(new is old for new, old in zip([*messages, *tools], [*request.messages, *request.tools], strict=True))
+    if same and _MARKER not in request.extra:
+        return request
+    extra = {name: value for name, value in request.extra.items() if name != _MARKER}
+    return msgspec.structs.replace(request, messages=messages, tools=tools, extra=extra)
+
+
+def _unmarked(message: Message) -> Message:
+    parts = [_bare(part) for part in message.parts]
+    same = all(new is old for new, old in zip(parts, message.parts, strict=True))
+    return message if same else msgspec.structs.replace(message, parts=parts)
+
+
+def _bare(part: Part) -> Part:
+    if isinstance(part, Reasoning | Refusal | Opaque):
+        return part
+    if isinstance(part, ToolResult) and any(_bare(inner) is not inner for inner in part.parts):
+        part = msgspec.structs.replace(part, parts=[_bare(inner) for inner in part.parts])
+    return part if part.cache is None else msgspec.structs.replace(part, cache=None)

@@ -22,7 +22,7 @@ from hub.routing.cooldown import Backoff, Cooldowns, Cooling
 from hub.routing.lockout import Lock, Lockouts, Triple, is_service, of_service, until_midnight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from hub.clock import Clock
     from hub.events import Events
@@ -108,19 +108,23 @@ class Resilience:
             return None
         now = self._clock.monotonic()
         self._sweep(now)
-        found: list[Block] = []
-        breaker = self._breakers.get(provider) if service == CHAT else None
-        if breaker is not None and breaker.state(now) is BreakerState.OPEN:
-            found.append(Block("provider", breaker.reason, breaker.until, soft=False, source="backoff"))
-        cooling = self.cooldowns.of(connection.id, now)
-        if cooling is not None and self._concerns(connection, service):
-            found.append(Block("connection", cooling.reason, cooling.until, cooling.soft, cooling.source))
+        found = [*self._of_provider(provider, service, now), *self._of_account(connection, service, now)]
         for triple in _triples(connection, provider, model, service):
             lock = self._lockouts.of(triple, now)
-            if lock is not None:
-                found.append(Block("model", lock.reason, lock.until, soft=is_service(triple), source=lock.source))
+            found += [Block("model", lock.reason, lock.until, soft=is_service(triple), source=lock.source)] if lock else []
         hard = [block for block in found if not block.soft]
         return max(hard or found, key=lambda block: block.until, default=None)
+
+    def _of_provider(self, provider: str, service: str, now: float) -> Iterator[Block]:
+        """What its breaker, which is that of its chats, says."""
+        breaker = self._breakers.get(provider) if service == CHAT else None
+        if breaker is not None and breaker.state(now) is BreakerState.OPEN:
+            yield Block("provider", breaker.reason, breaker.until, soft=False, source="backoff")
+
+    def _of_account(self, connection: Connection, service: str, now: float) -> Iterator[Block]:
+        cooling = self.cooldowns.of(connection.id, now)
+        if cooling is not None and self._concerns(connection, service):
+            yield Block("connection", cooling.reason, cooling.until, cooling.soft, cooling.source)
 
     def admit(self, connection: Connection, provider: str, model: str, service: str = CHAT, *, last_resort: bool = False) -> bool:
         """Whether the call may be made; asked right before it. Where it is a probe, True claims it and others wait for its end.
@@ -130,17 +134,19 @@ class Resilience:
         """
         if not (self._cooled or self._open or self._locked):
             return True
-        now, chat = self._clock.monotonic(), service == CHAT
-        triples = _triples(connection, provider, model, service)
-        if chat and self._breakers.blocks(provider, now):
+        return self._claimed(connection, provider, _triples(connection, provider, model, service), service, last_resort=last_resort)
+
+    def _claimed(self, connection: Connection, provider: str, triples: tuple[Triple, ...], service: str, *, last_resort: bool) -> bool:
+        """Whether nothing stands in a call's way; then what is to be probed is claimed for it."""
+        now = self._clock.monotonic()
+        if service == CHAT and self._breakers.blocks(provider, now):
             return False
         if any(self._lockouts.blocks(triple, now, last_resort=last_resort) for triple in triples):
             return False
         if self._concerns(connection, service) and not self.cooldowns.admit(connection.id, now, last_resort=last_resort):
             return False
-        return (not chat or self._breakers.admit(provider, now)) and all(
-            self._lockouts.admit(triple, now, last_resort=last_resort) for triple in triples
-        )
+        admitted = [self._lockouts.admit(triple, now, last_resort=last_resort) for triple in triples]
+        return all(admitted) and (service != CHAT or self._breakers.admit(provider, now))
 
     def release(self, connection: Connection, provider: str, model: str, service: str = CHAT) -> None:
         """An admitted call was not made: who comes next may probe."""
@@ -188,11 +194,9 @@ class Resilience:
             return
         if service == CHAT and provider in self._breakers:
             self._close(provider, "success")
-        for triple in _triples(connection, provider, model, service):
-            if triple in self._lockouts and self._lockouts.clear(triple):
-                self._outages.over("model", triple)
-        cooled = connection.id in self.cooldowns or connection.test_status is TestStatus.UNAVAILABLE
-        if cooled and self._concerns(connection, service):
+        if self._locked:
+            self._free(triple for triple in _triples(connection, provider, model, service) if triple in self._lockouts)
+        if self._concerns(connection, service):
             self._recovered(connection)
 
     def clear_connection(self, connection_id: str) -> int:
@@ -306,8 +310,8 @@ class Resilience:
             )  # fmt: skip
 
     def _recovered(self, connection: Connection) -> None:
-        self.cooldowns.clear(connection.id)
-        if not self._ended(connection):
+        known = self.cooldowns.clear(connection.id) or connection.test_status is TestStatus.UNAVAILABLE
+        if known and not self._ended(connection):
             self._mark(connection.id, **CLEAN)
 
     def _cool(self, connection: Connection, failure: Failure, rule: Rule, backoff: Backoff, reason: str) -> None:
@@ -360,11 +364,14 @@ class Resilience:
             self._events.emit("breaker.closed", provider=provider, failures=gone.failures, by=by)
 
     def _unlock(self, **which: str) -> int:
-        found = self._lockouts.find(**which)
-        for triple in found:
-            self._lockouts.clear(triple)
+        return self._free(self._lockouts.find(**which))
+
+    def _free(self, locked: Iterable[Triple]) -> int:
+        """Unlock these; how many there were."""
+        gone = [triple for triple in list(locked) if self._lockouts.clear(triple)]
+        for triple in gone:
             self._outages.over("model", triple)
-        return len(found)
+        return len(gone)
 
     def _take(self, one: Outage, now: float) -> None:
         """Take over what was stored, or changed in another process."""

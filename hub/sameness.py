@@ -300,7 +300,9 @@ class Sameness:
             return None
         body, response = whole
         row = self._note(ask, ctx, answer, source, None)
-        return ChatReply(body=body, response=response, usage=answer.usage, row=row, dropped=list(answer.dropped), source=source)
+        return ChatReply(
+            body=body, response=response, usage=answer.usage, row=row, dropped=list(answer.dropped), source=source, notice=ask.notice
+        )
 
     def _items(self, answer: StoredAnswer, ask: ChatAsk, ctx: Context, source: str, *, mark: str = "") -> list[StreamItem] | None:
         """A kept answer as the items of a stream; None where it cannot be one."""
@@ -308,7 +310,9 @@ class Sameness:
         if pieces is None:
             return None
         lossless = isinstance(pieces[0], bytes)
-        head = StreamHead(provider=answer.provider, model=answer.model, lossless=lossless, dropped=list(answer.dropped), source=source)
+        head = StreamHead(
+            provider=answer.provider, model=answer.model, lossless=lossless, dropped=list(answer.dropped), source=source, notice=ask.notice
+        )
         return [head, *pieces, StreamTail(self._note(ask, ctx, answer, source, None))]
 
     async def _look_after(self) -> None:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from hub.errors import BadRequest, NotConfigured
+from hub.reshape import without_markers
 from hub.thinking import PASSTHROUGH, rethought
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
     from hub.ask import ChatAsk
     from hub.attempts import Run
+    from hub.chat import ChatRequest
     from hub.preferences import Preferences, ThinkingBudget
     from hub.providers.base import Adapter, Prepared, Target
 
@@ -62,12 +66,12 @@ class Writing:
         adapter = self._adapters.get(wire)
         if adapter is None:
             raise NotConfigured(f"the connection's format {wire!r} is none of this version's; change its data", field="data.format")
-        setting = self._preferences().thinking_budget
+        preferences = self._preferences()
         raw = ask.verbatim
-        if raw is not None and raw.dialect == adapter.dialect and _passes(ask, target, adapter, setting, run):
+        if raw is not None and raw.dialect == adapter.dialect and _passes(ask, target, adapter, preferences, run):
             return Written(adapter, adapter.splice(raw, target), lossless=True)
-        request, dropped, words = rethought(ask.request(), target, setting, adapter.dialect)
-        prepared = adapter.prepare(request, target)
+        request, dropped, words = rethought(ask.request(), target, preferences.thinking_budget, adapter.dialect)
+        prepared = adapter.prepare(_marked(request, preferences.always_preserve_client_cache, run), target)
         if words:
             run.changed(f"{target.provider.id}/{target.model}: {words}")
             # A budget that the hub itself has set is nothing of the client's.
@@ -75,9 +79,24 @@ class Writing:
         return Written(adapter, prepared, lossless=ask.raw is not None and ask.raw.dialect == adapter.dialect)
 
 
-def _passes(ask: ChatAsk, target: Target, adapter: Adapter, setting: ThinkingBudget, run: Run) -> bool:
-    """Whether a client's own bytes may pass: nothing is to be changed of them, or they are a text that has no word on thinking."""
-    return setting.mode == PASSTHROUGH or not adapter.translates or _as_wanted(ask, target, setting, run)
+def _passes(ask: ChatAsk, target: Target, adapter: Adapter, preferences: Preferences, run: Run) -> bool:
+    """Whether a client's own bytes may pass: nothing is to be changed of them, or they are a text that goes on, without such words."""
+    if not adapter.translates:
+        return True
+    if preferences.always_preserve_client_cache == "never" and ask.raw is not None and b"cache_control" in ask.raw.body:
+        return False
+    setting = preferences.thinking_budget
+    return setting.mode == PASSTHROUGH or _as_wanted(ask, target, setting, run)
+
+
+def _marked(request: ChatRequest, markers: str, run: Run) -> ChatRequest:
+    """A request with the prompt-cache markers that the owner lets through."""
+    if markers == "always":
+        return replace(request, keep_markers=True)
+    made = without_markers(request) if markers == "never" else request
+    if made is not request:
+        run.changed("prompt-cache markers taken out (alwaysPreserveClientCache: never)")
+    return made
 
 
 def _as_wanted(ask: ChatAsk, target: Target, setting: ThinkingBudget, run: Run) -> bool:

@@ -61,6 +61,8 @@ class Model(Wire):
     context_window: int | None
     max_output_tokens: int | None
     pricing: ModelPrice | None
+    deprecated: bool = False
+    replaced_by: str | None = None
 
 
 class ModelList(Wire):
@@ -171,6 +173,8 @@ async def _model(ctx: Context, row: ProviderRow, model: ModelRow, status: Status
         context_window=model.context or row.default_context,
         max_output_tokens=model.max_output,
         pricing=ModelPrice(input_per_million=price.input, output_per_million=price.output) if price else None,
+        deprecated=bool(model.successor),
+        replaced_by=_successor(row, model),
     )
 
 
@@ -188,6 +192,8 @@ class OpenAiModel(Wire):
     context_length: int | None = Field(serialization_alias="context_length")
     max_output_tokens: int | None = Field(serialization_alias="max_output_tokens")
     type: str
+    deprecated: bool = False
+    replaced_by: str | None = Field(default=None, serialization_alias="replaced_by")
 
 
 class OpenAiModels(Wire):
@@ -206,7 +212,14 @@ def _openai(row: ProviderRow, model: ModelRow) -> OpenAiModel:
         context_length=model.context or row.default_context,
         max_output_tokens=_most_output(row, model),
         type=kind_of(model),
+        deprecated=bool(model.successor),
+        replaced_by=_successor(row, model),
     )
+
+
+def _successor(row: ProviderRow, model: ModelRow) -> str | None:
+    """What takes the place of a model that is deprecated."""
+    return f"{row.alias}/{model.successor}" if model.successor else None
 
 
 def _abilities(model: ModelRow) -> dict[str, bool]:

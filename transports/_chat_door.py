@@ -144,6 +144,8 @@ def reply_headers(ask: ChatAsk, reply: ChatReply) -> Headers:
     headers += _said(ask, reply.source)
     if row.cost is not None:
         headers.append((b"x-omniroute-response-cost", f"{row.cost:.10f}".encode()))
+    if reply.notice:
+        headers.append((b"x-hubroute-deprecated", plain_header(reply.notice)))
     if reply.dropped:
         headers.append((b"x-hubroute-dropped", plain_header(", ".join(reply.dropped))))
     return headers
@@ -156,6 +158,8 @@ def stream_headers(dialect: Address, ask: ChatAsk, head: StreamHead) -> Headers:
         *_place(head.provider, head.model),
         *_said(ask, head.source),
     ]
+    if head.notice:
+        headers.append((b"x-hubroute-deprecated", plain_header(head.notice)))
     if head.dropped:
         headers.append((b"x-hubroute-dropped", plain_header(", ".join(head.dropped))))
     if ask.hints.progress and dialect.progress:

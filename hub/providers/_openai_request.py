@@ -142,10 +142,14 @@ class _Encoder:
 
     def _content(self, index: int, role: Role, parts: Sequence[Part]) -> str | list[JsonObject]:
         texts = [part for part in parts if isinstance(part, Text)]
-        if len(texts) == len(parts) and self._joinable(role, texts):
+        if len(texts) == len(parts) and self._joinable(role, texts) and not self._kept(texts):
             self._drop_some("cache_control", [part.cache for part in texts])
             return "\n".join(part.text for part in texts)
         return [encoded for part in parts if (encoded := self._part(index, role, part)) is not None]
+
+    def _kept(self, texts: list[Text]) -> bool:
+        """Whether there are markers that only a list of parts has a place for."""
+        return self._request.keep_markers and any(part.cache for part in texts)
 
     def _joinable(self, role: Role, texts: list[Text]) -> bool:
         """Whether a string says the same. Many servers take a list of parts in user messages only."""
@@ -187,7 +191,7 @@ class _Encoder:
     def _marked(self, body: JsonObject, cache: JsonObject | None) -> JsonObject:
         if cache is None:
             return body
-        if self._same:
+        if self._same or self._request.keep_markers:
             return {**body, "cache_control": cache}
         self._drop("cache_control")
         return body

@@ -94,7 +94,8 @@ KEYLESS = frozenset({"none", "optional_bearer"})
 class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One model of a provider. ``kind`` is chat unless stated; ``wire`` overrides the provider's format.
 
-    ``aliases`` are other names for it at this provider; ``max_thinking`` is the largest budget of thinking it takes.
+    ``aliases`` are other names for it at this provider; ``max_thinking`` is the largest budget of thinking it takes;
+    ``successor`` is the model that its vendor names in its place, set where it is deprecated and still served.
     ``price_src``: P the provider's public table, V the model vendor's list price (notional at a reseller or in a plan), O a
     rough default.
     """
@@ -111,6 +112,7 @@ class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     wire: str = ""
     dimensions: int | None = None
     aliases: tuple[str, ...] = ()
+    successor: str = ""
     drop_params: tuple[str, ...] = ()
 
 
@@ -122,7 +124,8 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     catalogue does not list. ``family_prefixes`` are the starts of model ids that lead to this provider when nothing
     else decides (it is their vendor); ``prices_as`` is its id in the genai-prices data. ``also`` maps further client dialects whose
     bytes the provider takes as they are, each read by the adapter of that name, to their path; ``paths`` maps wire formats that only
-    some models speak to theirs. ``refuses`` are fields of a request that no model of it takes.
+    some models speak to theirs. ``refuses`` are fields of a request that no model of it takes. ``retired`` maps models that it no
+    longer serves to those that take their place.
     """
 
     id: str
@@ -155,6 +158,7 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     also: dict[str, str] = {}
     paths: dict[str, str] = {}
     refuses: tuple[str, ...] = ()
+    retired: dict[str, str] = {}
     deprecated: str = ""
     timeout_ms: int | None = None
     search: dict[str, Any] = {}

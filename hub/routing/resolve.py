@@ -3,14 +3,15 @@
 The order of the rules: the string is well formed; with nothing but built-in providers connected these
 answer; a user alias by exact name; ``provider/model``; a user alias by wildcard; the index of listed
 models; the vendor of the model's family; the one connected provider that takes any model. Names and
-preferences of vendors are rows of the catalogue (D25).
+preferences of vendors are rows of the catalogue (D25). What the owner put out of use, or a provider has retired, leads on to what
+took its place.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 MAX_LENGTH = 256
 EXTENDED = "[1m]"
 BUILTIN = "builtin"
+
+#: Rules by which a name leads to a place that is taken as it is.
+_ELSEWHERE = frozenset({"demo-fallback", "replaced"})
 
 #: A provider and its id of the model.
 _Offer: TypeAlias = tuple[str, str]
@@ -38,6 +42,8 @@ class Model(Protocol):
     def id(self) -> str: ...
     @property
     def aliases(self) -> tuple[str, ...]: ...
+    @property
+    def successor(self) -> str: ...
 
 
 class Provider(Protocol):
@@ -55,6 +61,8 @@ class Provider(Protocol):
     def passthrough_models(self) -> bool: ...
     @property
     def family_prefixes(self) -> tuple[str, ...]: ...
+    @property
+    def retired(self) -> Mapping[str, str]: ...
     @property
     def models(self) -> Sequence[Model]: ...
     def model(self, model_id: str) -> Model | None: ...
@@ -76,7 +84,8 @@ class Resolution:
 
     ``rule`` is one of explicit, node, alias, wildcard, index, spelling, vendor, only, demo-fallback; ``why`` says it in
     a sentence. ``connection`` is set where a node's prefix names one connection: no other may serve the request.
-    ``considered`` are the ids of providers that were looked at, the chosen one among them.
+    ``considered`` are the ids of providers that were looked at, the chosen one among them. ``notice`` says for clients that what they
+    named is deprecated, and what takes its place.
     """
 
     provider: str
@@ -86,6 +95,7 @@ class Resolution:
     extended_context: bool = False
     considered: tuple[str, ...] = ()
     connection: str = ""
+    notice: str = ""
 
 
 class Resolver:
@@ -93,7 +103,8 @@ class Resolver:
 
     ``connected`` gives the ids of providers that can be used now; ``prefixes`` a compatible node's prefix -> provider id,
     or ``provider/connection`` where the prefix stands for one connection; ``aliases`` the user's names, exact or with
-    wildcards -> ``provider/model``; ``discovered`` provider id -> model ids that its own API listed. ``strip_prefix``
+    wildcards -> ``provider/model``; ``replaced`` models that the owner put out of use -> those in their place, itself where
+    it stays in use whatever the catalogue says; ``discovered`` provider id -> model ids that its own API listed. ``strip_prefix``
     ignores a provider prefix (setting ``stripModelPrefix``); ``spelling`` lets ``bear:7b`` find
     ``owner/bear-7b`` (``MODEL_ALIAS_COMPAT_ENABLED``).
     """
@@ -106,6 +117,7 @@ class Resolver:
         aliases: Callable[[], Mapping[str, str]],
         *,
         discovered: Callable[[], Mapping[str, Collection[str]]] = dict,
+        replaced: Callable[[], Mapping[str, str]] = dict,
         strip_prefix: bool = False,
         spelling: bool = True,
     ) -> None:
@@ -114,6 +126,7 @@ class Resolver:
         self._prefixes = prefixes
         self._aliases = aliases
         self._discovered = discovered
+        self._replaced = replaced
         self.strip_prefix = strip_prefix
         self.spelling = spelling
         self._builtin = [row for row in catalog.providers.values() if row.category == BUILTIN]
@@ -131,7 +144,36 @@ class Resolver:
         """
         name, extended = _clean(model)
         look = _Look(self._connected() | {row.id for row in self._builtin}, self._prefixes(), name, extended)
-        return self._fallback(look) or self._by_alias(look) or self._direct(look) or self._by_wildcard(look) or self._bare(look)
+        found = self._fallback(look) or self._by_alias(look) or self._out_of_use(look, name)
+        if found is not None:
+            return found if found.rule in _ELSEWHERE else self._current(look, found)
+        found = self._direct(look) or self._by_wildcard(look) or self._bare(look)
+        return self._out_of_use(look, found.model, f"{found.provider}/{found.model}") or self._current(look, found)
+
+    def _out_of_use(self, look: _Look, *names: str) -> Resolution | None:
+        """What the owner put in the place of a model, by one of its names; None where nothing is."""
+        owned = self._replaced()
+        old = next((name for name in names if owned.get(name, name) != name), "") if owned else ""
+        if not old:
+            return None
+        there = _Look(look.connected, look.prefixes, owned[old], look.extended)
+        found = self._direct(there) or self._bare(there)
+        notice = f"{old} is out of use here; {found.provider}/{found.model} answers in its place"
+        return replace(found, rule="replaced", why=f"the owner put {owned[old]!r} in the place of {old!r}: {found.why}", notice=notice)
+
+    def _current(self, look: _Look, found: Resolution) -> Resolution:
+        """The model that is served in the place of one that its provider has retired; one that is deprecated stays, with a notice."""
+        row, owned = self._catalog.find(found.provider), self._replaced()
+        if row is None or found.connection or found.model in (owned.get(found.model), owned.get(f"{row.id}/{found.model}")):
+            return found
+        new = row.retired.get(found.model)
+        if new is not None:
+            notice = f"{found.model} is retired; {row.id}/{new} answers in its place"
+            return replace(found, model=new, why=f"{found.why}; it has retired {found.model!r}, and {new!r} takes its place", notice=notice)
+        listed = row.model(found.model)
+        if listed is None or not listed.successor:
+            return found
+        return replace(found, notice=f"{found.model} is deprecated; its vendor names {row.id}/{listed.successor} in its place")
 
     def _fallback(self, look: _Look) -> Resolution | None:
         """With nothing else connected a built-in provider that is switched on answers every model string (D3)."""
@@ -208,6 +250,9 @@ class Resolver:
             connected = [offer for offer in offers if offer[0] in look.connected]
             if connected:
                 return self._choose(look, rule, connected)
+        gone = self._retired(look)
+        if gone is not None:
+            return gone
         if not exact and not spelled:
             return self._unlisted(look)
         return self._only(look) or self._unconnected(look, exact, spelled)
@@ -226,6 +271,12 @@ class Resolver:
         near = self._spelled.get(_spell(name), {}) if self.spelling else {}
         have = {provider for provider, _ in exact}
         return [(provider, found) for provider, found in near.items() if found and provider not in have]
+
+    def _retired(self, look: _Look) -> Resolution | None:
+        """The connected provider that served this name until it was retired: it knows what took its place."""
+        rows = (row for row in self._catalog.providers.values() if row.id in look.connected and look.name in row.retired)
+        row = next(rows, None)
+        return look.found(row.id, look.name, "index", f"{row.name} served it") if row is not None else None
 
     def _choose(self, look: _Look, rule: str, offers: list[_Offer]) -> Resolution:
         names = tuple(provider for provider, _ in offers)

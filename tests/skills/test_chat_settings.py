@@ -59,6 +59,11 @@ class Desk:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    async def patch(self, **fields: Any) -> None:
+        """Change one of the settings that have no address of their own."""
+        answer = await self.owner.patch("/api/settings", json=fields)
+        assert answer.status_code == 200, answer.text
+
     async def ask(self, door: str, vendor: str, *, system: Any = "", stream: bool = False, **more: Any) -> dict[str, Any]:
         """Say hello through a door's SDK; gives what the vendor received."""
         await getattr(self, f"_{door}")(MODELS.get(vendor, vendor), system, stream, more)
@@ -153,6 +158,32 @@ async def test_cache_markers_stay_where_they_were(desk: Desk) -> None:
     marked = {"type": "text", "text": "A long book.", "cache_control": {"type": "ephemeral", "ttl": "1h"}}
     body = await desk.ask("anthropic", "anthropic", system=[{"type": "text", "text": "Be kind."}, marked])
     assert body["system"] == [{"type": "text", "text": WORDS}, {"type": "text", "text": "Be kind."}, marked]
+
+
+async def test_markers_as_the_owner_lets_them_through(desk: Desk) -> None:
+    """``auto`` where a format has a place for them, ``always`` in OpenAI's as well, ``never`` none, also where bytes would pass."""
+    mark = {"type": "ephemeral"}
+    system = [{"type": "text", "text": "A long book.", "cache_control": mark}]
+    tools = [{"name": "look", "input_schema": {"type": "object"}, "cache_control": mark}]
+
+    async def seen(vendor: str) -> str:
+        messages = [{"role": "user", "content": [{"type": "text", "text": "hello", "cache_control": mark}]}]
+        ask = {"model": MODELS[vendor], "max_tokens": 50, "system": system, "tools": tools, "messages": messages}
+        answer = await desk.owner.post("/v1/messages", json=ask)
+        assert answer.status_code == 200, answer.text
+        return desk.upstream.requests[-1].body.decode()
+
+    async def markers(vendor: str) -> int:
+        return (await seen(vendor)).count('"cache_control"')
+
+    assert (await markers("anthropic"), await markers("openai")) == (3, 0)
+    await desk.patch(alwaysPreserveClientCache="never")
+    assert (await markers("anthropic"), await markers("openai")) == (0, 0)
+    assert '"A long book."' in await seen("anthropic")
+    await desk.patch(alwaysPreserveClientCache="always")
+    assert (await markers("anthropic"), await markers("openai")) == (3, 3)
+    refused = await desk.owner.patch("/api/settings", json={"alwaysPreserveClientCache": "sometimes"})
+    assert (refused.status_code, "alwaysPreserveClientCache" in refused.text) == (400, True)
 
 
 async def test_a_stream_passes_as_it_came_and_tells_what_it_used(desk: Desk) -> None:
