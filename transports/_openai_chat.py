@@ -207,7 +207,7 @@ def _choice(choice: Choice) -> JsonObject:
         "reasoning_details": [detail for part in thoughts for detail in _details(part.text, part.signature, part.redacted)],
         "tool_calls": calls,
         "images": list(map(_image, _only(choice, Image))),
-        "annotations": [_cited(note) for part in words for note in part.extra.get("annotations", ())],
+        "annotations": _sources(words),
     }
     content = _joined(words) if words or not (calls or refusals) else None
     message: JsonObject = {"role": "assistant", "content": content, "refusal": _joined(refusals) or None}
@@ -242,6 +242,10 @@ def _details(text: str, signature: str, redacted: str) -> list[JsonObject]:
     if redacted:
         return [{"type": "reasoning.encrypted", "data": redacted}]
     return [{"type": "reasoning.text", "text": text, "signature": signature}] if signature else []
+
+
+def _sources(words: list[Text]) -> list[JsonObject]:
+    return [_cited(note) for part in words for note in part.extra.get("annotations", ())]
 
 
 def _cited(note: JsonObject) -> JsonObject:
