@@ -207,6 +207,7 @@ def _choice(choice: Choice) -> JsonObject:
         "reasoning_details": [detail for part in thoughts for detail in _details(part.text, part.signature, part.redacted)],
         "tool_calls": calls,
         "images": list(map(_image, _only(choice, Image))),
+        "annotations": _sources(words),
     }
     content = _joined(words) if words or not (calls or refusals) else None
     message: JsonObject = {"role": "assistant", "content": content, "refusal": _joined(refusals) or None}
@@ -241,6 +242,16 @@ def _details(text: str, signature: str, redacted: str) -> list[JsonObject]:
     if redacted:
         return [{"type": "reasoning.encrypted", "data": redacted}]
     return [{"type": "reasoning.text", "text": text, "signature": signature}] if signature else []
+
+
+def _sources(words: list[Text]) -> list[JsonObject]:
+    return [_cited(note) for part in words for note in part.extra.get("annotations", ())]
+
+
+def _cited(note: JsonObject) -> JsonObject:
+    """A source of the Responses API as chat completions have it: one level deeper, under the name of its kind."""
+    kind = str(note.get("type"))
+    return {"type": kind, kind: {name: value for name, value in note.items() if name != "type"}}
 
 
 def _image(image: Image) -> JsonObject:
@@ -283,7 +294,7 @@ class StreamEncoder:
         """The chunks for these events, joined."""
         out: list[bytes] = []
         for event in events:
-            if type(event) is TextDelta:
+            if type(event) is TextDelta and not event.extra:
                 if event.choice not in self._seen:
                     out.append(self._role(event.choice))
                 out += (self._open, b"%d" % event.choice, b',"delta":{"content":', msgspec.json.encode(event.text), b"}", self._close)
@@ -348,7 +359,14 @@ class StreamEncoder:
         return b"data: " + orjson.dumps(openai_body(error)) + b"\n\n"
 
     def _text(self, event: TextDelta) -> bytes:
-        return self._delta(event.choice, {"content": event.text})
+        """Words with what comes beside them: a source, a picture. What only another dialect knows has no place."""
+        delta: JsonObject = {"content": event.text} if event.text else {}
+        note, image = event.extra.get("annotation"), event.extra.get("image")
+        if note is not None:
+            delta["annotations"] = [_cited(note)]
+        if image is not None:
+            delta["images"] = [_image(Image(**image))]
+        return self._delta(event.choice, delta) if delta else b""
 
     _WRITERS: ClassVar[dict[type[Any], Callable[[StreamEncoder, Any], bytes]]] = {
         Started: _started,

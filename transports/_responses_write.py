@@ -27,7 +27,7 @@ from hub.chat import (
 from hub.errors import HubError, UpstreamRejected, openai_type
 from hub.providers._signature import mark
 from hub.seals import sealed
-from transports._responses_items import BARE, REDACTED, item_id
+from transports._responses_items import BARE, DIALECT, REDACTED, item_id
 from transports._responses_tools import Offered
 
 if TYPE_CHECKING:
@@ -208,7 +208,16 @@ class Writer:
         return [*ended, self._done(item)]
 
     def _text(self, one: TextDelta) -> list[bytes]:
+        if one.extra and not one.text:
+            return self._beside(one.extra)
         return self._say("output_text", one.text, "output_text.delta", content_index=0) if one.text else []
+
+    def _beside(self, extra: JsonObject) -> list[bytes]:
+        """A picture, or an item that only this dialect knows."""
+        opaque, image = extra.get("opaque"), extra.get("image")
+        if image is not None:
+            return self.picture(image["data"])
+        return self._whole(opaque["value"], "item") if opaque is not None and opaque["dialect"] == DIALECT else []
 
     def _refusal(self, one: RefusalDelta) -> list[bytes]:
         return self._say("refusal", one.text, "refusal.delta", content_index=0)

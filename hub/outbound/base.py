@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from hub.errors import HubError, Shape
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 Headers = list[tuple[bytes, bytes]]
 Fixed = tuple[tuple[bytes, bytes], ...]
@@ -64,7 +64,8 @@ class Outgoing:
 
     A tuple of headers is checked once and its bytes are kept, for callers that send the same ones again.
     ``private`` allows private and loopback addresses for this request (a connection's own switch, SEC-15);
-    ``proxy`` is a proxy URL of the connection, ``http2`` asks for the breadth engine.
+    ``proxy`` is a proxy URL of the connection, ``http2`` asks for the breadth engine. ``sign`` makes of it what is sent, where that
+    needs the whole request and the moment.
     """
 
     origin: Origin
@@ -77,6 +78,7 @@ class Outgoing:
     http2: bool = False
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
+    sign: Callable[[Outgoing], Outgoing] | None = None
 
     @property
     def whole(self) -> bytes:

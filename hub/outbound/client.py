@@ -55,6 +55,8 @@ class Outbound:
         Raises OutboundError, BadRequest for a header or target that must not be sent, NotConfigured where
         an optional package is missing. Cancellation closes the connection at once.
         """
+        if request.sign is not None:
+            request = request.sign(request)
         if request.proxy is None and not request.http2:
             return self._http1.send(request)
         return self._wide().send(request)

@@ -16,10 +16,12 @@ import msgspec
 from hub.errors import BadRequest, NotConfigured
 from hub.outbound.address import parse_url
 from hub.outbound.base import Headers, Outgoing
+from hub.providers import _service_account, _sigv4
+from hub.providers._service_account import is_account
 from hub.providers.catalog import Auth, fill_template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from hub.outbound.base import Origin, Payload
     from hub.providers.base import Target
@@ -32,6 +34,8 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 _FIELD = re.compile(r"{\w+}")
 #: Header types that carry the secret in ``auth.value``; the others have a branch of their own.
 _HEADER_AUTH = frozenset({"bearer", "header", "oauth_bearer"})
+#: Types under which requests are signed, and what makes the signer of a target.
+_SIGNERS = {"aws-sigv4": _sigv4.signer, "service-account": _service_account.signer}
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -61,7 +65,13 @@ def build(
     if "{" in path:
         path = _fill(target, path)
     origin, full, shared = _address(*_key(target), path, tuple(query.items()) if query else (), tuple(headers))
-    return Outgoing(origin, method, full, list(shared), body, target.private, target.proxy)
+    return Outgoing(origin, method, full, list(shared), body, target.private, target.proxy, sign=_signer(target))
+
+
+def _signer(target: Target) -> Callable[[Outgoing], Outgoing] | None:
+    """What signs requests to a target, where its provider takes no key but signatures."""
+    make = _SIGNERS.get(target.provider.auth.type)
+    return make(target) if make is not None else None
 
 
 @lru_cache(maxsize=1024)
@@ -88,7 +98,7 @@ def build_url(target: Target, url: str, *, method: str = "GET") -> Outgoing:
     if origin == head.origin:
         extra = _secret_query(target.provider.id, target.secret, target.provider.auth, target.data)
         path = f"{path}{'&' if '?' in path else '?'}{extra}" if extra else path
-        return Outgoing(origin, method, path, list(head.headers), private=target.private, proxy=target.proxy)
+        return Outgoing(origin, method, path, list(head.headers), private=target.private, proxy=target.proxy, sign=_signer(target))
     plain = [(name, value) for name, value in head.headers if name in (b"accept", b"accept-encoding", b"user-agent")]
     return Outgoing(origin, method, path, plain, private=target.private, proxy=target.proxy)
 
@@ -124,6 +134,8 @@ def _credentials(provider: str, secret: Secret, auth: Auth, fields: Mapping[str,
         headers.append(_header(auth.header, _keyed(provider, secret, auth.value)))
     elif auth.type == "query":
         _keyed(provider, secret, "{key}")
+    elif auth.type in _SIGNERS:
+        headers += _signing(provider, secret, auth)
     elif auth.type not in ("none", "optional_bearer"):
         raise NotConfigured(f"{provider} takes its key as {auth.type!r}, which this wire format cannot do; choose another provider")
     if auth.extra:
@@ -132,9 +144,21 @@ def _credentials(provider: str, secret: Secret, auth: Auth, fields: Mapping[str,
     return headers
 
 
-def _keyed(provider: str, secret: Secret, template: str) -> str:
+def _signing(provider: str, secret: Secret, auth: Auth) -> Headers:
+    """The header of a key that is a token already; none where each request is signed when it is sent."""
+    if not secret or not (auth.type == "service-account" and not is_account(secret)):
+        _present(provider, secret)
+        return []
+    return [_header(auth.header, _keyed(provider, secret, auth.value))]
+
+
+def _present(provider: str, secret: Secret) -> None:
     if not secret:
         raise NotConfigured(f"the connection to {provider} has no key; add one with `hubroute providers add`", field="api_key")
+
+
+def _keyed(provider: str, secret: Secret, template: str) -> str:
+    _present(provider, secret)
     key = secret.reveal()
     if _UNSAFE.search(key) or not key.isascii() or key != key.strip():
         raise NotConfigured(f"the key of {provider} has characters that no header may carry; paste it again", field="api_key")

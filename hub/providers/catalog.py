@@ -72,7 +72,8 @@ class Price(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
 
 
 class Auth(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How a provider takes its key. ``type``: bearer, header, query, optional_bearer, none, aws-sigv4, oauth_bearer.
+    """How a provider takes its key. ``type``: bearer, header, query, optional_bearer, none, aws-sigv4 (``param`` is the service that is
+    signed for), service-account (Google's JSON, or an access token), oauth_bearer.
 
     ``value`` holds ``{key}``; ``extra`` is a second header as ``Name: {field}`` filled from the connection's data;
     ``also`` is a second query parameter filled the same way.

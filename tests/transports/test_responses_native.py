@@ -377,3 +377,82 @@ async def test_a_failed_answer_is_no_answer(running: Running, client: AsyncOpenA
         await client.chat.completions.create(model=ONLY, messages=[{"role": "user", "content": "a"}])
     got = await plain(running, input="a")
     assert (got.status_code, got.json()["error"]["message"]) == (502, "slow")
+
+
+# -- what answers hold beside words
+
+
+CITED = {"type": "url_citation", "start_index": 0, "end_index": 2, "title": "T", "url": "https://x"}
+LOGPROB = {"token": "so", "bytes": [115, 111], "logprob": -0.1, "top_logprobs": []}
+
+
+def rich(*, status: str = "completed", **more: Any) -> dict[str, Any]:
+    """An answer with sources, log probabilities, a picture and a refusal."""
+    part = {"type": "output_text", "text": "so", "annotations": [CITED], "logprobs": [LOGPROB]}
+    output = [
+        {"id": "ws_1", "type": "web_search_call", "status": "completed"},
+        {"id": "ig_1", "type": "image_generation_call", "status": "completed", "result": PIXEL, "output_format": "webp"},
+        {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]},
+    ]
+    return {"id": "r", "object": "response", "created_at": 5, "model": "m", "status": status, "error": None, "output": output, **more}
+
+
+async def test_sources_pictures_and_log_probabilities_reach_chats(client: AsyncOpenAI, upstream: FaultUpstream) -> None:
+    upstream.answer(json_answer(rich()))
+    ask: Any = {"model": ONLY, "messages": [{"role": "user", "content": "a"}], "logprobs": True, "top_logprobs": 2}
+    said = (await client.chat.completions.create(**ask)).choices[0]
+    sent = upstream.requests[-1].json()
+    assert (sent["include"], sent["top_logprobs"]) == (["reasoning.encrypted_content", "message.output_text.logprobs"], 2)
+    assert said.message.annotations is not None
+    assert said.message.annotations[0].to_dict() == {
+        "type": "url_citation",
+        "url_citation": {k: v for k, v in CITED.items() if k != "type"},
+    }
+    assert said.logprobs is not None
+    assert [one.token for one in said.logprobs.content or []] == ["so"]
+    assert said.message.to_dict()["images"] == [{"type": "image_url", "image_url": {"url": f"data:image/webp;base64,{PIXEL}"}}]
+    events = [
+        {"type": "response.created", "response": rich(status="in_progress", output=[])},
+        *({"type": "response.output_item.done", "output_index": index, "item": item} for index, item in enumerate(rich()["output"])),
+        {"type": "response.output_text.annotation.added", "output_index": 2, "annotation": CITED},
+        {"type": "response.completed", "response": rich()},
+    ]
+    upstream.answer(sse([json.dumps(event) for event in events], end=b""))
+    deltas: list[Any] = [
+        chunk.choices[0].delta.to_dict() async for chunk in await client.chat.completions.create(stream=True, **ask) if chunk.choices
+    ]
+    assert "".join(str(delta.get("content") or "") for delta in deltas) == "so", "items that come in no pieces are told at their end"
+    assert [note["url_citation"]["url"] for delta in deltas for note in delta.get("annotations", [])] == ["https://x"]
+    assert [len(delta["images"]) for delta in deltas if "images" in delta] == [1]
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"), [("max_output_tokens", "length"), ("content_filter", "content_filter"), ("new_reason", "length")]
+)
+@whole_and_stream
+async def test_an_answer_that_was_cut_says_why(
+    client: AsyncOpenAI, upstream: FaultUpstream, stream: bool, reason: str, finish: str
+) -> None:
+    cut = rich(status="incomplete", incomplete_details={"reason": reason})
+    events = [{"type": "response.created", "response": cut}, {"type": "response.incomplete", "response": cut}]
+    upstream.answer(sse([json.dumps(event) for event in events], end=b"") if stream else json_answer(cut))
+    got: Any = await client.chat.completions.create(model=ONLY, messages=[{"role": "user", "content": "a"}], stream=stream)
+    ends = [chunk.choices[0].finish_reason async for chunk in got] if stream else [got.choices[0].finish_reason]
+    assert ends[-1] == finish
+
+
+@whole_and_stream
+async def test_a_refusal_is_one(client: AsyncOpenAI, upstream: FaultUpstream, stream: bool) -> None:
+    item = {"id": "m", "type": "message", "role": "assistant", "status": "completed", "content": [{"type": "refusal", "refusal": "no"}]}
+    done = rich(output=[item])
+    events = [
+        {"type": "response.created", "response": rich(status="in_progress", output=[])},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
+        {"type": "response.refusal.delta", "output_index": 0, "content_index": 0, "delta": "no"},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": done},
+    ]
+    upstream.answer(sse([json.dumps(event) for event in events], end=b"") if stream else json_answer(done))
+    got: Any = await client.chat.completions.create(model=ONLY, messages=[{"role": "user", "content": "a"}], stream=stream)
+    words = "".join([chunk.choices[0].delta.refusal or "" async for chunk in got]) if stream else got.choices[0].message.refusal
+    assert words == "no"

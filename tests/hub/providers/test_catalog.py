@@ -25,7 +25,7 @@ FORMATS = {
     "acp", "cartesia", "playht", "inworld", "aws-polly", "coqui", "tortoise",
 }  # fmt: skip
 AGENTS = {row.id: row for row in AgentList.load().agents}
-AUTH_TYPES = {"bearer", "header", "query", "optional_bearer", "none", "aws-sigv4"}
+AUTH_TYPES = {"bearer", "header", "query", "optional_bearer", "none", "aws-sigv4", "service-account"}
 KINDS = {"chat", "tts", "stt", "image", "embedding", "moderation", "rerank", "video", "music", "search", "realtime"}
 CAPS = {
     "adaptive_thinking",
