@@ -20,7 +20,7 @@ from tests.fakes.hub import Running, running_hub
 from tests.fakes.media import KEY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from tests.fakes.upstream import Behaviour
     from tests.media.conftest import Join
@@ -242,7 +242,7 @@ async def test_a_budget_holds_the_seconds_before_the_call(running: Running, clie
 
 
 @asynccontextmanager
-async def _sink() -> AsyncIterator[tuple[str, list[int]]]:
+async def _sink() -> AsyncGenerator[tuple[str, list[int]]]:
     """A vendor that counts the bytes of a request's body and keeps none of them."""
     counted: list[int] = []
 
