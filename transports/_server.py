@@ -91,6 +91,12 @@ class LeavingProtocol(HttpToolsProtocol):
         self._bodies += len(body)
         super().on_body(body)
 
+    def on_message_complete(self) -> None:
+        """A request's body is whole. Reading goes on where a large one had paused it: else nobody would see the client leave (REL-06)."""
+        super().on_message_complete()
+        if not self.pipeline:
+            self.flow.resume_reading()
+
     def look(self, now: float) -> None:
         """Drop a client that has kept the server waiting for too long. ``now`` is monotonic."""
         state = ("head", self.cycle) if self._between else ("body", self._received)

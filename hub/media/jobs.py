@@ -121,10 +121,12 @@ class Hits:
 
 @dataclass(slots=True)
 class SpeechJob:
-    """What to say. ``form`` is mp3, opus, aac, flac, wav or pcm; ``voice`` one that the provider knows, empty for its own choice."""
+    """What to say. ``form`` is mp3, opus, aac, flac, wav or pcm, empty where any will do and mp3 is best; ``voice`` one that the provider
+    knows, empty for its own choice; ``events`` wants the sound as OpenAI's events where the provider has them, so that tokens are told."""
 
     text: str
     voice: str = ""
-    form: str = "mp3"
+    form: str = ""
     speed: float | None = None
+    events: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 from dataclasses import dataclass, field
 from email import message_from_bytes
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
-from tests.fakes.media import bearer, expect, path_of, strict
+from tests.fakes.media import KEY, bearer, expect, only, path_of, query_of, strict
 from tests.fakes.upstream import Behaviour, json_answer, sse
 
 if TYPE_CHECKING:
@@ -123,3 +124,184 @@ def openai(request: Received) -> Behaviour:
         ]
         return json_answer({"task": "transcribe", "duration": SECONDS, "text": TEXT, "segments": segments, "usage": _TOKENS})
     return json_answer({"text": TEXT, "usage": _TOKENS})
+
+
+# -- the others
+
+
+@strict
+def groq(request: Received) -> Behaviour:
+    bearer(request)
+    expect(path_of(request) in ("/v1/audio/transcriptions", "/v1/audio/translations"), "no such path", 404)
+    form = form_of(request)
+    form.only("model", "language", "prompt", "response_format", "temperature", "timestamp_granularities[]")
+    expect(form.one("response_format") in ("json", "text", "verbose_json"), "response_format must be json, text or verbose_json")
+    return json_answer(_verbose(form) if form.one("response_format") == "verbose_json" else {"text": TEXT})
+
+
+def _spoken(by: str | None) -> list[dict[str, Any]]:
+    return [{"start": start, "end": end, "transcript": text, "speaker": at if by == "true" else None}
+            for at, (start, end, text) in enumerate(SENTENCES)]  # fmt: skip
+
+
+@strict
+def deepgram(request: Received) -> Behaviour:
+    expect(request.headers.get("authorization") == f"Token {KEY}", "invalid credentials", 401)
+    expect(path_of(request) == "/v1/listen", "no such path", 404)
+    expect(request.headers["content-type"] == "audio/wav", "the type of the sound is needed")
+    expect(request.body == SOUND, "the file cannot be decoded")
+    query = query_of(request)
+    only(query, "model", "smart_format", "utterances", "diarize", "language", "detect_language", "keyterm")
+    expect(not ("language" in query and "detect_language" in query), "language and detect_language exclude each other")
+    words = [
+        {"word": text.lower().strip(".?"), "punctuated_word": text, "start": start, "end": end, "confidence": 0.9}
+        for start, end, text in WORDS
+    ]
+    channel: dict[str, Any] = {"alternatives": [{"transcript": TEXT, "confidence": 0.9, "words": words}]}
+    channel |= {"detected_language": "en", "language_confidence": 0.9} if "detect_language" in query else {}
+    results: dict[str, Any] = {"channels": [channel]}
+    results |= {"utterances": _spoken(query.get("diarize"))} if query.get("utterances") == "true" else {}
+    return json_answer({"metadata": {"request_id": "r", "duration": SECONDS, "channels": 1}, "results": results})
+
+
+class AssemblyAi:
+    """A job that is done at the third look; ``fate`` is how it ends, ``looks`` counts."""
+
+    def __init__(self, fate: str = "completed") -> None:
+        self.fate = fate
+        self.looks = 0
+        self.asked: dict[str, Any] = {}
+
+    def __call__(self, request: Received) -> Behaviour:
+        return strict(self._answer)(request)
+
+    def _answer(self, request: Received) -> Behaviour:
+        expect(request.headers.get("authorization") == KEY, "Authentication error, API token missing/invalid", 401)
+        if path_of(request) == "/v2/upload":
+            expect(request.headers["content-type"] == "application/octet-stream", "wrong type")
+            expect(request.body == SOUND, "the file cannot be decoded")
+            return json_answer({"upload_url": "https://cdn.vendor.example/upload/one"})
+        if request.method == "POST":
+            expect(path_of(request) == "/v2/transcript", "no such path", 404)
+            self.asked = request.json()
+            only(self.asked, "audio_url", "speech_models", "language_code", "language_detection", "speaker_labels", "keyterms_prompt")
+            expect(self.asked["audio_url"] == "https://cdn.vendor.example/upload/one", "audio_url cannot be reached")
+            return json_answer({"id": "job/1", "status": "queued"})
+        expect(path_of(request) == "/v2/transcript/job%2F1", "no such job", 404)
+        self.looks += 1
+        if self.fate == "never" or self.looks < 3:
+            return json_answer({"id": "job/1", "status": "processing"})
+        if self.fate != "completed":
+            return json_answer({"id": "job/1", "status": self.fate, "error": "Transcoding failed. File does not appear to contain audio."})
+        words = [{"text": text, "start": round(start * 1000), "end": round(end * 1000), "confidence": 0.9} for start, end, text in WORDS]
+        spoken = [
+            {"speaker": "AB"[at], "start": round(start * 1000), "end": round(end * 1000), "text": text}
+            for at, (start, end, text) in enumerate(SENTENCES)
+        ]
+        done = {"id": "job/1", "status": "completed", "text": TEXT, "words": words, "audio_duration": 4, "language_code": "en"}
+        return json_answer({**done, "utterances": spoken if self.asked.get("speaker_labels") else None})
+
+
+@strict
+def elevenlabs(request: Received) -> Behaviour:
+    expect(request.headers.get("xi-api-key") == KEY, "invalid api key", 401)
+    expect(path_of(request) == "/v1/speech-to-text", "no such path", 404)
+    form = form_of(request)
+    form.only("model_id", "tag_audio_events", "timestamps_granularity", "language_code", "temperature", "diarize", "num_speakers")
+    expect(form.one("model_id") in ("scribe_v1", "scribe_v2"), "no such model")
+    words: list[dict[str, Any]] = []
+    for at, (start, end, text) in enumerate(WORDS if form.one("timestamps_granularity") == "word" else ()):
+        speaker = {"speaker_id": f"speaker_{at // 2}"} if form.one("diarize") == "true" else {}
+        words += [
+            {"text": text, "start": start, "end": end, "type": "word", **speaker},
+            {"text": " ", "start": end, "end": end, "type": "spacing"},
+        ]
+    return json_answer({"language_code": "eng", "language_probability": 1.0, "text": TEXT, "words": words, "audio_duration_secs": SECONDS})
+
+
+@strict
+def xai(request: Received) -> Behaviour:
+    bearer(request)
+    expect(path_of(request) == "/v1/stt", "no such path", 404)
+    form = form_of(request)
+    form.only("language", "format", "diarize", "keyterm")
+    expect(form.one("format") is None or form.one("language"), "format needs a language")
+    expect(request.body.rindex(b"form-data; name=") == request.body.index(b'form-data; name="file"'), "file must be the last field")
+    speaker = {"speaker": 0} if form.one("diarize") else {}
+    words = [{"text": text, "start": start, "end": end, **speaker} for start, end, text in WORDS]
+    return json_answer({"text": TEXT, "language": "en", "duration": SECONDS, "words": words})
+
+
+@strict
+def mistral(request: Received) -> Behaviour:
+    bearer(request)
+    expect(path_of(request) == "/v1/audio/transcriptions", "no such path", 404)
+    form = form_of(request)
+    form.only("model", "language", "temperature", "timestamp_granularities", "diarize", "context_bias", "stream")
+    expect(not (form.one("language") and form.all("timestamp_granularities")), "language and timestamp_granularities exclude each other")
+    usage = {"prompt_audio_seconds": 4, "prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}
+    if form.one("stream") == "true":
+        pieces = [{"type": "transcription.text.delta", "text": word} for word in TEXT.split()]
+        done: dict[str, Any] = {"type": "transcription.done", "model": "m", "text": TEXT, "language": "en", "segments": [], "usage": usage}
+        return sse(
+            [orjson.dumps(one).decode() for one in ({"type": "transcription.language", "audio_language": "en"}, *pieces, done)], end=b""
+        )
+    marks = form.all("timestamp_granularities")
+    speaker = {"speaker_id": "speaker_1"} if form.one("diarize") else {}
+    stretches = WORDS if marks == ["word"] else SENTENCES if marks else []
+    segments = [{"type": "transcription_segment", "text": text, "start": start, "end": end, **speaker} for start, end, text in stretches]
+    return json_answer({"model": "m", "text": TEXT, "language": "en", "segments": segments, "usage": usage})
+
+
+@strict
+def huggingface(request: Received) -> Behaviour:
+    bearer(request)
+    expect(path_of(request) == "/hf-inference/models/openai/whisper-large-v3", "no such model", 404)
+    if request.headers["content-type"].startswith("audio/"):
+        expect(request.body == SOUND, "the file cannot be decoded")
+        return json_answer({"text": f" {TEXT}"})
+    body = request.json()
+    expect(base64.b64decode(body["inputs"], validate=True) == SOUND, "the file cannot be decoded")
+    stretches = WORDS if body["parameters"] == {"return_timestamps": "word"} else SENTENCES
+    chunks = [{"text": f" {text}", "timestamp": [start, end]} for start, end, text in stretches]
+    return json_answer({"text": f" {TEXT}", "chunks": chunks})
+
+
+@strict
+def nvidia(request: Received) -> Behaviour:
+    bearer(request)
+    expect(path_of(request) in ("/v1/audio/transcriptions", "/v1/audio/translations"), "no such path", 404)
+    form = form_of(request)
+    form.only("language")
+    expect(form.one("language"), "language is required")
+    expect(form.files["file"][2][:4] == b"RIFF", "the file cannot be decoded")
+    return json_answer({"text": f"{TEXT} "})
+
+
+@strict
+def gemini(request: Received) -> Behaviour:
+    expect(request.headers.get("x-goog-api-key") == KEY, "API key not valid")
+    expect(path_of(request) == "/v1beta/models/gemini-3.5-transcribe:generateContent", "no such path", 404)
+    body = request.json()
+    only(body, "contents", "generationConfig")
+    _, sound = body["contents"][0]["parts"]
+    expect(sound["inlineData"]["mimeType"] == "audio/wav", "unsupported type")
+    expect(base64.b64decode(sound["inlineData"]["data"], validate=True) == SOUND, "the file cannot be decoded")
+    parts = [{"text": "hm", "thought": True}, {"text": f"{TEXT}\n"}]
+    usage = {"promptTokenCount": 128, "candidatesTokenCount": 6, "thoughtsTokenCount": 2, "totalTokenCount": 136}
+    return json_answer({"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}], "usageMetadata": usage})
+
+
+@strict
+def vertex(request: Received) -> Behaviour:
+    bearer(request)
+    expect(path_of(request) == "/v2/projects/mine/locations/us/recognizers/_:recognize", "no such path", 404)
+    body = request.json()
+    only(body, "config", "content")
+    only(body["config"], "autoDecodingConfig", "languageCodes", "model", "features")
+    expect(base64.b64decode(body["content"], validate=True) == SOUND, "the file cannot be decoded")
+    features = body["config"]["features"]
+    timed, speaker = features.get("enableWordTimeOffsets"), {"speakerLabel": "1"} if "diarizationConfig" in features else {}
+    words = [{"word": text, "startOffset": f"{start}s", "endOffset": f"{end}s", **speaker} for start, end, text in WORDS] if timed else []
+    result = {"alternatives": [{"transcript": TEXT, "confidence": 0.9, "words": words}], "languageCode": "en-US", "resultEndOffset": "4s"}
+    return json_answer({"results": [result, {}], "metadata": {"totalBilledDuration": "4s"}})

@@ -89,6 +89,84 @@ async def test_forms_that_are_text(client: httpx.AsyncClient, joined: Join, form
     assert (answer.status_code, answer.headers["content-type"], answer.text) == (200, kind, want)
 
 
+#: Provider, model, vendor, path of its base URL, further fields of its connection, the forms beside json and text that it has.
+ALL = ["srt", "vtt", "verbose_json", "diarized_json"]
+EVERYBODY: list[tuple[str, str, Any, str, dict[str, Any], list[str]]] = [
+    ("openai", "whisper-1", vendors.openai, "/v1", {}, ["srt", "vtt", "verbose_json"]),
+    ("openai", "gpt-4o-transcribe-diarize", vendors.openai, "/v1", {}, ["diarized_json"]),
+    ("groq", "whisper-large-v3", vendors.groq, "/v1", {}, ["srt", "vtt", "verbose_json"]),
+    ("fireworks", "whisper-v3", vendors.groq, "/v1", {}, ["srt", "vtt", "verbose_json"]),
+    ("scaleway", "openai/whisper-large-v3", vendors.groq, "/v1", {}, []),
+    ("deepgram", "nova-3", vendors.deepgram, "/v1", {}, ALL),
+    ("assemblyai", "universal-3-pro", vendors.AssemblyAi(), "/v2", {}, ALL),
+    ("elevenlabs", "scribe_v2", vendors.elevenlabs, "/v1", {}, ALL),
+    ("xai", "grok-voice-transcribe-2.0", vendors.xai, "/v1", {}, ALL),
+    ("mistral", "voxtral-mini-transcribe-3", vendors.mistral, "/v1", {}, ALL),
+    ("huggingface", "openai/whisper-large-v3", vendors.huggingface, "/v1", {}, ["srt", "vtt", "verbose_json"]),
+    ("nvidia", "nvidia/parakeet-ctc-1.1b-asr", vendors.nvidia, "/v1", {}, []),
+    ("gemini", "gemini-3.5-transcribe", vendors.gemini, "/v1beta", {}, []),
+    ("vertex", "chirp_3", vendors.vertex, "", {"data": {"project": "mine", "region": "global"}}, ALL),
+]
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "vendor", "path", "fields", "forms"), EVERYBODY, ids=[f"{one[0]}-{one[1]}" for one in EVERYBODY]
+)
+async def test_every_format_listens(
+    running: Running,
+    client: httpx.AsyncClient,
+    joined: Join,
+    provider: str,
+    model: str,
+    vendor: Any,
+    path: str,
+    fields: dict[str, Any],
+    forms: list[str],
+) -> None:
+    """Each vendor in each form: the right text and times, or a refusal that names the form before anything is sent."""
+    upstream = await joined(provider, vendor, path, **fields)
+    for form in ("json", "text", *ALL):
+        sent = len(upstream.requests)
+        data = {"model": f"{provider}/{model}", "response_format": form}
+        answer = await client.post(URL, data=data, files={"file": FILE})
+        if form not in ("json", "text", *forms):
+            assert (answer.status_code, answer.json()["error"]["param"]) == (400, "response_format"), answer.text
+            assert len(upstream.requests) == sent
+            continue
+        assert answer.status_code == 200, answer.text
+        assert _text_of(form, answer) == vendors.TEXT
+        assert answer.headers["x-omniroute-provider"] == provider
+    await running.hub.store.flush()
+    rows, _ = await running.hub.store.usage.page(skill="transcription")
+    assert {row.model for row in rows if row.outcome == "ok"} == {model}
+
+
+async def test_a_model_that_no_list_knows_is_asked_as_it_is(client: httpx.AsyncClient, joined: Join) -> None:
+    """Its provider says what it can do."""
+    upstream = await joined("openai-compatible", vendors.groq)
+    for form, status in (("srt", 200), ("diarized_json", 400)):
+        data = {"model": "openai-compatible/some-whisper", "response_format": form, "stream": "false"}
+        assert (await client.post(URL, data=data, files={"file": FILE})).status_code == status
+    assert len(upstream.requests) == 2
+
+
+def _text_of(form: str, answer: httpx.Response) -> str:
+    """The words of an answer; where it has times, they are those of the vendor."""
+    if form == "text":
+        return answer.text.strip()
+    if form in ("srt", "vtt"):
+        lines = answer.text.splitlines()
+        assert any("00:00:02,750 --> 00:00:03,900".replace(",", "." if form == "vtt" else ",") in line for line in lines), answer.text
+        said = [line.partition(">")[2] if line.startswith("<v ") else line for line in lines if line.startswith(("H", "<"))]
+        return " ".join(said)
+    told = answer.json()
+    if form == "verbose_json":
+        assert (told["segments"][-1]["start"], told["segments"][-1]["end"]) == (2.75, 3.9)
+    if form == "diarized_json":
+        assert all(one["speaker"] and one["type"] == "transcript.text.segment" for one in told["segments"])
+    return str(told["text"])
+
+
 async def test_the_list_of_models(client: httpx.AsyncClient, joined: Join) -> None:
     await joined("openai", vendors.openai)
     listed = (await client.get(URL)).json()["data"]

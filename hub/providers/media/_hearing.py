@@ -143,18 +143,24 @@ def heard(job: ListenJob, found: Transcript, line: Line, *, usage: Usage | None 
 
 
 class Telling:
-    """A transcript that comes in events. ``read`` turns one of the provider's into OpenAI's; what comes of it all is known at the end."""
+    """An answer that comes in events. ``read`` turns one of the provider's into OpenAI's; what comes of it all is known at the end.
 
-    def __init__(self, incoming: Incoming, read: Callable[[Mapping[str, Any]], Sequence[dict[str, Any]]], seconds: float) -> None:
+    ``units`` are what is charged for where the last event, of type ``done``, says nothing else.
+    """
+
+    def __init__(
+        self, incoming: Incoming, read: Callable[[Mapping[str, Any]], Sequence[dict[str, Any]]], units: Units, *, done: str = DONE
+    ) -> None:
         self._incoming = incoming
         self._read = read
-        self._seconds = seconds
+        self._units = units
+        self._end = done
         self._usage: Usage | None = None
         self._done = False
 
     def tally(self) -> tuple[Usage | None, Units]:
         """What it came to."""
-        return self._usage, Units(seconds_in=self._seconds)
+        return self._usage, self._units
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The events as they go to the client. Raises UpstreamFailed for a stream that breaks off or is none (REL-01, REL-03)."""
@@ -170,7 +176,7 @@ class Telling:
         finally:
             await self._incoming.close()
         if not self._done:
-            raise UpstreamFailed("the provider's transcript broke off before its end", code="stream_truncated")
+            raise UpstreamFailed("the provider's answer broke off before its end", code="stream_truncated")
 
     def _told(self, data: bytes) -> list[bytes]:
         if data.strip() == b"[DONE]":
@@ -178,13 +184,13 @@ class Telling:
         try:
             tree: Any = orjson.loads(data)
         except orjson.JSONDecodeError as error:
-            raise UpstreamFailed("the provider's transcript cannot be read", code="malformed_answer") from error
+            raise UpstreamFailed("the provider's events cannot be read", code="malformed_answer") from error
         if not isinstance(tree, dict):
-            raise UpstreamFailed("the provider's transcript cannot be read", code="malformed_answer")
+            raise UpstreamFailed("the provider's events cannot be read", code="malformed_answer")
         return [self._counted(one) for one in self._read(cast("dict[str, Any]", tree))]
 
     def _counted(self, event: dict[str, Any]) -> bytes:
-        if event.get("type") == DONE:
+        if event.get("type") == self._end:
             self._done = True
             self._count(event.get("usage"))
         return b"data: " + orjson.dumps(event) + b"\n\n"
@@ -194,4 +200,6 @@ class Telling:
             counted = msgspec.convert(told or {}, Counted)
         except msgspec.ValidationError:
             return
-        self._usage, self._seconds = counted.usage, counted.seconds or self._seconds
+        self._usage = counted.usage
+        if counted.seconds:
+            self._units = msgspec.structs.replace(self._units, seconds_in=counted.seconds)

@@ -59,7 +59,7 @@ class MistralListening:
         dropped = unsent(job.extra, ("context_bias",)) + unheard(job, temperature=True)
         incoming = await line.open(request(target, self.service, "/audio/transcriptions", sent))
         if content_type(incoming).startswith("text/event-stream"):
-            told = Telling(incoming, _read, job.seconds)
+            told = Telling(incoming, _read, Units(seconds_in=job.seconds))
             return Made(Transcript(""), units=Units(seconds_in=job.seconds), dropped=dropped, body=told.pieces(), tally=told.tally)
         found = decoded(await incoming.read(), _Answer, "transcript")
         pieces = [Said(one.start, one.end, one.text.strip(), one.speaker_id or "") for one in found.segments]

@@ -14,6 +14,7 @@ from hub.media.transcripts import Said, Transcript
 from hub.outbound.multipart import Multipart
 from hub.providers.media._address import request
 from hub.providers.media._hearing import DELTA, DONE, SEGMENT, Counted, Telling, filename, heard, kind_of, require
+from hub.units import Units
 from hub.uploads import Upload
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class OpenAiListening:
         dropped = [name for name, value in job.extra.items() if isinstance(value, Upload)]
         incoming = await line.open(request(target, service, path, sent))
         if streams and content_type(incoming).startswith("text/event-stream"):
-            told = Telling(incoming, _read, job.seconds)
+            told = Telling(incoming, _read, Units(seconds_in=job.seconds))
             return Made(Transcript(""), units=told.tally()[1], dropped=dropped, body=told.pieces(), tally=told.tally)
         found, usage = _written(await incoming.read(), keep=form == job.form)
         return heard(job, found, line, usage=usage, dropped=dropped)
