@@ -13,7 +13,7 @@ from hub.skill import Audit, CostClass, Rest, skill
 _ADDRESSES = (
     "/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses",
     "/v1/providers/{provider}/chat/completions", "/v1/providers/{provider}/completions",
-    "/v1beta/models/{model:path}", "/v1beta/tunedModels/{model:path}", "/v1/models/{model:path}",
+    "/v1beta/models/{model:path}", "/v1beta/tunedModels/{model:path}", "/v1beta/{model:path}", "/v1/models/{model:path}",
     "/api/chat", "/api/generate", "/v1/api/chat", "/v1/api/generate",
 )  # fmt: skip
 

@@ -7,7 +7,10 @@ others report it. Source: Gemini API reference, "GenerateContentRequest", "Conte
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from hub.chat import (
     ChatRequest,
@@ -37,11 +40,13 @@ from transports._tool_pairs import ToolPairs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import msgspec
-
     from hub.chat import JsonObject
 
 DIALECT = "gemini"
+
+#: An escape of JSON; the first group is the code of a letter, of both halves where it has two.
+_ESCAPE = re.compile(r"\\(?:u(d[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|[0-9a-f]{4})|.)", re.IGNORECASE)
+_FIRST_LETTER = 0xA0
 
 _ROLES = {"user": Role.USER, "model": Role.ASSISTANT, "function": Role.USER, "": Role.USER}
 _MODES = {"auto": ToolMode.AUTO, "any": ToolMode.REQUIRED, "none": ToolMode.NONE, "validated": ToolMode.AUTO}
@@ -221,10 +226,24 @@ def _said(response: msgspec.Raw | None, at: str) -> tuple[str, bool]:
     for name in ("output", "error"):
         fields = Fields(response, at)
         if name in fields:
-            text = fields.text(name) if fields.is_text(name) else bytes(fields.raw(name) or b"").decode()
+            text = fields.text(name) if fields.is_text(name) else _readable(bytes(fields.raw(name) or b"").decode())
             if not fields.rest():
                 return text, name == "error"
-    return bytes(response).decode(), False
+    return _readable(bytes(response).decode()), False
+
+
+def _readable(text: str) -> str:
+    """JSON text with letters in place of their escapes: Google's SDK escapes all but ASCII, which is a puzzle to a model that reads it."""
+    return _ESCAPE.sub(_letter, text) if "\\u" in text else text
+
+
+def _letter(found: re.Match[str]) -> str:
+    """The letter of an escape; the escape itself where JSON needs it, or where it shows nothing."""
+    code = found[1] or ""
+    if not code or int(code[:4], 16) < _FIRST_LETTER:
+        return found[0]
+    letter = msgspec.json.decode(f'"{found[0]}"'.encode(), type=str)
+    return letter if letter.isprintable() else found[0]
 
 
 def _tools(fields: Fields) -> Iterator[Tool]:

@@ -44,9 +44,10 @@ def routes(hub: Hub) -> list[Route]:
         Route("/v1beta/models/{model:path}", model, DOOR),
         Route("/v1/models", models, DOOR, when=_googles),
         Route("/v1/models/{model:path}", model, DOOR, when=_googles),
+        # A model with a slash in its name is a resource name to the AI SDK of Vercel, which puts no models/ before it.
         *(
             Route(f"/{place}/{{model:path}}", method, DOOR, methods=("POST",))
-            for place in ("v1beta/models", "v1beta/tunedModels", "v1/models")
+            for place in ("v1beta/models", "v1beta/tunedModels", "v1beta", "v1/models")
         ),
     ]
 

@@ -499,3 +499,21 @@ def test_errors_have_googles_shape() -> None:
     }
     named = gemini_body(BadRequest("contents: is missing", field="contents"))["error"]["details"][1]
     assert named["fieldViolations"] == [{"field": "contents", "description": "contents: is missing"}]
+
+
+@pytest.mark.parametrize(
+    ("response", "text"),
+    [
+        ('{"a": "Zo\\u00eb \\ud83c\\udf89"}', '{"a": "Zoë 🎉"}'),
+        ('{"output": {"n": 1.0,  "\\u6771": [1e3]}}', '{"n": 1.0,  "東": [1e3]}'),
+        # what only looks like an escape and what JSON needs stay
+        ('{"a": "\\\\u00eb \\u0022 \\u000a \\u2028"}', '{"a": "\\\\u00eb \\u0022 \\u000a \\u2028"}'),
+    ],
+)
+def test_a_result_is_told_to_other_models_in_letters(response: str, text: str) -> None:
+    """Google's SDK escapes all but ASCII; numbers and spaces stay as they were written."""
+    asked = '{"role": "model", "parts": [{"functionCall": {"name": "f"}}]}'
+    answered = f'{{"parts": [{{"functionResponse": {{"name": "f", "response": {response}}}}}]}}'
+    (result,) = decode(f'{{"contents": [{asked}, {answered}]}}'.encode(), model="m").messages[1].parts
+    assert isinstance(result, ToolResult)
+    assert result.parts == [Text(text)]

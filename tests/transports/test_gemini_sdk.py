@@ -248,3 +248,15 @@ async def test_signed_parts_and_what_nobody_knows_pass_through_as_they_are(
             assert answer.json()["candidates"][0]["content"]["parts"][0]["text"] == "gemini-2.5-flash heard: b"
             assert upstream.requests[-1].json() == body
             assert key not in upstream.requests[-1].target
+
+
+async def test_a_model_that_a_client_takes_for_a_whole_resource_name(running: tuple[Running, FaultUpstream]) -> None:
+    """The AI SDK of Vercel puts ``models/`` only before names without a slash."""
+    hub, _ = running
+    body = {"contents": [{"role": "user", "parts": [{"text": "b"}]}]}
+    async with httpx.AsyncClient(base_url=hub.url, headers={"x-goog-api-key": await hub.key("chat")}, timeout=20) as plain:
+        for vendor, model in MODELS.items():
+            whole = await plain.post(f"/v1beta/{model}:generateContent", json=body)
+            assert "heard: b" in whole.json()["candidates"][0]["content"]["parts"][0]["text"], vendor
+            stream = await plain.post(f"/v1beta/{model}:streamGenerateContent?alt=sse", json=body)
+            assert stream.text.startswith("data: "), vendor
