@@ -258,8 +258,8 @@ _ALL = {
     Finish.STOP: ("stop", "completed", "end_turn", "STOP", "stop"),
     Finish.LENGTH: ("length", "max_output_tokens", "max_tokens", "MAX_TOKENS", "length"),
     Finish.TOOL_CALLS: ("tool_calls", "completed", "tool_use", "STOP", "stop"),
-    Finish.CONTENT_FILTER: ("content_filter", "content_filter", "refusal", "SAFETY", "stop"),
-    Finish.REFUSAL: ("content_filter", "completed", "refusal", "SAFETY", "stop"),
+    Finish.CONTENT_FILTER: ("content_filter", "content_filter", "refusal", "SAFETY", "content_filter"),
+    Finish.REFUSAL: ("content_filter", "completed", "refusal", "SAFETY", "content_filter"),
     Finish.PAUSE: ("stop", "completed", "pause_turn", "STOP", "stop"),
 }
 #: How each door's dialect says why an answer ended.
