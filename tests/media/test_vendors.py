@@ -11,6 +11,7 @@ from hub.media.engine import Formats
 from hub.media.jobs import EmbedJob, ModerationJob, RerankJob, SearchJob
 from hub.providers.base import Target
 from hub.providers.catalog import KINDS, Catalog, ProviderRow, fill_template
+from hub.providers.media.search_searxng import SEARXNG
 from hub.secret import Secret
 from tests.fakes import embedders
 from tests.fakes import media as vendors
@@ -258,3 +259,10 @@ async def test_a_query_is_one_where_the_client_says_so(client: httpx.AsyncClient
         answer = await client.post("/v1/embeddings", json={"model": "nvidia/nvidia/nv-embedqa-e5-v5", "input": "x", **more})
         assert answer.status_code == 200, answer.text
         assert upstream.requests[-1].json()["input_type"] == want
+
+
+@pytest.mark.parametrize("answers", [["Because."], [{"template": "answer/legacy.html", "answer": "Because.", "url": None}]])
+def test_an_answer_of_searxng_old_and_new(answers: list[Any]) -> None:
+    """It was a text, and is an object now. Source: SearXNG developer documentation, "Answer results"."""
+    found = SEARXNG.read({"results": [], "answers": answers}, SearchJob("why", answer=True))
+    assert found.answer == "Because."

@@ -65,7 +65,7 @@ async def chat(ask: Ask) -> Said:
     async with openai.AsyncOpenAI(base_url=f"{ask.url}/v1", api_key=ask.key, max_retries=0, timeout=20) as client:
         if not ask.stream:
             whole = await client.chat.completions.create(**asked)
-            return _chat_said(whole.choices[0].message.model_dump(exclude_none=True), whole.choices[0].finish_reason, whole)
+            return _chat_said(whole.choices[0].message.model_dump(exclude_none=True, warnings=False), whole.choices[0].finish_reason, whole)
         return await _chat_stream(client, asked)
 
 
@@ -73,14 +73,14 @@ async def _chat_stream(client: openai.AsyncOpenAI, asked: dict[str, Any]) -> Sai
     message: dict[str, Any] = {"role": "assistant", "content": "", "tool_calls": [], "reasoning_details": []}
     finish, last, dump = "", None, ""
     async for chunk in await client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}):
-        dump += chunk.model_dump_json()
+        dump += chunk.model_dump_json(warnings=False)
         beside = getattr(chunk, "x_groq", {}).get("usage")
         if beside and chunk.usage is None:
             chunk.usage = CompletionUsage.model_validate(beside)
         last = chunk if chunk.usage else last
         for choice in chunk.choices[:1]:
             finish = choice.finish_reason or finish
-            _merge(message, choice.delta.model_dump(exclude_none=True))
+            _merge(message, choice.delta.model_dump(exclude_none=True, warnings=False))
     said = _chat_said({name: value for name, value in message.items() if value}, finish, last)
     said.dump = dump
     return said
@@ -109,7 +109,7 @@ def _chat_said(message: dict[str, Any], finish: str, whole: Any) -> Said:
         calls=[[call["function"]["name"], json.loads(call["function"]["arguments"])] for call in calls],
         finish=finish,
         used=[used.prompt_tokens, used.completion_tokens] if used is not None else [],
-        dump=whole.model_dump_json() if whole is not None else "",
+        dump=whole.model_dump_json(warnings=False) if whole is not None else "",
         turn=[{"content": "", **message}, *results, {"role": "user", "content": "go on"}],
     )
 
@@ -133,7 +133,7 @@ async def responses(ask: Ask) -> Said:
 
 
 def _responses_said(whole: Any) -> Said:
-    said = Said(dump=whole.model_dump_json(), finish=whole.status)
+    said = Said(dump=whole.model_dump_json(warnings=False), finish=whole.status)
     if whole.error is not None:
         raise RuntimeError(whole.error.message)
     if whole.incomplete_details is not None:
@@ -149,7 +149,11 @@ def _responses_said(whole: Any) -> Said:
             said.text += "".join(part.text for part in item.content if part.type == "output_text")
             said.refusal += "".join(part.refusal for part in item.content if part.type == "refusal")
     said.used = [whole.usage.input_tokens, whole.usage.output_tokens]
-    said.turn = [*(item.model_dump(exclude_none=True) for item in whole.output), *results, {"role": "user", "content": "go on"}]
+    said.turn = [
+        *(item.model_dump(exclude_none=True, warnings=False) for item in whole.output),
+        *results,
+        {"role": "user", "content": "go on"},
+    ]
     return said
 
 
@@ -167,7 +171,7 @@ async def messages(ask: Ask) -> Said:
                 whole: Any = await events.get_final_message()
         else:
             whole = await client.messages.create(**asked)
-    said = Said(finish=whole.stop_reason, dump=whole.model_dump_json())
+    said = Said(finish=whole.stop_reason, dump=whole.model_dump_json(warnings=False))
     for block in whole.content:
         said.text += block.text if block.type == "text" else ""
         said.thinking += block.thinking if block.type == "thinking" else ""
@@ -176,7 +180,7 @@ async def messages(ask: Ask) -> Said:
     used = whole.usage
     said.used = [used.input_tokens + (used.cache_read_input_tokens or 0) + (used.cache_creation_input_tokens or 0), used.output_tokens]
     results = [{"type": "tool_result", "tool_use_id": block.id, "content": "ok"} for block in whole.content if block.type == "tool_use"]
-    blocks = [block.model_dump(exclude_none=True) for block in whole.content]
+    blocks = [block.model_dump(exclude_none=True, warnings=False) for block in whole.content]
     said.turn = [{"role": "assistant", "content": blocks}, {"role": "user", "content": [*results, {"type": "text", "text": "go on"}]}]
     return said
 
@@ -205,7 +209,7 @@ async def generate(ask: Ask) -> Said:
 def _generated(chunks: list[Any]) -> Said:
     said, kept, results = Said(), list[Any](), list[Any]()
     for chunk in chunks:
-        said.dump += chunk.model_dump_json(exclude_none=True)
+        said.dump += chunk.model_dump_json(exclude_none=True, warnings=False)
         if chunk.usage_metadata is not None:
             used = chunk.usage_metadata
             said.used = [used.prompt_token_count or 0, (used.candidates_token_count or 0) + (used.thoughts_token_count or 0)]
@@ -236,7 +240,7 @@ async def local(ask: Ask) -> Said:
         asked: dict[str, Any] = {"model": ask.model, "messages": [first, *ask.history], "tools": tools, "think": True}
         pieces = [one async for one in await client.chat(**asked, stream=True)] if ask.stream else [await client.chat(**asked)]
     for one in pieces:
-        dump.append(one.model_dump_json())
+        dump.append(one.model_dump_json(warnings=False))
         said.text += one.message.content or ""
         said.thinking += one.message.thinking or ""
         said.calls += [[call.function.name, dict(call.function.arguments)] for call in one.message.tool_calls or ()]
@@ -258,8 +262,8 @@ _ALL = {
     Finish.STOP: ("stop", "completed", "end_turn", "STOP", "stop"),
     Finish.LENGTH: ("length", "max_output_tokens", "max_tokens", "MAX_TOKENS", "length"),
     Finish.TOOL_CALLS: ("tool_calls", "completed", "tool_use", "STOP", "stop"),
-    Finish.CONTENT_FILTER: ("content_filter", "content_filter", "refusal", "SAFETY", "stop"),
-    Finish.REFUSAL: ("content_filter", "completed", "refusal", "SAFETY", "stop"),
+    Finish.CONTENT_FILTER: ("content_filter", "content_filter", "refusal", "SAFETY", "content_filter"),
+    Finish.REFUSAL: ("content_filter", "completed", "refusal", "SAFETY", "content_filter"),
     Finish.PAUSE: ("stop", "completed", "pause_turn", "STOP", "stop"),
 }
 #: How each door's dialect says why an answer ended.

@@ -3,7 +3,8 @@
 ``exchanges/*.json`` holds the answers in the forms that the vendors document, with values of our own. A member ``means`` says what
 an answer is: text, thinking, signature, calls, why it ended, tokens. ``own`` are words that its own dialect carries and others need
 not; ``foreign`` says that the own dialect passes something on as it is that others are told in their words; ``broken`` is an error
-inside a stream, ``error`` the status that a client sees of an error.
+inside a stream, ``error`` the status that a client sees of an error; ``unread`` are dialects whose SDK cannot read such an answer
+even of its own server (ollama-python 0.6 and pictures).
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ every = pytest.mark.parametrize("door", DOORS)
 async def test_what_a_vendor_says_is_what_a_client_understands(vendors: Vendors, door: str, stream: bool) -> None:
     wrong: dict[str, list[str]] = {}
     for name, exchange, upstream in vendors.exchanges("used"):
-        if ("frames" if stream else "answer") not in exchange:
+        if ("frames" if stream else "answer") not in exchange or door in exchange["means"].get("unread", ()):
             continue
         upstream.answer(answer_of(name, exchange, stream=stream))
         try:

@@ -43,7 +43,12 @@ def _read(tree: Mapping[str, Any], job: SearchJob) -> Hits:
         for one in results(tree, "results")
     ]
     total = number(tree, "number_of_results")
-    return Hits(hits, total=round(total) if total else None, answer=first(tree.get("answers")) or None)
+    return Hits(hits, total=round(total) if total else None, answer=_said(tree) or None)
+
+
+def _said(tree: Mapping[str, Any]) -> str:
+    """The first answer: a text, or in newer versions an object that has one."""
+    return first(tree.get("answers")) or next((text for one in results(tree, "answers") if (text := word(one, "answer"))), "")
 
 
 SEARXNG = Search("searxng", _ask, ("results",), _read, carried(("offset", "language", "period", "include", "exclude", "safe")))
