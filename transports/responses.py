@@ -19,6 +19,7 @@ from hub.responses import ResponseId
 from transports import openai
 from transports._chat_door import Address, asked, reply_headers, seconds, stream_headers
 from transports._http import Exchange, Route
+from transports._kept_files import inlined
 from transports._responses_decode import Asked, decode, free_form, kept_items, read, shell
 from transports._responses_write import Writer
 
@@ -89,7 +90,7 @@ async def create(exchange: Exchange) -> None:
     hub, ctx = exchange.hub, exchange.ctx
     body = await exchange.body()
     hub.allow(hub.find("chat"), ctx)
-    request = read(body)
+    request = read(await inlined(exchange, body))
     if ctx.caller.no_log and request.store:
         if request.background:
             raise BadRequest("background: this key keeps nothing, so its responses cannot be asked for later", field="background")
