@@ -116,10 +116,22 @@ class Files:
         try:
             file = await anyio.open_file(self.path(row.id), "rb")
         except FileNotFoundError:
-            raise await self._lost(row) from None
+            raise await self.lost(row) from None
         async with file:
             while piece := await file.read(PIECE):
                 yield piece
+
+    async def drop(self, key_id: str) -> None:
+        """Remove the files of a key that is deleted."""
+        while ids := await self._rows.drop(key_id):
+            await anyio.to_thread.run_sync(self._unlink, ids)
+
+    async def lost(self, row: FileRow) -> NotFound:
+        """A row without a content: somebody removed it, or another machine has it, whose folder is not shared."""
+        log.error("a kept file has no content in the data folder", file=row.id)
+        if not self._store.postgres:
+            await self._rows.delete(row.id, row.key_id)
+        return NotFound(f"the content of {row.id} is not in the data folder of this hub any more; upload it again", field="id")
 
     def path(self, file_id: str) -> Path:
         """Where the content of a file is; ids are ours, never a caller's words."""
@@ -141,13 +153,6 @@ class Files:
             await anyio.to_thread.run_sync(self._unlink, left)
             gone += len(left)
         return gone
-
-    async def _lost(self, row: FileRow) -> NotFound:
-        """A row without a content: somebody removed it, or another machine has it, whose folder is not shared."""
-        log.error("a kept file has no content in the data folder", file=row.id)
-        if not self._store.postgres:
-            await self._rows.delete(row.id, row.key_id)
-        return NotFound(f"the content of {row.id} is not in the data folder of this hub any more; upload it again", field="id")
 
     def _take(self, file_id: str, upload: Upload) -> None:
         """Bring an upload to its place: by a rename where it is on the disk already."""

@@ -290,10 +290,11 @@ async def revoke(ctx: Context, ask: KeyId) -> KeyView:
 
 @skill("keys-delete", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("DELETE", "/api/keys/{id}")], destructive=True, audit=Audit.FULL)
 async def delete(ctx: Context, ask: KeyId) -> Done:
-    """Delete a key and its record."""
+    """Delete a key, its record and its files."""
     key = ctx.hub.store.keys.get(ask.id)
     await ctx.hub.store.keys.delete(ask.id)
     await ctx.hub.budgets.drop(ask.id)
+    await ctx.hub.files.drop(ask.id)
     return Done(message=f"key {key.name!r} is deleted")
 
 

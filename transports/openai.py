@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hub.errors import openai_body
 from transports._chat_door import Dialect, seconds, serve
 from transports._http import Door, Exchange, Route
+from transports._kept_files import inlined
 from transports._openai_chat import StreamEncoder, decode, encode, envelope
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ async def completions(exchange: Exchange) -> None:
 
 async def answered(exchange: Exchange, body: bytes) -> None:
     """Answer a body as if it had come to this door. Raises HubError before the answer has begun."""
-    await serve(exchange, _DIALECT, envelope(body))
+    await serve(exchange, _DIALECT, envelope(await inlined(exchange, body)))
 
 
 def _encoded(response: ChatResponse, exchange: Exchange, ask: ChatAsk) -> bytes:

@@ -21,6 +21,7 @@ from hub.responses import ResponseId
 from transports import openai
 from transports._chat_door import Address, asked, reply_headers, seconds, stream_headers
 from transports._http import Exchange, Route
+from transports._kept_files import inlined
 from transports._responses_decode import Asked, decode, kept_items, read, references, resolved, shell
 from transports._responses_pass import Passing, body_for
 from transports._responses_tools import offered
@@ -115,7 +116,7 @@ async def create(exchange: Exchange) -> None:
     hub, ctx = exchange.hub, exchange.ctx
     body = await exchange.body()
     hub.allow(hub.find("chat"), ctx)
-    request = read(body)
+    request = read(await inlined(exchange, body))
     if ctx.caller.no_log and request.store:
         if request.background:
             raise BadRequest("background: this key keeps nothing, so its responses cannot be asked for later", field="background")

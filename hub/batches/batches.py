@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from hub.batches.lines import scan
+from hub.batches.lines import Scan, scan
 from hub.batches.worker import Worker
 from hub.embeddings import SERVICE as EMBEDDINGS
 from hub.errors import BadRequest, Conflict, Forbidden, HubError, NotFound, RateLimited
@@ -86,21 +86,16 @@ class Batches:
         file = await self._input(input_file_id, caller)
         if await self._rows.open_of(key_id) >= MOST_OPEN:
             raise RateLimited(f"{MOST_OPEN} batches of this key are worked on; wait for one to end", retry_after=60)
-        found = await anyio.to_thread.run_sync(
-            lambda: scan(
-                self._files.path(file.id),
-                endpoint,
-                allowed=caller.allowed_models,
-                longest=self._longest,
-                category=lambda model: self._category(model, service),
-            )
-        )
+        found = await self._scanned(file, endpoint, caller)
+        kinds = {model: self._category(model, service) for model in found.models}
+        for item in found.items:
+            item.category = kinds[item.category]
         now = self._clock.now_ms()
         facts = Facts(
             endpoint=endpoint,
             completion_window=window,
             metadata=metadata,
-            categories=sorted(set(found.models.values())),
+            categories=sorted(set(kinds.values())),
             model=next(iter(found.models)) or None if len(found.models) == 1 else None,
             output_seconds=output_seconds,
         )
@@ -190,12 +185,20 @@ class Batches:
             raise BadRequest(words, field="input_file_id", code="invalid_purpose")
         return file
 
+    async def _scanned(self, file: FileRow, endpoint: str, caller: Caller) -> Scan:
+        path = self._files.path(file.id)
+        try:
+            return await anyio.to_thread.run_sync(lambda: scan(path, endpoint, allowed=caller.allowed_models, longest=self._longest))
+        except FileNotFoundError:
+            lost = await self._files.lost(file)
+            raise BadRequest(f"input_file_id: {lost.message}", field="input_file_id", code="file_not_found") from None
+
     def _category(self, model: str, service: str) -> str:
-        """What requests for a model are limited with: their provider where one is known, else the model string."""
+        """What requests for a model are limited with: their provider, or the model string of a combo; nothing for what leads nowhere."""
         try:
             return self._provider(model, service) or model
         except HubError:
-            return model
+            return ""
 
 
 def view_of(batch: Batch) -> dict[str, Any]:

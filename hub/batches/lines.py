@@ -15,11 +15,13 @@ from hub.roots import AUTO
 from hub.store.batches import NewItem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 #: Requests of one batch, as OpenAI limits them.
 MOST_LINES = 50_000
+#: Models that one batch may name.
+MOST_MODELS = 100
 #: So many faults are named at once.
 _MOST_FAULTS = 10
 _NO_BODY = msgspec.Raw(b"")
@@ -55,19 +57,19 @@ class Fault(Exception):
 
 
 class Scan(msgspec.Struct):
-    """The requests of a file, and the models that they name with what each counts against."""
+    """The requests of a file, each with its model as category, and all the models that they name."""
 
     items: list[NewItem]
-    models: dict[str, str]
+    models: set[str]
 
 
-def scan(path: Path, endpoint: str, *, allowed: Sequence[str], longest: int, category: Callable[[str], str]) -> Scan:
+def scan(path: Path, endpoint: str, *, allowed: Sequence[str], longest: int) -> Scan:
     """Check a whole input. Touches the disk: call it in a thread.
 
     ``allowed`` are the patterns of models that the key may use, ``longest`` the bytes of a line. Raises BadRequest naming the lines at
     fault, FileNotFoundError.
     """
-    found, seen = Scan([], {}), set[str]()
+    found, seen = Scan([], set()), set[str]()
     faults: list[dict[str, Any]] = []
     number = at = 0
     with path.open("rb") as file:
@@ -78,8 +80,8 @@ def scan(path: Path, endpoint: str, *, allowed: Sequence[str], longest: int, cat
                     _whole(line, longest, len(found.items))
                     custom_id, model = _checked(line, endpoint, seen, allowed)
                     seen.add(custom_id)
-                    kind = found.models.get(model) or found.models.setdefault(model, category(model))
-                    found.items.append(NewItem(number, custom_id, kind, at, len(line)))
+                    _add_model(found.models, model)
+                    found.items.append(NewItem(number, custom_id, model, at, len(line)))
             except Fault as fault:
                 faults.append({"code": fault.code, "line": number, "message": str(fault), "param": fault.field})
                 if fault.last:
@@ -98,6 +100,12 @@ def _whole(line: bytes, longest: int, before: int) -> None:
         raise Fault("line_too_long", None, f"is longer than {longest // 2**20} MiB", last=True)
     if before == MOST_LINES:
         raise Fault("too_many_tasks", None, f"is beyond the {MOST_LINES} requests that a batch may have", last=True)
+
+
+def _add_model(models: set[str], model: str) -> None:
+    models.add(model)
+    if len(models) > MOST_MODELS:
+        raise Fault("too_many_models", "body.model", f"names one model more than the {MOST_MODELS} that a batch may have", last=True)
 
 
 def body_of(line: bytes) -> bytes:

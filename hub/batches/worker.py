@@ -218,6 +218,8 @@ class Worker:
                 return
             if await self._rows.lease(batch, self._clock.now_ms() + _LEASE_MS):
                 await self._finish(batch, ending)
+            else:
+                await asyncio.sleep(_BUSY_SECONDS)
         except HubError as error:
             log.warning("a batch cannot be ended; tried again", batch=batch.id, reason=error.message)
             await asyncio.sleep(_IDLE_SECONDS)

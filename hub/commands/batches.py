@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.commands.session import FAILED, AsJson, WrongUse, run
+from hub.commands.session import FAILED, AsJson, WrongUse, run, settings_of
 from hub.commands.show import show
-from hub.errors import NotConfigured
+from hub.errors import NotConfigured, NotFound
 from hub.reach import Local
 
 if TYPE_CHECKING:
     from hub.reach import Reach
 
-app = typer.Typer(help="Batches: create, list, show, watch, cancel.", no_args_is_help=True)
+app = typer.Typer(help="Batches: create, list, show, watch, output, cancel.", no_args_is_help=True)
 
 _COLUMNS = ("id", "status", "endpoint", "total", "completed", "failed", "output", "errors")
 _OVER = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -76,6 +77,26 @@ def watch(ctx: typer.Context, batch: Batch, as_json: AsJson = False) -> None:
 def cancel(ctx: typer.Context, batch: Batch, as_json: AsJson = False) -> None:
     """Cancel a batch; what is answered stays in its output file."""
     _show(run(ctx, lambda hub: hub.call("batch-cancel", {"id": batch})), as_json=as_json)
+
+
+@app.command()
+def output(
+    ctx: typer.Context,
+    batch: Batch,
+    errors: Annotated[bool, typer.Option("--errors", help="What was not answered, instead of what was.")] = False,
+) -> None:
+    """Print what came of a batch: a line for each request."""
+    found = run(ctx, lambda hub: hub.call("batch-get", {"id": batch}))
+    name = found["error_file_id" if errors else "output_file_id"]
+    if name is None:
+        print(f"nothing: the batch is {found['status']}", file=sys.stderr)
+        return
+    # It was made on this machine, in the folder of the hub that answered.
+    try:
+        with (settings_of(ctx).data_dir / "files" / name).open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+    except FileNotFoundError:
+        raise NotFound(f"{name} was deleted, or is in the data folder of another machine") from None
 
 
 async def _watched(hub: Reach, batch_id: str) -> Any:

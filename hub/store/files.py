@@ -31,6 +31,7 @@ _EXPIRED = (
     "DELETE FROM files WHERE id IN (SELECT id FROM files WHERE expires_at <= ? AND id NOT IN (SELECT input_file_id FROM batches "
     "WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')) ORDER BY expires_at LIMIT 100) RETURNING id"
 )
+_DROP = "DELETE FROM files WHERE id IN (SELECT id FROM files WHERE key_id = ? LIMIT 100) RETURNING id"
 _KNOWN = "SELECT id FROM files WHERE id = ?"
 
 
@@ -92,6 +93,10 @@ class FileRows:
         """Forget a key's file; whether it was there."""
         gone = await self._database.write(lambda link: link.run(_DELETE, columns.text(file_id), columns.text(key_id)), durable=True)
         return bool(gone)
+
+    async def drop(self, key_id: str) -> list[str]:
+        """Forget a hundred of a key's files; their ids."""
+        return [row["id"] for row in await self._database.write(lambda link: link.run(_DROP, columns.text(key_id)))]
 
     async def expire(self) -> list[str]:
         """Forget a hundred of the files that are past their time; their ids."""

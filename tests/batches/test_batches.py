@@ -133,6 +133,8 @@ async def test_what_is_wrong_is_named_by_line_and_nothing_is_created(
         await begun(sdk, ["", ""])
     with pytest.raises(openai.BadRequestError, match="line 50001 is beyond the 50000"):
         await begun(sdk, (line(str(at), model="m") for at in range(50_001)))
+    with pytest.raises(openai.BadRequestError, match="line 101 names one model more"):
+        await begun(sdk, (line(str(at), model=f"m{at}", messages=[]) for at in range(150)))
     with pytest.raises(openai.BadRequestError, match="uploaded for user_data"):
         await sdk.batches.create(
             input_file_id=await upload(sdk, [good_line], "user_data"), endpoint="/v1/chat/completions", completion_window="24h"

@@ -181,6 +181,16 @@ async def test_a_row_without_its_content_goes(running: Running, sdk: openai.Asyn
     assert len((await sdk.files.list()).data) == (1 if running.hub.settings.postgres else 0)
 
 
+async def test_files_go_with_their_key(running: Running, sdk: openai.AsyncOpenAI) -> None:
+    """A key that is deleted leaves nothing on the disk."""
+    await sdk.files.create(file=("a.txt", b"x"), purpose="user_data")
+    owner = await running.headers("manage")
+    (key,) = [one for one in running.hub.store.keys.all() if one.scopes == {"chat"}]
+    async with httpx.AsyncClient(base_url=running.url, headers=owner) as manager:
+        assert (await manager.delete(f"/api/keys/{key.id}")).status_code == 200
+    assert contents(running) == []
+
+
 async def test_nobody_without_a_key_keeps_files(tmp_path: Path) -> None:
     """With the model API open on loopback, files still want a key: they would be everybody's."""
     async with running_hub(tmp_path, require_api_key=False) as running, httpx.AsyncClient(base_url=running.url) as nobody:
