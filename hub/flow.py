@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hub.attempts import MASK
 from hub.chat import ChatEvent, Failed, Started, Used
 from hub.errors import HubError, UpstreamFailed
 from hub.outbound.base import Fault, OutboundError
 from hub.providers.base import Failure, FailureKind
+from hub.secret import MASK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
