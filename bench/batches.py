@@ -21,7 +21,7 @@ import httpx
 from bench.load import rss_mib
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 LINES = 10_000
 LIMIT_SECONDS = 60.0
@@ -55,7 +55,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 @asynccontextmanager
-async def _hub(folder: str) -> AsyncIterator[tuple[httpx.AsyncClient, int]]:
+async def _hub(folder: str) -> AsyncGenerator[tuple[httpx.AsyncClient, int]]:
     """A hub in a child process with an account at the provider; a client with every right, and the process's id."""
     provider = await asyncio.start_server(_serve, "127.0.0.1", 0)
     command = [sys.executable, "-P", str(_ROOT / "hub" / "launcher.py")]

@@ -109,8 +109,8 @@ class Worker:
     async def close(self) -> None:
         """Let what runs end, within the time that a stop may take; give back what is left."""
         self.stop()
-        if self._running:
-            await asyncio.wait(list(self._running), timeout=self._patience)
+        if under_way := [*self._running, *self._ending.values()]:
+            await asyncio.wait(under_way, timeout=self._patience)
         for task in [*self._running, *self._ending.values(), *self._loops]:
             task.cancel()
         await asyncio.gather(*self._running, *self._ending.values(), *self._loops, return_exceptions=True)

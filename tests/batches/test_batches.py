@@ -174,7 +174,7 @@ async def test_cancel_ends_what_runs(running: Running, sdk: openai.AsyncOpenAI, 
         await connect(running, upstream)
         batch_id = await begun(sdk, (line(f"r{at}") for at in range(60)))
         async with asyncio.timeout(20):
-            while (await sdk.batches.retrieve(batch_id)).request_counts.completed != 3:
+            while (counts := (await sdk.batches.retrieve(batch_id)).request_counts) is None or counts.completed != 3:
                 await asyncio.sleep(0.05)
         for method, path in (("GET", ""), ("POST", "/cancel"), ("DELETE", "")):
             assert (await client.request(method, f"/v1/batches/{batch_id}{path}")).status_code == 404
@@ -240,7 +240,7 @@ async def test_a_budget_holds(running: Running, upstream: FaultUpstream) -> None
     key = await running.hub.store.keys.create("limited", grants=("chat",))
     await running.hub.budgets.put(key[0].id, Budget(daily_limit_usd=0.0001))
     async with openai.AsyncOpenAI(base_url=f"{running.url}/v1", api_key=key[1], max_retries=0) as sdk:
-        chat = {"model": "openai/gpt-4o-mini", "max_tokens": 20, "messages": [{"role": "user", "content": "x"}]}
+        chat: dict[str, Any] = {"model": "openai/gpt-4o-mini", "max_tokens": 20, "messages": [{"role": "user", "content": "x"}]}
         batch = await ended(sdk, await begun(sdk, (line(f"r{at}", **chat) for at in range(30))))
         bad = await lines_of(sdk, batch.error_file_id)
     assert batch.status == "completed"

@@ -59,9 +59,10 @@ async def billed(store: Store, found: list[Any]) -> None:
     """A usage row for each line of the output, and no other."""
     await store.open()
     try:
-        rows = await store._database.read(lambda link: link.run("SELECT request_id FROM usage WHERE outcome = 'ok' AND door = 'batch'"))
-        assert Counter(row["request_id"] for row in rows) == Counter(one["response"]["request_id"] for one in found)
-        assert await store._database.read(lambda link: link.run("SELECT 1 AS one FROM batch_items")) == []
+        rows, total = await store.usage.page(limit=1000, door="batch", outcome="ok")
+        assert total == len(rows)
+        assert Counter(row.request_id for row in rows) == Counter(one["response"]["request_id"] for one in found)
+        assert await store.batches.left() == []
     finally:
         await store.close()
 

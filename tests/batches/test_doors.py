@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-DEMO = {"model": "demo/demo-echo", "messages": [{"role": "user", "content": "hello"}]}
+DEMO: dict[str, Any] = {"model": "demo/demo-echo", "messages": [{"role": "user", "content": "hello"}]}
 
 
 def test_the_command_line(tmp_path: Path) -> None:

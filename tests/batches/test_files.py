@@ -185,7 +185,7 @@ async def test_files_go_with_their_key(running: Running, sdk: openai.AsyncOpenAI
     """A key that is deleted leaves nothing on the disk."""
     await sdk.files.create(file=("a.txt", b"x"), purpose="user_data")
     owner = await running.headers("manage")
-    (key,) = [one for one in running.hub.store.keys.all() if one.scopes == {"chat"}]
+    (key,) = [one for one in running.hub.store.keys.all() if one.scopes == frozenset({"chat"})]
     async with httpx.AsyncClient(base_url=running.url, headers=owner) as manager:
         assert (await manager.delete(f"/api/keys/{key.id}")).status_code == 200
     assert contents(running) == []
