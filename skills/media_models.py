@@ -12,17 +12,19 @@ from hub.skill import Audit, CostClass, Rest, skill
 from hub.wire import Wire
 from skills.models import callable_models, kind_of
 
-Service = Literal["embeddings", "rerank", "moderation", "tts"]
+Service = Literal["embeddings", "rerank", "moderation", "tts", "images"]
 
 _AT: dict[Service, str] = {
     "embeddings": "/v1/embeddings",
     "rerank": "/v1/rerank",
     "moderation": "/v1/moderations",
     "tts": "/v1/audio/speech",
+    "images": "/v1/images/generations",
 }
 #: What goes in and comes out, where that is not text and text.
 _MODALITIES = {
     "tts": (["text"], ["audio"]),
+    "image": (["text", "image"], ["image"]),
 }
 
 

@@ -251,7 +251,7 @@ class MediaEngine:
             run.first_byte()
             row = run.settle(usage, priced)
             return Delivered(made.value, row, usage, made.units, row.cost, made.dropped, failed=failed)
-        body = await _Flowing.begun(made.body, run, usage, priced)
+        body = await _Flowing.begun(made, made.body, run, usage, priced)
         known = cost(priced.price, usage, made.units) if priced is not None else None
         return Delivered(made.value, run.row, usage, made.units, known, made.dropped, body, failed)
 
@@ -275,7 +275,7 @@ class _Flowing:
         self._over = False
 
     @classmethod
-    async def begun(cls, pieces: AsyncIterator[bytes], run: Run, usage: Usage, priced: Priced | None) -> Body:
+    async def begun(cls, made: Made[Any], pieces: AsyncIterator[bytes], run: Run, usage: Usage, priced: Priced | None) -> Body:
         """Wait for the first piece, so that an answer which fails at once still goes to another target. Raises UpstreamFailed."""
         try:
             first = await anext(pieces, b"")
@@ -287,7 +287,7 @@ class _Flowing:
             raise UpstreamFailed("the provider answered with nothing", code="empty_content")
         run.first_byte()
         run.taken(usage, run.units or NO_UNITS, priced)
-        return cls(pieces, run, lambda: run.settle(usage, priced), first)
+        return cls(pieces, run, lambda: run.settle((made.counted() if made.counted else None) or usage, priced), first)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:

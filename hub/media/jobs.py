@@ -10,6 +10,8 @@ from hub.errors import BadRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from hub.media.pictures import Picture
+
 
 @dataclass(slots=True)
 class EmbedJob:
@@ -127,4 +129,22 @@ class SpeechJob:
     voice: str = ""
     form: str = "mp3"
     speed: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(slots=True)
+class ImageJob:
+    """Pictures to make: ``count`` of them, of words, and of ``images`` where there are any, changed where ``mask`` is transparent.
+
+    ``size`` is WIDTHxHEIGHT or auto, empty for the provider's own; ``form`` is url or b64_json, empty where the client takes
+    either. ``stream`` wants them while they are made. ``extra`` are further fields in OpenAI's words.
+    """
+
+    prompt: str
+    count: int = 1
+    size: str = ""
+    form: str = ""
+    images: Sequence[Picture] = ()
+    mask: Picture | None = None
+    stream: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from hub.attempts import mask
-from hub.errors import UpstreamFailed
+from hub.errors import BadRequest, UpstreamFailed
 from hub.flow import Refused
 from hub.media.reading import content_type
-from hub.outbound.base import Limits
+from hub.outbound.address import parse_url
+from hub.outbound.base import Limits, Outgoing
 from hub.providers._failure import classify
 from hub.tries import rejected
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hub.chat import Usage
-    from hub.outbound.base import Incoming, Outgoing, Timeouts
+    from hub.outbound.base import Incoming, Timeouts
     from hub.outbound.client import Outbound
     from hub.providers.base import Failure, Target
     from hub.quota import Quotas
@@ -72,6 +73,34 @@ class Wire:
         """Send a request and read the whole answer, our credential in it masked. Raises as :meth:`open` does."""
         incoming = await self.open(outgoing)
         return mask(await incoming.read(), self.target.secret)
+
+    async def fetched(self, url: str, *, most: int, own: bool = True) -> bytes:
+        """A file at an address that an answer names, or with ``own`` False a client; nothing of ours goes along (SEC-10).
+
+        Private addresses are reached only at the origin of a connection that may use them, and never for a client.
+        Raises UpstreamFailed, OutboundError.
+        """
+        try:
+            origin, path = parse_url(url)
+            private = own and self.target.private and origin == parse_url(self.target.base_url)[0]
+        except BadRequest as error:
+            raise UpstreamFailed("the file's address is none", code="malformed_answer") from error
+        incoming = await self._outbound.send(
+            Outgoing(
+                origin,
+                "GET",
+                path,
+                [(b"accept", b"*/*"), (b"user-agent", b"hubroute")],
+                private=private,
+                proxy=self.target.proxy,
+                timeouts=self._timeouts,
+                limits=Limits(body=most),
+            )
+        )
+        if incoming.status != 200:
+            await incoming.close()
+            raise UpstreamFailed(f"the file could not be fetched: HTTP {incoming.status}", code="download_failed")
+        return await incoming.read()
 
     def refuse(self, failure: Failure) -> Refused:
         """The error for a failure that came inside an answer of status 200; raise it."""

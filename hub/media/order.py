@@ -9,7 +9,7 @@ from hub.chat import Usage
 from hub.units import NO_UNITS, Units
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from hub.outbound.base import Incoming, Outgoing
     from hub.providers.base import Failure, Target
@@ -48,7 +48,8 @@ class Order:
 class Made(Generic[Value]):
     """What a target made of a job. ``usage`` is None where the provider counts no tokens.
 
-    ``dropped`` names what the format could not carry (D20). ``body`` is the rest of an answer that is passed on as it comes.
+    ``dropped`` names what the format could not carry (D20). ``body`` is the rest of an answer that is passed on as it comes;
+    ``counted`` gives the tokens that it turned out to use, once it has ended.
     """
 
     value: Value
@@ -56,6 +57,7 @@ class Made(Generic[Value]):
     units: Units = NO_UNITS
     dropped: list[str] = field(default_factory=list[str])
     body: AsyncIterator[bytes] | None = None
+    counted: Callable[[], Usage | None] | None = None
 
 
 @dataclass(slots=True)
@@ -101,6 +103,10 @@ class Line(Protocol):
 
     async def call(self, outgoing: Outgoing) -> bytes:
         """Send a request and read the whole answer, our credential in it masked. Raises as :meth:`open` does."""
+        ...
+
+    async def fetched(self, url: str, *, most: int, own: bool = True) -> bytes:
+        """A file at an address that an answer names, or with ``own`` False a client. Raises UpstreamFailed, OutboundError."""
         ...
 
     def refuse(self, failure: Failure) -> Exception:
