@@ -33,14 +33,16 @@ NO_UNITS = Units()
 def cost(price: Price, usage: Usage, units: Units) -> float | None:
     """Dollars of one call; None when no rate fits what it used.
 
-    Tokens that the provider counted are charged as tokens where they have a price, everything else by its unit. Searches
-    are charged besides. Nothing is charged twice: many price lists have a rate for tokens and one for seconds of the same sound.
+    Tokens that the provider counted are charged as tokens where they have a price, everything else by its unit. A picture's own
+    price goes before tokens, whose rate is then that of words. Searches are charged besides. Nothing is charged twice: many price
+    lists have a rate for tokens and one for seconds of the same sound.
     """
     tokens, measured, searched = _tokens(price, usage), _measured(price, units), _searched(price, units)
     counted = usage.total > 0 and not usage.estimated
-    if measured is not None and not (counted and tokens is not None):
-        # An estimate of the prompt is charged beside what was measured of the answer.
-        prompt = usage.prompt * (price.input or 0.0) / 1_000_000 if usage.estimated else 0.0
+    pictured = units.images > 0 and price.per_image is not None
+    if measured is not None and (pictured or not (counted and tokens is not None)):
+        # The prompt is charged beside what was measured of the answer.
+        prompt = usage.prompt * (price.input or 0.0) / 1_000_000 if usage.estimated or pictured else 0.0
         return measured + prompt + (searched or 0.0)
     if tokens is None:
         return searched

@@ -7,10 +7,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import orjson
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from hub.chat import Usage
 from hub.context import Context
@@ -21,40 +21,14 @@ from hub.media.pictures import Image, Images, Picture, data_url, measured, packe
 from hub.skill import Answer, Audit, CostClass, Flow, Rest, skill
 from hub.tokens import estimate_tokens
 from hub.units import Units
-from hub.uploads import Upload, UploadField
 from skills._media import MediaAsk, addressed, told
+from skills._pictures import MOST_PICTURES, pictures
 
 _LONGEST = 32_000
-_MOST_PICTURES = 16
 #: Tokens that a picture may come to at most: for one to look at, and for each pixel and each sketch of one to make.
 _SEEN, _PER_PIXEL, _SKETCH = 6_500, 1 / 160, 100
-_FILE: TypeAdapter[Upload] = TypeAdapter(UploadField)
 #: Dearer than high, in multiples of it.
 _DEARER = {"low": 0.1, "medium": 0.4, "standard": 0.4, "xhigh": 2.0, "max": 4.0}
-
-
-def _pictures(value: Any) -> list[Picture]:
-    """What a client may write for pictures: files, data URLs, addresses, and OpenAI's ``{image_url}``; one, or a list."""
-    given = cast("list[Any]", value if isinstance(value, list) else [] if value is None else [value])
-    if len(given) > _MOST_PICTURES:
-        raise ValueError(f"has {len(given)} pictures; at most {_MOST_PICTURES} go into one request")
-    return [_picture(one) for one in given]
-
-
-def _picture(value: Any) -> Picture:
-    if isinstance(value, dict):
-        named = cast("dict[str, Any]", value)
-        value = named.get("image_url") or named.get("url")
-        if isinstance(value, dict):
-            value = cast("dict[str, Any]", value).get("url")
-        if value is None:
-            raise ValueError("write {image_url: ...}; files that were uploaded elsewhere cannot be named here")
-    if isinstance(value, str) and value.startswith(("http://", "https://")):
-        return value
-    try:
-        return _FILE.validate_python(value)
-    except ValidationError as error:
-        raise ValueError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
 
 
 class ImagesAsk(MediaAsk):
@@ -79,12 +53,12 @@ class ImagesAsk(MediaAsk):
     @field_validator("image", "images", "image_url", "image_urls")
     @classmethod
     def _many(cls, value: Any) -> list[Picture]:
-        return _pictures(value)
+        return pictures(value)
 
     @field_validator("mask")
     @classmethod
     def _one(cls, value: Any) -> Picture | None:
-        found = _pictures(value)
+        found = pictures(value)
         if len(found) > 1:
             raise ValueError("there is one mask, for the first picture")
         return found[0] if found else None
@@ -106,8 +80,8 @@ class ImagesAsk(MediaAsk):
             raise BadRequest("mask: a mask belongs to a picture; send image too", field="mask")
         if not self.prompt.strip() and not sources:
             raise BadRequest("prompt: say what the picture shows", field="prompt")
-        if len(sources) > _MOST_PICTURES:
-            raise BadRequest(f"image: at most {_MOST_PICTURES} pictures go into one request", field="image")
+        if len(sources) > MOST_PICTURES:
+            raise BadRequest(f"image: at most {MOST_PICTURES} pictures go into one request", field="image")
         return ImageJob(
             self.prompt,
             self.n or 1,

@@ -148,3 +148,19 @@ class ImageJob:
     mask: Picture | None = None
     stream: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(slots=True)
+class ClipJob:
+    """A film or a piece of music to make of words, and a film of pictures too.
+
+    ``seconds`` is its length, None for the provider's own; ``size`` WIDTHxHEIGHT of a film, empty for the provider's own; ``form``
+    is url or b64_json, empty where the client takes either. ``extra`` are further fields, in the provider's words.
+    """
+
+    prompt: str
+    seconds: float | None = None
+    size: str = ""
+    form: str = ""
+    images: Sequence[Picture] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])

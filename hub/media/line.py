@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import anyio
 
 from hub.attempts import mask
 from hub.errors import BadRequest, UpstreamFailed
 from hub.flow import Refused
 from hub.media.reading import content_type
 from hub.outbound.address import parse_url
-from hub.outbound.base import Limits, Outgoing
+from hub.outbound.base import Limits, OutboundError, Outgoing
 from hub.providers._failure import classify
 from hub.tries import rejected
 
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from hub.providers.base import Failure, Target
     from hub.quota import Quotas
     from hub.units import Units
+
+
+#: Seconds for telling a provider that a job is no longer wanted.
+_GOODBYE = 5.0
 
 
 class Wire:
@@ -111,3 +118,10 @@ class Wire:
         if self._monotonic() + seconds > self._until:
             raise UpstreamFailed(f"{self.target.provider.name} did not finish the job in time", code="job_timeout")
         await asyncio.sleep(seconds)
+
+    async def withdraw(self, outgoing: Outgoing) -> None:
+        """Tell the provider that a job is no longer wanted, also while this request is being cancelled (REL-06). Never raises."""
+        outgoing.timeouts = self._timeouts
+        with anyio.move_on_after(_GOODBYE, shield=True), suppress(OutboundError):
+            incoming = await self._outbound.send(outgoing)
+            await incoming.close()

@@ -113,6 +113,10 @@ class Line(Protocol):
         """The error for a failure that came inside an answer of status 200; raise it."""
         ...
 
+    async def withdraw(self, outgoing: Outgoing) -> None:
+        """Tell the provider that a job is no longer wanted, also while the order is being cancelled (REL-06). Never raises."""
+        ...
+
     async def pause(self, seconds: float) -> None:
         """Wait before asking for a job's state again. Raises UpstreamFailed once the order's time is over."""
         ...

@@ -1,24 +1,26 @@
 """Pictures at ``/images/generations`` and ``/images/edits`` as OpenAI has them.
 
-Source: OpenAI API reference, "Images".
+Servers near to it differ in a name or two. Source: OpenAI API reference, "Images"; xAI, "Image generations"; Together AI, "Create image";
+Nebius Token Factory, "Images"; NanoGPT, "Image generation".
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import orjson
 
 from hub.errors import UpstreamFailed
+from hub.media.jobs import unsent
 from hub.media.order import Made
 from hub.media.pictures import Counted, Images, openai_answer
 from hub.media.reading import content_type, decoded
 from hub.outbound.multipart import Multipart
 from hub.providers._failure import classify
 from hub.providers.media._address import request
-from hub.providers.media._pictures import made, read
+from hub.providers.media._pictures import linked, made, maskless, read, shape, sides, textual
 from hub.sse import SseParser
 from hub.units import Units
 
@@ -33,39 +35,72 @@ if TYPE_CHECKING:
 
 #: The most that one answer may be, in bytes: ten large pictures in base64.
 _MOST = 512 * 1024 * 1024
+_SHAPES = ("1:1", "3:4", "4:3", "9:16", "16:9", "2:3", "3:2", "9:19.5", "19.5:9", "9:20", "20:9", "1:2", "2:1")
 
 
 @dataclass(frozen=True, slots=True)
 class OpenAiImages:
-    """Generation is JSON, editing a form with the files. What the client asked for in OpenAI's words goes as it is.
+    """What the client asked for in OpenAI's words goes as it is, or ``known`` of it where a server refuses the rest.
 
-    ``forms`` says that the server gives url or base64 as asked; OpenAI's own models refuse to be asked.
+    ``base64`` is how the server is asked for that, empty where its models refuse to be asked. ``sized`` says how it takes a size:
+    as OpenAI, as sides, or as a shape. ``edits`` says where pictures to start from go: into a form with a mask, into JSON at the
+    same address, or into a ``field`` of a generation; empty where it takes none.
     """
 
     name: str
-    forms: bool = True
+    base64: str = "b64_json"
+    sized: Literal["size", "sides", "shape"] = "size"
+    edits: Literal["form", "json", "field", ""] = "form"
+    field: str = "image_url"
+    several: str = ""
+    known: tuple[str, ...] | None = None
     service: str = "images"
 
     async def make(self, job: ImageJob, target: Target, line: Line) -> Made[Images]:
-        """One request; events pass as they come."""
-        if job.stream:
-            return await _streamed(job, await self._asked(job, target, line), line)
-        incoming = await line.open(await self._asked(job, target, line), most=_MOST)
+        """One request; events pass as they come, where the server has them."""
+        streams = job.stream and self.edits == "form"
+        incoming = await line.open(await self._asked(job, target, line, streams=streams), most=_MOST)
+        if content_type(incoming).startswith("text/event-stream"):
+            return _passing(job, incoming, line)
         body = await incoming.read()
         images, usage, forms = openai_answer(body)
         fits = not job.form or forms == {job.form}
-        return await made(job, images, line, usage=usage, body=body if fits else b"")
+        dropped = [] if self.known is None else unsent(job.extra, self.known)
+        return await made(job, images, line, usage=usage, body=body if fits else b"", dropped=dropped)
 
-    async def _asked(self, job: ImageJob, target: Target, line: Line) -> Outgoing:
-        fields: dict[str, Any] = {**job.extra, "model": target.model, "prompt": job.prompt, "n": job.count}
-        if job.size:
-            fields["size"] = job.size
-        if job.stream:
+    async def _asked(self, job: ImageJob, target: Target, line: Line, *, streams: bool) -> Outgoing:
+        extra = job.extra if self.known is None else {name: job.extra[name] for name in self.known if name in job.extra}
+        fields: dict[str, Any] = {**extra, "model": target.model, "prompt": job.prompt, "n": job.count, **self._size(job, target)}
+        if streams:
             fields["stream"] = True
-        if job.form and self.forms:
-            fields["response_format"] = job.form
+        if job.form and self.base64:
+            fields["response_format"] = self.base64 if job.form == "b64_json" else job.form
         if not job.images:
             return request(target, self.service, "/images/generations", fields)
+        if not self.edits:
+            textual(job, target)
+        if self.edits == "form":
+            return await self._form(job, target, line, fields)
+        maskless(job, target)
+        urls = [await linked(one, line, "image") for one in job.images]
+        if self.edits == "json":
+            given = [{"url": url, "type": "image_url"} for url in urls]
+            fields |= {"image": given[0]} if len(given) == 1 else {"images": given}
+            return request(target, "image_edits", "/images/edits", fields)
+        fields |= {self.field: urls[0]} if len(urls) == 1 else {self.several: urls}
+        return request(target, self.service, "/images/generations", fields)
+
+    def _size(self, job: ImageJob, target: Target) -> dict[str, Any]:
+        if not job.size:
+            return {}
+        if self.sized == "size":
+            return {"size": job.size}
+        if self.sized == "sides":
+            return sides(job)
+        proportions = shape(job, _SHAPES, target)
+        return {"aspect_ratio": proportions} if proportions else {}
+
+    async def _form(self, job: ImageJob, target: Target, line: Line, fields: dict[str, Any]) -> Outgoing:
         pictures = [await read(one, line, "image") for one in job.images]
         name = "image" if len(pictures) == 1 else "image[]"
         files = [(name, one.name, one.content_type, one) for one in pictures]
@@ -86,14 +121,10 @@ def _texts(fields: dict[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-async def _streamed(job: ImageJob, outgoing: Outgoing, line: Line) -> Made[Images]:
-    incoming = await line.open(outgoing, most=_MOST)
-    kind = content_type(incoming)
-    if not kind.startswith("text/event-stream"):
-        await incoming.close()
-        raise UpstreamFailed(f"the provider answered with {kind[:80]} instead of events", code="malformed_answer")
+def _passing(job: ImageJob, incoming: Incoming, line: Line) -> Made[Images]:
     watched = _Watched(incoming, line)
-    return Made(Images(events=kind), units=Units(images=job.count), body=watched.pieces(), counted=lambda: watched.usage)
+    value = Images(events=content_type(incoming))
+    return Made(value, units=Units(images=job.count), body=watched.pieces(), counted=lambda: watched.usage)
 
 
 class _Watched:
@@ -133,5 +164,9 @@ class _Event(msgspec.Struct):
     error: Any = None
 
 
-OPENAI = OpenAiImages("openai", forms=False)
+OPENAI = OpenAiImages("openai", base64="")
 COMPATIBLE = OpenAiImages("openai-compatible")
+XAI = OpenAiImages("xai", sized="shape", edits="json", known=("user", "resolution", "aspect_ratio"))
+TOGETHER = OpenAiImages("together", base64="base64", sized="sides", edits="field", several="reference_images")
+NEBIUS = OpenAiImages("nebius", sized="sides", edits="")
+NANOGPT = OpenAiImages("nanogpt", edits="field", field="imageDataUrl", several="imageDataUrls")
