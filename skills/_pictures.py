@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from hub.errors import BadRequest
 from hub.media.pictures import Picture
 from hub.uploads import Upload, UploadField
 
@@ -35,3 +36,11 @@ def _picture(value: Any) -> Picture:
         return _FILE.validate_python(value)
     except ValidationError as error:
         raise ValueError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
+
+
+def fileless(fields: dict[str, Any]) -> dict[str, Any]:
+    """A client's other fields. Raises BadRequest for a file under a name that means nothing."""
+    for name, value in fields.items():
+        if any(isinstance(one, Upload) for one in (cast("list[Any]", value) if isinstance(value, list) else [value])):
+            raise BadRequest(f"{name}: no file is known under this name; send image or mask", field=name)
+    return fields

@@ -19,7 +19,7 @@ from hub.skill import Audit, CostClass, Rest, skill
 from hub.tokens import estimate_tokens
 from hub.units import Units
 from skills._media import MediaAsk, addressed, told
-from skills._pictures import pictures
+from skills._pictures import fileless, pictures
 
 _LONGEST = 32_000
 #: Seconds that a clip may come to at most where the client does not say how long it shall be.
@@ -114,7 +114,7 @@ async def _made(ctx: Context, ask: ClipAsk, service: str, name: str, job: ClipJo
 )
 async def videos(ctx: Context, ask: FilmAsk) -> Made:
     """Make a film of words, or of a picture, with the model that routing chooses."""
-    job = ClipJob(ask.prompt, ask.lasting(), ask.size, ask.response_format or "", ask.sources(), ask.others())
+    job = ClipJob(ask.prompt, ask.lasting(), ask.size, ask.response_format or "", ask.sources(), fileless(ask.others()))
     return await _made(ctx, ask, "video", "videos", job)
 
 

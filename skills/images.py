@@ -22,7 +22,7 @@ from hub.skill import Answer, Audit, CostClass, Flow, Rest, skill
 from hub.tokens import estimate_tokens
 from hub.units import Units
 from skills._media import MediaAsk, addressed, told
-from skills._pictures import MOST_PICTURES, pictures
+from skills._pictures import MOST_PICTURES, fileless, pictures
 
 _LONGEST = 32_000
 #: Tokens that a picture may come to at most: for one to look at, and for each pixel and each sketch of one to make.
@@ -90,7 +90,7 @@ class ImagesAsk(MediaAsk):
             sources,
             self.mask,
             bool(self.stream),
-            self.others(),
+            fileless(self.others()),
         )
 
     def bound(self) -> Usage:
@@ -162,7 +162,8 @@ def _headers(found: Pictured) -> dict[str, str]:
     return told(found.delivered)
 
 
-async def _made(ctx: Context, ask: ImagesAsk, skill_name: str, kind: str) -> Pictured:
+async def pictured(ctx: Context, ask: ImagesAsk, skill_name: str, kind: str = "image_generation") -> Pictured:
+    """Have pictures made, under the name that the records get."""
     job, extra = ask.job(), ask.others()
     order = Order(
         "images",
@@ -191,7 +192,7 @@ _at: Callable[[str], Rest] = partial(Rest, "POST", view=_shown, headers=_headers
 )
 async def images(ctx: Context, ask: ImagesAsk) -> Pictured:
     """Make pictures with the model that routing chooses."""
-    return await _made(ctx, ask, "images", "image_generation")
+    return await pictured(ctx, ask, "images")
 
 
 @skill(
@@ -205,4 +206,4 @@ async def image_edits(ctx: Context, ask: ImagesAsk) -> Pictured:
     """Change pictures, in the place that a mask leaves open, with the model that routing chooses."""
     if not ask.sources():
         raise BadRequest("image: send the picture to change", field="image")
-    return await _made(ctx, ask, "image-edits", "image_edit")
+    return await pictured(ctx, ask, "image-edits", "image_edit")

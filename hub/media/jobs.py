@@ -39,6 +39,17 @@ def unsent(extra: Mapping[str, Any], known: Iterable[str] = ()) -> list[str]:
     return sorted(extra.keys() - set(known))
 
 
+def number(extra: Mapping[str, Any], name: str, default: float) -> float:
+    """A number among a client's other fields. Raises BadRequest naming it for anything else."""
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise BadRequest(f"{name}: write a number", field=name) from None
+
+
 @dataclass(slots=True)
 class RerankJob:
     """Documents to put in the order in which they fit a query; the best ``top`` of them, None for all."""

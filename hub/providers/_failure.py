@@ -43,6 +43,8 @@ _NO_MODEL = re.compile(
 )
 #: Tried in order on the provider's words, lower case, with ``_`` read as a space. Text, kind, code, wait in seconds.
 _WORDS: tuple[_Rule, ...] = (
+    # Whoever moderates says so with 400 or 403; the account is in order.
+    _rule(r"content[ -](?:moderation|policy|filter)|safety system", FailureKind.CALLER),
     _rule(
         r"account\b.{0,40}\b(?:deactivated|disabled|suspended|banned|terminated)|verify your account",
         FailureKind.AUTH,

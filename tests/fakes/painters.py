@@ -369,9 +369,7 @@ def comfy(content: bytes = PNG, output: str = "images") -> Handler:
         if path == "/view":
             expect(query_of(request)["filename"] == "hubroute_1", "no such file", 404)
             return answer_bytes(content)
-        if path in ("/queue", "/interrupt"):
-            return json_answer({})
-        return history(request)
+        return json_answer({}) if path in ("/queue", "/interrupt") else history(request)
 
     return handler
 

@@ -152,6 +152,7 @@ _FILE = {"image": ("a.png", vendors.PNG, "image/png")}
     ("files", "param"),
     [
         ({"other": ("a.png", vendors.PNG, "image/png")}, "image"),
+        ({**_FILE, "other": ("a.png", vendors.PNG, "image/png")}, "other"),
         ({"image": ("a.txt", b"plain words", "image/png")}, "image"),
         ({**_FILE, "mask": ("m.png", b"plain words", "image/png")}, "mask"),
         ({**_FILE, "mask": ("m.jpg", vendors.JPEG, "image/jpeg")}, "mask"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hub.media.jobs import unsent
+from hub.media.jobs import number, unsent
 from hub.media.pictures import Image, Images, measured
 from hub.providers.media._comfy import Graph, installed, node, own_graph, put, run
 from hub.providers.media._pictures import Begun, made, maskless
@@ -45,15 +45,15 @@ async def _plain(job: ImageJob, target: Target, line: Line) -> Graph:
     }
     strength = 1.0
     if job.images:
-        strength = float(extra.get("denoising_strength") or 0.75)
+        strength = number(job.extra, "denoising_strength", 0.75)
         graph["8"] = node("LoadImage", image=await put(job.images[0], target, line, "images"))
         graph["9"] = node("VAEEncode", pixels=["8", 0], vae=["1", 2])
         graph["4"] = node("RepeatLatentBatch", samples=["9", 0], amount=job.count)
     graph["5"] = node(
         "KSampler",
-        seed=int(extra.get("seed") or 0),
-        steps=int(extra.get("steps") or 20),
-        cfg=float(extra.get("cfg_scale") or 7.0),
+        seed=int(number(job.extra, "seed", 0)),
+        steps=int(number(job.extra, "steps", 20)),
+        cfg=number(job.extra, "cfg_scale", 7.0),
         sampler_name=str(extra.get("sampler_name") or "euler"),
         scheduler=str(extra.get("scheduler") or "normal"),
         denoise=strength,

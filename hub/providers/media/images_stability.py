@@ -110,7 +110,7 @@ class StabilityImages:
             if tool not in ("inpaint", "erase"):
                 raise BadRequest(f"mask: {tool} takes none; inpaint and erase do", field="mask")
             files.append(("mask", "mask.png", "image/png", mask))
-        return Multipart(fields, files or [("none", "", "", b"")]), place
+        return Multipart(fields, files), place
 
     def _maker(self, job: ImageJob, target: Target) -> list[tuple[str, str]]:
         """Fields of a model that makes pictures of words, or goes on from one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hub.media.films import Clip
-from hub.media.jobs import unsent
+from hub.media.jobs import number, unsent
 from hub.providers.media._clips import lasting, made, said
 from hub.providers.media._comfy import Graph, installed, node, own_graph, run
 
@@ -44,7 +44,7 @@ async def _plain(job: ClipJob, target: Target, line: Line, seconds: float) -> Gr
         "5": node("ConditioningStableAudio", positive=["3", 0], negative=["4", 0], seconds_start=0.0, seconds_total=seconds),
         "6": node("EmptyLatentAudio", seconds=seconds, batch_size=1),
         "7": node(
-            "KSampler", seed=int(extra.get("seed") or 0), steps=int(extra.get("steps") or 50), cfg=float(extra.get("cfg_scale") or 5.0),
+            "KSampler", seed=int(number(extra, "seed", 0)), steps=int(number(extra, "steps", 50)), cfg=number(extra, "cfg_scale", 5.0),
             sampler_name="dpmpp_3m_sde_gpu", scheduler="exponential", denoise=1.0, model=["1", 0], positive=["5", 0],
             negative=["5", 1], latent_image=["6", 0],
         ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hub.media.films import Clip
-from hub.media.jobs import unsent
+from hub.media.jobs import number, unsent
 from hub.media.pictures import measured
 from hub.providers.media._clips import lasting, made, said
 from hub.providers.media._comfy import Graph, installed, node, own_graph, put, run
@@ -37,7 +37,7 @@ class ComfyVideo:
 
 
 async def _plain(job: ClipJob, target: Target, line: Line, seconds: float) -> Graph:
-    extra, rate = job.extra, int(job.extra.get("fps") or _RATE)
+    extra, rate = job.extra, int(number(job.extra, "fps", _RATE))
     width, height = measured(job.size) or ((1024, 576) if job.images else (512, 512))
     frames = max(2, round(seconds * rate))
     if job.images:
@@ -47,7 +47,7 @@ async def _plain(job: ClipJob, target: Target, line: Line, seconds: float) -> Gr
             "2": node("LoadImage", image=await put(job.images[0], target, line, "video")),
             "3": node(
                 "SVD_img2vid_Conditioning", clip_vision=["1", 1], init_image=["2", 0], vae=["1", 2], width=width, height=height,
-                video_frames=frames, motion_bucket_id=int(extra.get("motion_bucket_id") or 127), fps=rate, augmentation_level=0.0,
+                video_frames=frames, motion_bucket_id=int(number(job.extra, "motion_bucket_id", 127)), fps=rate, augmentation_level=0.0,
             ),
             "4": node("VideoLinearCFGGuidance", model=["1", 0], min_cfg=1.0),
         }  # fmt: skip
@@ -73,12 +73,11 @@ async def _plain(job: ClipJob, target: Target, line: Line, seconds: float) -> Gr
 
 
 def _sampler(job: ClipJob, model: list[object], guides: tuple[list[object], list[object], list[object]], cfg: float) -> dict[str, object]:
-    extra = job.extra
     return node(
         "KSampler",
-        seed=int(extra.get("seed") or 0),
-        steps=int(extra.get("steps") or 20),
-        cfg=float(extra.get("cfg_scale") or cfg),
+        seed=int(number(job.extra, "seed", 0)),
+        steps=int(number(job.extra, "steps", 20)),
+        cfg=number(job.extra, "cfg_scale", cfg),
         sampler_name="euler",
         scheduler="normal",
         denoise=1.0,

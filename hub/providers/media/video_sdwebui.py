@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hub.media.films import Clip
-from hub.media.jobs import unsent
+from hub.media.jobs import number, unsent
 from hub.media.pictures import kind_of, measured
 from hub.providers.media._address import request
 from hub.providers.media._clips import made
@@ -29,7 +29,7 @@ class SdWebUiVideo:
 
     async def make(self, job: ClipJob, target: Target, line: Line) -> Made[list[Clip]]:
         """One request; the work is interrupted when the client leaves."""
-        rate = int(job.extra.get("fps") or _RATE)
+        rate = int(number(job.extra, "fps", _RATE))
         frames = max(2, round(job.seconds * rate)) if job.seconds else _FRAMES
         script: dict[str, Any] = {"enable": True, "video_length": frames, "fps": rate, "format": [job.extra.get("format") or "MP4"]}
         if module := job.extra.get("motion_module"):
