@@ -26,16 +26,21 @@ async def made(
     job: ClipJob, clips: list[Clip], line: Line, *, seconds: float, usage: Usage | None = None, dropped: Iterable[str] = ()
 ) -> Made[list[Clip]]:
     """The clips in the form that the job wants; ``seconds`` is the length of one. Raises UpstreamFailed without clips (REL-03)."""
-    if not clips or not all(clip.data or clip.url for clip in clips):
+    if not clips:
         raise UpstreamFailed("the provider answered with nothing to see or hear", code="malformed_answer")
     units = lasting(seconds * len(clips))
     line.taken(usage or said(job), units)
-    if job.form == "b64_json":
-        for clip in clips:
-            clip.data = clip.data or await line.fetched(clip.url, most=_MOST)
-    if any(clip.data and not kind_of(clip.data) for clip in clips):
-        raise UpstreamFailed("the provider answered with something that is neither film nor sound", code="malformed_answer")
+    for clip in clips:
+        await _given(clip, job.form, line)
     return Made(clips, usage or said(job), units, sorted(set(dropped)))
+
+
+async def _given(clip: Clip, form: str, line: Line) -> None:
+    """Fetch what is wanted as base64. Raises UpstreamFailed for what is no clip."""
+    if form == "b64_json" and not clip.data:
+        clip.data = await line.fetched(clip.url, most=_MOST)
+    if not kind_of(clip.data) if clip.data else not clip.url:
+        raise UpstreamFailed("the provider answered with something that is neither film nor sound", code="malformed_answer")
 
 
 def lasting(seconds: float) -> Units:

@@ -15,7 +15,7 @@ from hub.media.reading import decoded
 from hub.outbound.multipart import Multipart
 from hub.providers.base import Failure, FailureKind
 from hub.providers.media._address import request
-from hub.providers.media._following import broken, finished
+from hub.providers.media._following import LEFT, broken, finished
 from hub.providers.media._pictures import read
 
 if TYPE_CHECKING:
@@ -122,14 +122,12 @@ async def run(graph: Graph, target: Target, line: Line, service: str, begun: Cal
 
 async def _followed(job_id: str, look: Any, target: Target, line: Line, service: str) -> _Run:
     """The ended run. What waits is deleted, what runs is interrupted, when nobody waits for it."""
-    over = False
     leave: Outgoing = request(target, service, "", {"delete": [job_id]}, under="/queue")
     try:
         ended: _Run = await finished(line, look, withdraw=leave)
-        over = True
-    finally:
-        if not over:
-            await line.withdraw(request(target, service, "", {"prompt_id": job_id}, under="/interrupt"))
+    except LEFT:
+        await line.withdraw(request(target, service, "", {"prompt_id": job_id}, under="/interrupt"))
+        raise
     return ended
 
 

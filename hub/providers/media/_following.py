@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from hub.flow import Refused
+from hub.errors import UpstreamFailed
+from hub.outbound.base import OutboundError
 from hub.providers.base import Failure, FailureKind
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ Result = TypeVar("Result")
 
 #: Seconds between two looks: at first, and at most.
 _SOON, _LATER = 0.2, 5.0
+#: Why nobody waits for a job any more that may still be going on: not that it failed.
+LEFT = (asyncio.CancelledError, UpstreamFailed, OutboundError)
 BLOCKED = "content_policy_violation"
 
 
@@ -25,18 +29,15 @@ async def finished(line: Line, look: Callable[[], Awaitable[Result | None]], *, 
 
     Whoever stops waiting, because the client left or time is over, sends ``withdraw`` where the vendor has that (REL-06).
     """
-    wait, over = _SOON, False
+    wait = _SOON
     try:
         while (found := await look()) is None:
             await line.pause(wait)
             wait = min(wait * 1.5, _LATER)
-        over = True
-    except Refused:
-        over = True
-        raise
-    finally:
-        if not over and withdraw is not None:
+    except LEFT:
+        if withdraw is not None:
             await line.withdraw(withdraw)
+        raise
     return found
 
 

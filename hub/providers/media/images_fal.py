@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -102,7 +103,7 @@ class FalImages:
 
 def _path(model: str) -> str:
     """A model as the address that it is; its parts are those of the provider's own names."""
-    return "/" + "/".join(part for part in model.split("/") if part not in ("", ".", ".."))
+    return "/" + "/".join(quote(part, safe="") for part in model.split("/") if part not in ("", ".", ".."))
 
 
 FAL = FalImages()

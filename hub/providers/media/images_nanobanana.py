@@ -88,7 +88,10 @@ def _seen(task: _Task, line: Line) -> list[Image] | None:
     if task.successFlag != 1:
         policy = any(word in words.lower() for word in ("policy", "safety", "prohibited", "sensitive"))
         raise blocked(line, words) if policy else broken(line, words)
-    found = task.response or {}
+    return _pictures(task.response or {})
+
+
+def _pictures(found: dict[str, Any]) -> list[Image]:
     url = found.get("resultImageUrl") or found.get("resultUrls") or found.get("originImageUrl")
     urls = cast("list[Any]", url) if isinstance(url, list) else [url]
     return [Image(url=one) for one in urls if isinstance(one, str)]

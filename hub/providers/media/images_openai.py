@@ -69,8 +69,13 @@ class OpenAiImages:
         return await made(job, images, line, usage=usage, body=body if fits else b"", dropped=dropped)
 
     async def _asked(self, job: ImageJob, target: Target, line: Line, *, streams: bool) -> Outgoing:
-        extra = job.extra if self.known is None else {name: job.extra[name] for name in self.known if name in job.extra}
-        fields: dict[str, Any] = {**extra, "model": target.model, "prompt": job.prompt, "n": job.count, **self._size(job, target)}
+        fields: dict[str, Any] = {
+            **self._carried(job),
+            "model": target.model,
+            "prompt": job.prompt,
+            "n": job.count,
+            **self._size(job, target),
+        }
         if streams:
             fields["stream"] = True
         if job.form and self.base64:
@@ -81,6 +86,10 @@ class OpenAiImages:
             textual(job, target)
         if self.edits == "form":
             return await self._form(job, target, line, fields)
+        return await self._linked(job, target, line, fields)
+
+    async def _linked(self, job: ImageJob, target: Target, line: Line, fields: dict[str, Any]) -> Outgoing:
+        """Pictures as addresses in JSON."""
         maskless(job, target)
         urls = [await linked(one, line, "image") for one in job.images]
         if self.edits == "json":
@@ -89,6 +98,10 @@ class OpenAiImages:
             return request(target, "image_edits", "/images/edits", fields)
         fields |= {self.field: urls[0]} if len(urls) == 1 else {self.several: urls}
         return request(target, self.service, "/images/generations", fields)
+
+    def _carried(self, job: ImageJob) -> dict[str, Any]:
+        """The client's other fields that the server takes."""
+        return {name: value for name, value in job.extra.items() if self.known is None or name in self.known}
 
     def _size(self, job: ImageJob, target: Target) -> dict[str, Any]:
         if not job.size:

@@ -11,6 +11,7 @@ from hub.media.jobs import unsent
 from hub.media.pictures import Image, Images, packed, unpacked
 from hub.media.reading import decoded
 from hub.providers.media._address import request
+from hub.providers.media._following import LEFT
 from hub.providers.media._pictures import made, plain, sides, white
 
 if TYPE_CHECKING:
@@ -67,13 +68,11 @@ async def checkpoint(target: Target, line: Line, service: str) -> str:
 
 async def worked(outgoing: Outgoing, target: Target, line: Line, service: str) -> list[bytes]:
     """The files that a request comes to. The server is told to stop when nobody waits for it (REL-06)."""
-    over = False
     try:
         answer = await line.call(outgoing)
-        over = True
-    finally:
-        if not over:
-            await line.withdraw(request(target, service, "", b"{}", under="/sdapi/v1/interrupt"))
+    except LEFT:
+        await line.withdraw(request(target, service, "", b"{}", under="/sdapi/v1/interrupt"))
+        raise
     return [unpacked(one) for one in decoded(answer, _Answer, "files").images]
 
 

@@ -80,6 +80,8 @@ class StabilityImages:
         return await made(job, await each(job, line, one), line, dropped=unsent(job.extra, _KNOWN))
 
     async def _looked(self, job_id: str, target: Target, line: Line) -> _Answer | None:
+        if not job_id.replace("-", "").isalnum():
+            raise UpstreamFailed("the provider's job has no proper name", code="malformed_answer")
         at: Outgoing = request(
             target, self.service, "", under=f"/v2beta/results/{job_id}", headers=[("accept", "application/json")], method="GET"
         )

@@ -31,21 +31,27 @@ class SdWebUiVideo:
         """One request; the work is interrupted when the client leaves."""
         rate = int(number(job.extra, "fps", _RATE))
         frames = max(2, round(job.seconds * rate)) if job.seconds else _FRAMES
-        script: dict[str, Any] = {"enable": True, "video_length": frames, "fps": rate, "format": [job.extra.get("format") or "MP4"]}
-        if module := job.extra.get("motion_module"):
-            script["model"] = module
-        body: dict[str, Any] = {name: job.extra[name] for name in KNOWN if name in job.extra}
-        body |= {"prompt": job.prompt, "alwayson_scripts": {"AnimateDiff": {"args": [script]}}}
-        if pixels := measured(job.size):
-            body |= {"width": pixels[0], "height": pixels[1]}
-        if job.images:
-            body["init_images"] = [await plain(one, line, "image") for one in job.images]
+        body = await _asked(job, line, frames, rate)
         under = "/sdapi/v1/img2img" if job.images else "/sdapi/v1/txt2img"
         files = await worked(request(target, self.service, "", body, under=under), target, line, self.service)
         # Single frames may come beside the film.
-        films = [one for one in files if kind_of(one).startswith("video/") or kind_of(one) == "image/gif"] or files
+        films = sorted(files, key=lambda one: not kind_of(one).startswith("video/"))
         dropped = unsent(job.extra, (*KNOWN, *_OWN))
-        return await made(job, [Clip(films[0])] if films else [], line, seconds=frames / rate, dropped=dropped)
+        return await made(job, [Clip(one) for one in films[:1]], line, seconds=frames / rate, dropped=dropped)
+
+
+async def _asked(job: ClipJob, line: Line, frames: int, rate: int) -> dict[str, Any]:
+    """What the server is sent."""
+    script: dict[str, Any] = {"enable": True, "video_length": frames, "fps": rate, "format": [job.extra.get("format") or "MP4"]}
+    if module := job.extra.get("motion_module"):
+        script["model"] = module
+    body: dict[str, Any] = {name: job.extra[name] for name in KNOWN if name in job.extra}
+    body |= {"prompt": job.prompt, "alwayson_scripts": {"AnimateDiff": {"args": [script]}}}
+    if pixels := measured(job.size):
+        body |= {"width": pixels[0], "height": pixels[1]}
+    if job.images:
+        body["init_images"] = [await plain(one, line, "image") for one in job.images]
+    return body
 
 
 SDWEBUI = SdWebUiVideo()
