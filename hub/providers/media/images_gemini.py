@@ -94,7 +94,7 @@ class _Predictions(msgspec.Struct):
 
 
 class GeminiImages:
-    """``POST /models/{model}:generateContent`` that asks for pictures; ``:predict`` for models whose row says so (``caps``)."""
+    """``POST /models/{model}:generateContent`` that asks for pictures; ``:predict`` for models that know no ``contents``."""
 
     service = "images"
     name = "gemini"
@@ -102,7 +102,7 @@ class GeminiImages:
     async def make(self, job: ImageJob, target: Target, line: Line) -> Made[Images]:
         """One request for each picture, or one for all."""
         maskless(job, target)
-        if target.model_row is not None and "predict" in target.model_row.caps:
+        if target.model_row is not None and "contents" in target.model_row.drop_params:
             return await self._predicted(job, target, line)
         parts: list[dict[str, Any]] = [{"text": job.prompt}] if job.prompt else []
         for picture in job.images:

@@ -39,7 +39,7 @@ class _Predictions(msgspec.Struct):
 
 
 class GeminiMusic:
-    """``POST /models/{model}:generateContent`` that asks for sound; ``:predict`` for models whose row says so (``caps``)."""
+    """``POST /models/{model}:generateContent`` that asks for sound; ``:predict`` for models that know no ``contents``."""
 
     service = "music"
     name = "gemini"
@@ -48,7 +48,7 @@ class GeminiMusic:
         """One request. How long the piece is, its words say."""
         if job.images:
             raise BadRequest(f"image: {target.provider.name} makes music of words alone", field="image")
-        if target.model_row is not None and "predict" in target.model_row.caps:
+        if target.model_row is not None and "contents" in target.model_row.drop_params:
             return await self._predicted(job, target, line)
         body: dict[str, Any] = {
             "contents": [{"role": "user", "parts": [{"text": job.prompt}]}],
