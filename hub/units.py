@@ -39,18 +39,23 @@ NO_UNITS = Units()
 def cost(price: Price, usage: Usage, units: Units) -> float | None:
     """Dollars of one call; None when no rate fits what it used.
 
-    Tokens that the provider counted are charged as tokens where they have a price, everything else by its unit. Searches
-    are charged besides. Nothing is charged twice: many price lists have a rate for tokens and one for seconds of the same sound.
+    Tokens that the provider counted are charged as tokens where they have a price, everything else by its unit. A picture's own
+    price goes before tokens, whose rate is then that of words. Searches are charged besides. Nothing is charged twice: many price
+    lists have a rate for tokens and one for seconds of the same sound.
     """
     tokens, measured, searched = _tokens(price, usage, units), _measured(price, units), _searched(price, units)
-    counted = usage.total > 0 and not usage.estimated
-    if measured is not None and not (counted and tokens is not None):
-        # An estimate of the prompt is charged beside what was measured of the answer.
-        prompt = usage.prompt * (price.input or 0.0) / 1_000_000 if usage.estimated else 0.0
-        return measured + prompt + (searched or 0.0)
+    if measured is not None and (tokens is None or _unit_first(price, usage, units)):
+        # The prompt is charged beside what was measured of the answer.
+        return measured + usage.prompt * (price.input or 0.0) / 1_000_000 + (searched or 0.0)
     if tokens is None:
         return searched
     return tokens + (searched or 0.0)
+
+
+def _unit_first(price: Price, usage: Usage, units: Units) -> bool:
+    """Whether what was measured is charged though there is a rate for tokens: pictures with a price of their own, or uncounted tokens."""
+    pictured = units.images > 0 and price.per_image is not None
+    return pictured or usage.estimated or usage.total == 0
 
 
 def most(price: Price, usage: Usage, units: Units) -> float | None:

@@ -12,7 +12,7 @@ from hub.skill import Audit, CostClass, Rest, skill
 from hub.wire import Wire
 from skills.models import callable_models, kind_of
 
-Service = Literal["embeddings", "rerank", "moderation", "tts", "stt"]
+Service = Literal["embeddings", "rerank", "moderation", "tts", "stt", "images", "video", "music"]
 
 _AT: dict[Service, str] = {
     "embeddings": "/v1/embeddings",
@@ -20,11 +20,17 @@ _AT: dict[Service, str] = {
     "moderation": "/v1/moderations",
     "tts": "/v1/audio/speech",
     "stt": "/v1/audio/transcriptions",
+    "images": "/v1/images/generations",
+    "video": "/v1/videos/generations",
+    "music": "/v1/music/generations",
 }
 #: What goes in and comes out, where that is not text and text.
 _MODALITIES = {
     "tts": (["text"], ["audio"]),
     "stt": (["audio"], ["text"]),
+    "image": (["text", "image"], ["image"]),
+    "video": (["text", "image"], ["video"]),
+    "music": (["text"], ["audio"]),
 }
 
 

@@ -10,6 +10,8 @@ from hub.errors import BadRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from hub.media.pictures import Picture
+
 
 @dataclass(slots=True)
 class EmbedJob:
@@ -35,6 +37,17 @@ class EmbedJob:
 def unsent(extra: Mapping[str, Any], known: Iterable[str] = ()) -> list[str]:
     """The names of a client's other fields that a format does not carry."""
     return sorted(extra.keys() - set(known))
+
+
+def number(extra: Mapping[str, Any], name: str, default: float) -> float:
+    """A number among a client's other fields. Raises BadRequest naming it for anything else."""
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise BadRequest(f"{name}: write a number", field=name) from None
 
 
 @dataclass(slots=True)
@@ -129,4 +142,38 @@ class SpeechJob:
     form: str = ""
     speed: float | None = None
     events: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(slots=True)
+class ImageJob:
+    """Pictures to make: ``count`` of them, of words, and of ``images`` where there are any, changed where ``mask`` is transparent.
+
+    ``size`` is WIDTHxHEIGHT or auto, empty for the provider's own; ``form`` is url or b64_json, empty where the client takes
+    either. ``stream`` wants them while they are made. ``extra`` are further fields in OpenAI's words.
+    """
+
+    prompt: str
+    count: int = 1
+    size: str = ""
+    form: str = ""
+    images: Sequence[Picture] = ()
+    mask: Picture | None = None
+    stream: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(slots=True)
+class ClipJob:
+    """A film or a piece of music to make of words, and a film of pictures too.
+
+    ``seconds`` is its length, None for the provider's own; ``size`` WIDTHxHEIGHT of a film, empty for the provider's own; ``form``
+    is url or b64_json, empty where the client takes either. ``extra`` are further fields, in the provider's words.
+    """
+
+    prompt: str
+    seconds: float | None = None
+    size: str = ""
+    form: str = ""
+    images: Sequence[Picture] = ()
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hub.errors import UpstreamFailed
+import anyio
+
+from hub.errors import BadRequest, UpstreamFailed
 from hub.flow import Refused
 from hub.media.reading import content_type
-from hub.outbound.base import HandshakeRefused, Limits
+from hub.outbound.address import parse_url
+from hub.outbound.base import HandshakeRefused, Limits, OutboundError, Outgoing
 from hub.providers._failure import classify
 from hub.secret import mask
 from hub.tries import rejected
@@ -17,11 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hub.chat import Usage
-    from hub.outbound.base import Incoming, Outgoing, Socket, Timeouts
+    from hub.outbound.base import Incoming, Socket, Timeouts
     from hub.outbound.client import Outbound
     from hub.providers.base import Failure, Target
     from hub.quota import Quotas
     from hub.units import Units
+
+
+#: Seconds for telling a provider that a job is no longer wanted.
+_GOODBYE = 5.0
 
 
 class Wire:
@@ -84,6 +92,34 @@ class Wire:
         incoming = await self.open(outgoing)
         return mask(await incoming.read(), self.target.secret)
 
+    async def fetched(self, url: str, *, most: int, own: bool = True) -> bytes:
+        """A file at an address that an answer names, or with ``own`` False a client; nothing of ours goes along (SEC-10).
+
+        Private addresses are reached only at the origin of a connection that may use them, and never for a client.
+        Raises UpstreamFailed, OutboundError.
+        """
+        try:
+            origin, path = parse_url(url)
+            private = own and self.target.private and origin == parse_url(self.target.base_url)[0]
+        except BadRequest as error:
+            raise UpstreamFailed("the file's address is none", code="malformed_answer") from error
+        incoming = await self._outbound.send(
+            Outgoing(
+                origin,
+                "GET",
+                path,
+                [(b"accept", b"*/*"), (b"user-agent", b"hubroute")],
+                private=private,
+                proxy=self.target.proxy,
+                timeouts=self._timeouts,
+                limits=Limits(body=most),
+            )
+        )
+        if incoming.status != 200:
+            await incoming.close()
+            raise UpstreamFailed(f"the file could not be fetched: HTTP {incoming.status}", code="download_failed")
+        return await incoming.read()
+
     def refuse(self, failure: Failure) -> Refused:
         """The error for a failure that came inside an answer of status 200; raise it."""
         return Refused(failure, rejected(failure, self.target, b"", ""))
@@ -93,3 +129,10 @@ class Wire:
         if self._monotonic() + seconds > self._until:
             raise UpstreamFailed(f"{self.target.provider.name} did not finish the job in time", code="job_timeout")
         await asyncio.sleep(seconds)
+
+    async def withdraw(self, outgoing: Outgoing) -> None:
+        """Tell the provider that a job is no longer wanted, also while this request is being cancelled (REL-06). Never raises."""
+        outgoing.timeouts = self._timeouts
+        with anyio.move_on_after(_GOODBYE, shield=True), suppress(OutboundError):
+            incoming = await self._outbound.send(outgoing)
+            await incoming.close()

@@ -111,8 +111,16 @@ class Line(Protocol):
         """Send a request and read the whole answer, our credential in it masked. Raises as :meth:`open` does."""
         ...
 
+    async def fetched(self, url: str, *, most: int, own: bool = True) -> bytes:
+        """A file at an address that an answer names, or with ``own`` False a client. Raises UpstreamFailed, OutboundError."""
+        ...
+
     def refuse(self, failure: Failure) -> Exception:
         """The error for a failure that came inside an answer of status 200; raise it."""
+        ...
+
+    async def withdraw(self, outgoing: Outgoing) -> None:
+        """Tell the provider that a job is no longer wanted, also while the order is being cancelled (REL-06). Never raises."""
         ...
 
     async def pause(self, seconds: float) -> None:

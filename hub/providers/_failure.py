@@ -53,6 +53,8 @@ _UNWANTED = re.compile(
 )
 #: Tried in order on the provider's words, lower case, with ``_`` read as a space. Text, kind, code, wait in seconds.
 _WORDS: tuple[_Rule, ...] = (
+    # Whoever moderates says so with 400 or 403; the account is in order.
+    _rule(r"content[ -](?:moderation|policy|filter)|safety system", FailureKind.CALLER),
     _rule(
         r"spending limit|used all available credits|not enough credits|good standing|arrearage|billing details|exceeded current quota",
         FailureKind.CREDIT,

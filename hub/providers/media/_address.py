@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from hub.errors import BadRequest
+from hub.errors import BadRequest, UpstreamFailed
+from hub.outbound.address import parse_url
 from hub.outbound.base import Payload
 from hub.outbound.multipart import Multipart
 from hub.providers._request import build
@@ -49,6 +50,26 @@ def request(
         kept = [pair for pair in outgoing.headers if pair[0].lower() != b"content-type"]
         outgoing.headers = [*kept, (b"content-type", body.content_type.encode())]
     return outgoing
+
+
+def follow(target: Target, service: str, url: str, *, method: str = "GET") -> Outgoing:
+    """A request to an address of its own that a provider names in an answer, with the credentials.
+
+    They go to the origin of the service, and over TLS to its sister hosts, where vendors keep their regions. Raises UpstreamFailed
+    for an address anywhere else.
+    """
+    at = _place(target, service, "")[0]
+    try:
+        origin, path = parse_url(url)
+        own = parse_url(at.base_url)[0]
+    except BadRequest as error:
+        raise UpstreamFailed("the provider names an address that is none", code="malformed_answer") from error
+    family = own.host.partition(".")[2]
+    sister = origin.scheme == own.scheme == "https" and origin.port == own.port and "." in family and origin.host.endswith(f".{family}")
+    if origin != own and not sister:
+        raise UpstreamFailed("the provider names an address that is not its own", code="malformed_answer")
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    return build(replace(at, base_url=f"{origin.scheme}://{host}:{origin.port}"), path, method=method)
 
 
 def _place(target: Target, service: str, path: str) -> tuple[Target, str]:
