@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.batches import measure as measure_batches
 from bench.dispatch import dispatch
 from bench.load import NUMBER, Request, cost, cpu_ns, rss_mib
 from bench.pipeline import MODELS, full_chat
@@ -296,6 +297,7 @@ def main() -> None:
     options = parser.parse_args()
     lines = [f"{'case':28}{'CPU us':>10}{'ratio':>8}{'aim':>8}", *measure(options.rounds, options.scale)]
     lines += loaded_hub(options.rounds, options.scale)
+    lines += asyncio.run(measure_batches())
     if options.usage_rows:
         lines += ["", f"usage over {options.usage_rows:,} rows", *asyncio.run(measure_usage(options.usage_rows))]
     print("\n".join(lines))
