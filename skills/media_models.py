@@ -57,6 +57,9 @@ def _shown(row: ProviderRow, model: ModelRow) -> dict[str, Any]:
     }
     if model.kind == "embedding":
         shown["dimensions"] = model.dimensions
+    if model.kind == "image":
+        # Empty: the vendor takes sides or proportions as one likes, or has not said.
+        shown["supported_sizes"] = list(model.sizes)
     if model.kind in _MODALITIES:
         shown["input_modalities"], shown["output_modalities"] = _MODALITIES[model.kind]
     return shown

@@ -96,6 +96,7 @@ class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     """One model of a provider. ``kind`` is chat unless stated; ``wire`` overrides the provider's format.
 
     ``aliases`` are other names for it at this provider; ``max_thinking`` is the largest budget of thinking it takes;
+    ``sizes`` are those of its pictures, where its vendor has a list;
     ``successor`` is the model that its vendor names in its place, set where it is deprecated and still served.
     ``price_src``: P the provider's public table, V the model vendor's list price (notional at a reseller or in a plan), O a
     rough default.
@@ -112,6 +113,7 @@ class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     price_src: str = ""
     wire: str = ""
     dimensions: int | None = None
+    sizes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     successor: str = ""
     drop_params: tuple[str, ...] = ()

@@ -90,8 +90,10 @@ async def test_json_changes_pictures_too(client: httpx.AsyncClient, joined: Join
     assert answer.status_code == 200, answer.text
     assert vendors.form_of(upstream.requests[0])[1]["image"][0][2] == vendors.PNG
     listed = (await client.get(URL)).json()["data"]
-    assert "openai/gpt-image-1.5" in {one["id"] for one in listed}
-    assert listed[0]["output_modalities"] == ["image"]
+    shown = next(one for one in listed if one["id"] == MODEL)
+    assert shown["output_modalities"] == ["image"]
+    assert "1536x1024" in shown["supported_sizes"]
+    assert all(isinstance(one["supported_sizes"], list) for one in listed)
 
 
 async def test_tokens_are_what_it_costs(client: httpx.AsyncClient, joined: Join) -> None:
