@@ -87,7 +87,7 @@ def authorization(request: Outgoing, headers: Iterable[tuple[bytes, bytes]], sco
     path, _, query = request.target.partition("?")
     lines = [f"{name}:{covered[name]}" for name in sorted(covered)]
     canonical = "\n".join([
-        request.method, quote(path, safe=f"/{_PLAIN}"), _query(query), *lines, "", names, sha256(request.body).hexdigest(),
+        request.method, quote(path, safe=f"/{_PLAIN}"), _query(query), *lines, "", names, sha256(request.whole).hexdigest(),
     ])  # fmt: skip
     day = moment[:8]
     place = f"{day}/{scope.region}/{scope.service}/aws4_request"
