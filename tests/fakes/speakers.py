@@ -173,6 +173,18 @@ def inworld(request: Received) -> Behaviour:
 
 
 @strict
+def polly(request: Received) -> Behaviour:
+    signed = request.headers.get("authorization", "")
+    expect(signed.startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/") and "/eu-west-1/polly/aws4_request" in signed, "not signed", 403)
+    expect(KEY not in signed, "the secret key itself was sent", 403)
+    expect(path_of(request) == "/v1/speech", "no such path", 404)
+    body = request.json()
+    only(body, "Engine", "OutputFormat", "Text", "VoiceId", "SampleRate", "LanguageCode")
+    expect((body["Engine"], body["OutputFormat"]) == ("neural", "mp3"), "no such engine")
+    return sound()
+
+
+@strict
 def coqui(request: Received) -> Behaviour:
     expect(path_of(request) == "/api/tts", "no such path", 404)
     expect(request.headers["content-type"] == "application/x-www-form-urlencoded", "a form is needed")

@@ -39,6 +39,7 @@ EVERYBODY: list[tuple[str, str, Any, str, dict[str, Any], str]] = [
     ("xiaomi-mimo", "mimo-v2.5-tts", vendors.mimo, "/v1", {}, "audio/mpeg"),
     ("playht", "PlayDialog", vendors.playht, "/api/v2", {"data": {"user_id": "me"}}, "audio/mpeg"),
     ("inworld", "inworld-tts-1.5-max", vendors.inworld, "/tts/v1", {}, "audio/mpeg"),
+    ("aws-polly", "neural", vendors.polly, "", {"data": {"access_key_id": "AKIDEXAMPLE", "region": "eu-west-1"}}, "audio/mpeg"),
     ("coqui", "tts_models/en/ljspeech/tacotron2-DDC", vendors.coqui, "", {}, "audio/wav"),
     ("tortoise", "tortoise-v2", vendors.tortoise, "", {}, "audio/wav"),
 ]
