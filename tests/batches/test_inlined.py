@@ -29,7 +29,7 @@ async def test_files_by_id(tmp_path: Path) -> None:
     """SEC-04: an id of another key is refused before anything is sent; a provider's own id passes as it came."""
     async with running_hub(tmp_path, max_body_mb=1) as running, FaultUpstream() as upstream:
         upstream.answer(good())
-        await connect(running, upstream)
+        await connect(running, upstream, data={"format": "openai"})
         options: dict[str, Any] = {"base_url": f"{running.url}/v1", "max_retries": 0}
         async with (
             openai.AsyncOpenAI(api_key=await running.key("chat"), **options) as sdk,

@@ -118,6 +118,8 @@ async def vendors(tmp_path: Path) -> AsyncIterator[Vendors]:
                 base_url=upstream.url + file["path"],
                 secret="" if name == "ollama" else KEY,
                 allow_private=True,
+                # The exchanges are of its usual format, also where it takes another dialect beside that.
+                data={"format": running.hub.catalog.get(file["vendor"]).format},
             )
         yield made
 
