@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hub.control import Remote, plain
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from hub.settings import Settings
     from hub.skill import Skill
 
-#: Seconds to wait for a process that holds the folder but does not listen: one that starts, or another short command.
-PATIENCE = 15.0
-_STEP = 0.05
+#: Seconds to wait for a process that holds the folder but does not listen: one that starts, another short command, or a hub that stops and
+#: lets its answers finish (``shutdown_seconds``, 20 by default).
+PATIENCE = 30.0
+#: Seconds between two looks.
+STEP = 0.05
 
 
 class Reach(Protocol):
@@ -108,11 +110,15 @@ async def join_or_own(settings: Settings) -> Remote | Local:
         lock = settings.data_dir / "hub.lock"
         pid = holder(lock)
         if pid is None:
-            with suppress(FolderLocked):
+            try:
                 return Local(await open_hub(settings), Caller.owner())
+            except FolderLocked:
+                # Somebody was quicker, or the database's own folder is another and taken.
+                if loop.time() > deadline:
+                    raise
         elif loop.time() > deadline:
             raise FolderLocked(lock, pid or None)
-        await asyncio.sleep(_STEP)
+        await asyncio.sleep(STEP)
 
 
 async def open_hub(settings: Settings) -> Hub:

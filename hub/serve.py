@@ -18,9 +18,9 @@ import orjson
 from hub import log as logs
 from hub import welcome
 from hub.errors import Conflict, NotConfigured
-from hub.reach import open_hub
+from hub.reach import PATIENCE, STEP, open_hub
 from hub.records import Caller
-from hub.store.lock import holder
+from hub.store.lock import FolderLocked, holder
 from hub.version import VERSION
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
     sock = server.listen(settings)
     try:
         settings = settings.model_copy(update={"port": sock.getsockname()[1]})
-        hub = await open_hub(settings)
+        hub = await _own(settings)
         try:
             stop = Stop(hub)
             app = importlib.import_module("transports._http").build(hub)
@@ -176,11 +176,25 @@ def _refuse_second(settings: Settings) -> None:
     if settings.postgres:
         return
     pid = holder(settings.data_dir / "hub.lock")
-    if pid is None:
+    told = about(settings.data_dir)
+    if pid is None or told.get("pid") != pid:
         return
-    url = about(settings.data_dir).get("url")
-    where = f" and answers at {url}" if url else ""
-    raise Conflict(f"process {pid or '?'} already owns {settings.data_dir}{where}; stop it first, or choose another folder with --data-dir")
+    where = f" and answers at {told['url']}" if told.get("url") else ""
+    raise Conflict(f"process {pid} already owns {settings.data_dir}{where}; stop it first, or choose another folder with --data-dir")
+
+
+async def _own(settings: Settings) -> Hub:
+    """Open the hub of the folder. One that a short command has for a moment, and that serves nobody, is waited for."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE
+    while True:
+        _refuse_second(settings)
+        try:
+            return await open_hub(settings)
+        except FolderLocked:
+            if loop.time() > deadline:
+                raise
+        await asyncio.sleep(STEP)
 
 
 def _settle() -> None:

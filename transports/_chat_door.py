@@ -39,7 +39,8 @@ class Encoder(Protocol):
     """Writes a stream in a dialect. ``feed`` any number of times, then ``end`` or, when it broke, ``error``.
 
     After a Failed event, and in a stream whose provider speaks the dialect itself, ``end`` is empty or is not called. One whose client
-    wants another framing than providers have also has ``passed(data)`` and ``passed_end()``, which frame what passes.
+    wants another framing than providers have also has ``passed(data)`` and ``passed_end()``, which frame what passes; one whose clients
+    look for an error in a piece of the body of its own has ``bare(error)``, sent before ``error``, and ``failed``, what Failed said.
     """
 
     def feed(self, events: list[ChatEvent]) -> bytes:
@@ -188,9 +189,19 @@ async def _stream(exchange: Exchange, dialect: Dialect, ask: ChatAsk, items: Asy
                 if data:
                     await exchange.chunk(data)
         except HubError as error:
-            await exchange.finish(encoder.error(error))
+            await _broken(exchange, encoder, error)
             return
-    await exchange.finish(_ending(encoder, lossless=head.lossless))
+    if (failed := getattr(encoder, "failed", None)) is not None:
+        await _broken(exchange, encoder, failed)
+    else:
+        await exchange.finish(_ending(encoder, lossless=head.lossless))
+
+
+async def _broken(exchange: Exchange, encoder: Encoder, error: HubError) -> None:
+    bare: Callable[[HubError], bytes] | None = getattr(encoder, "bare", None)
+    if bare is not None and (data := bare(error)):
+        await exchange.chunk(data)
+    await exchange.finish(encoder.error(error))
 
 
 def _data(item: StreamItem, encoder: Encoder, passed: Callable[[bytes], bytes] | None) -> bytes:

@@ -247,7 +247,8 @@ class StreamEncoder:
         self._tail = tail
         self._text_open = b'{"candidates":[{"content":{"parts":[{"text":'
         self._text_close = b'}],"role":"model"},"index":0}],' + tail
-        self._failed = False
+        #: What a provider's Failed event said; :meth:`end` tells it.
+        self.failed: HubError | None = None
         self._blocked: JsonObject = {}
         self._usage: Usage | None = None
         self._choices: dict[int, _Said] = {}
@@ -260,15 +261,16 @@ class StreamEncoder:
         news: dict[int, JsonObject] = {}
         for event in events:
             if isinstance(event, Failed):
-                self._failed = True
-                error = UpstreamRejected(event.message, upstream_status=event.status, code=event.code or None)
-                return self._written(news) + self._framed(msgspec.json.encode(gemini_body(error)))
+                self.failed = UpstreamRejected(event.message, upstream_status=event.status, code=event.code or None)
+                break
             self._note(event, news)
         return self._written(news)
 
     def end(self) -> bytes:
-        """The last answer: calls, reasons, usage. Nothing but the array's end after an error."""
-        if self._failed or (not self._choices and not self._blocked):
+        """The last answer: calls, reasons, usage. The error where the provider told one."""
+        if self.failed is not None:
+            return self.error(self.failed)
+        if not self._choices and not self._blocked:
             return self._closing()
         body: JsonObject = {}
         if self._blocked:
@@ -282,6 +284,12 @@ class StreamEncoder:
     def error(self, error: HubError) -> bytes:
         """An error in place of an answer, the last thing of the stream (REL-01)."""
         return self._framed(msgspec.json.encode(gemini_body(error))) + self._closing()
+
+    def bare(self, error: HubError) -> bytes:
+        """The error without a frame. Google's own SDKs look for it so, those for JavaScript only in a piece of the body that holds nothing
+        else: there an event with an error counts as an answer without candidates. Readers of events skip it.
+        """
+        return msgspec.json.encode(gemini_body(error)) + b"\r\n\r\n"
 
     def _framed(self, data: bytes) -> bytes:
         return b"data: " + data + b"\r\n\r\n"
@@ -344,6 +352,10 @@ class ArrayEncoder(StreamEncoder):
     def passed_end(self) -> bytes:
         """The end of a stream that passed."""
         return b"".join(self._framed(event.data) for event in self._parser.end()) + self._closing()
+
+    def bare(self, error: HubError) -> bytes:
+        """Nothing: an array holds elements only."""
+        return b""
 
     def _framed(self, data: bytes) -> bytes:
         began, self._began = self._began, True

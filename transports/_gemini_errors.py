@@ -38,5 +38,10 @@ def gemini_body(error: HubError) -> dict[str, Any]:
         violation = {"field": error.field, "description": error.message}
         details.append({"@type": f"{_TYPE}BadRequest", "fieldViolations": [violation]})
     if error.retry_after is not None:
-        details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{error.retry_after:g}s"})
+        details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": _duration(error.retry_after)})
     return {"error": {"code": error.status, "message": error.message, "status": _STATUS.get(error.status, fallback), "details": details}}
+
+
+def _duration(seconds: float) -> str:
+    """A google.protobuf.Duration in JSON: decimal, without an exponent."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"

@@ -57,13 +57,15 @@ def failure_of(error: HubError) -> JsonObject:
 
 
 class _Item:
-    """An item of the output that has begun."""
+    """An item of the output. ``index`` is its place there, -1 while it waits; ``seal`` the signature that is told before a call."""
 
-    __slots__ = ("body", "index", "pieces", "signature")
+    __slots__ = ("body", "index", "pieces", "prefix", "seal", "signature")
 
-    def __init__(self, index: int, body: JsonObject) -> None:
-        self.index = index
+    def __init__(self, body: JsonObject, prefix: str, seal: str = "") -> None:
+        self.index = -1
         self.body = body
+        self.prefix = prefix
+        self.seal = seal
         self.pieces: list[str] = []
         self.signature = ""
 
@@ -78,6 +80,8 @@ class Writer:
 
     :meth:`begin`, then :meth:`feed` any number of times, then one of :meth:`end`, :meth:`fail`; each gives the events to send. ``body`` is
     the response object as it is known so far. Items of calls stay open until their arguments are whole, words until something else follows.
+    Calls are told one after the other, as OpenAI does, and clients that follow one item at a time rely on it: where a provider mixes the
+    arguments of several, those of the later ones wait.
     """
 
     def __init__(self, shell: JsonObject, tools: Mapping[str, Offered] | None = None) -> None:
@@ -115,7 +119,7 @@ class Writer:
         self.over = True
         last = self._finish or Finished(Finish.STOP)
         reason = _INCOMPLETE.get(last.reason)
-        out = self._close("incomplete" if reason else "completed") + self._close_calls()
+        out = self._close("incomplete" if reason else "completed") + self._calls_in_turn(to_the_end=True)
         status = "incomplete" if reason else "completed"
         self._settle(status, {"incomplete_details": {"reason": reason} if reason else None, "completed_at": None if reason else now})
         return [*out, self._event(f"response.{status}", response=self.body)]
@@ -144,34 +148,38 @@ class Writer:
         """An event of an item."""
         return self._event(f"response.{kind}", item_id=item.body["id"], output_index=item.index, **fields)
 
-    def _open(self, body: JsonObject, prefix: str) -> tuple[_Item, bytes]:
+    def _open(self, item: _Item) -> bytes:
         output: list[JsonObject] = self.body["output"]
-        item = _Item(len(output), {"id": item_id(prefix, self.body["id"], len(output)), **body})
+        item.index = len(output)
+        item.body = {"id": item_id(item.prefix, self.body["id"], item.index), **item.body}
         output.append(item.body)
-        return item, self._event("response.output_item.added", output_index=item.index, item=item.body)
+        return self._event("response.output_item.added", output_index=item.index, item=item.body)
 
     def _done(self, item: _Item) -> bytes:
         return self._event("response.output_item.done", output_index=item.index, item=item.body)
 
     def _whole(self, body: JsonObject, prefix: str) -> list[bytes]:
-        before = self._turn()
-        item, opened = self._open(body, prefix)
-        return [*before, opened, self._done(item)]
+        return [*self._turn(), *self._at_once(_Item(body, prefix))]
+
+    def _at_once(self, item: _Item) -> list[bytes]:
+        return [self._open(item), self._done(item)]
 
     def _turn(self) -> list[bytes]:
         """Something else follows: words end, and calls whose arguments are whole."""
-        return self._close() + self._close_calls(only_whole=True)
+        return self._close() + self._calls_in_turn()
 
     # -- words: a message with its parts, or reasoning with its summary
 
     def _begin_words(self, kind: str) -> list[bytes]:
         before = self._turn()
         if kind == "reasoning":
-            self._words, opened = self._open({"type": "reasoning", "summary": [], "status": _OPEN}, "rs")
-            more = [self._of(self._words, "reasoning_summary_part.added", summary_index=0, part={"type": "summary_text", "text": ""})]
+            self._words = item = _Item({"type": "reasoning", "summary": [], "status": _OPEN}, "rs")
+            opened = self._open(item)
+            more = [self._of(item, "reasoning_summary_part.added", summary_index=0, part={"type": "summary_text", "text": ""})]
         else:
-            self._words, opened = self._open({"type": "message", "role": "assistant", "status": _OPEN, "content": []}, "msg")
-            more = [self._of(self._words, "content_part.added", content_index=0, part=_part(kind, ""))]
+            self._words = item = _Item({"type": "message", "role": "assistant", "status": _OPEN, "content": []}, "msg")
+            opened = self._open(item)
+            more = [self._of(item, "content_part.added", content_index=0, part=_part(kind, ""))]
         self._kind = kind
         return [*before, opened, *more]
 
@@ -235,28 +243,47 @@ class Writer:
     # -- calls
 
     def _call(self, one: ToolCallStarted) -> list[bytes]:
-        seal = sealed(one.id, one.signature) if one.signature else ""
-        before = self._whole({"type": "reasoning", "summary": [], "encrypted_content": seal}, "rs") if seal else self._turn()
+        before = self._turn()
         tool = self._tools.get(one.name) or Offered(one.name)
         kind, argument = ("custom_tool_call", "input") if tool.free else ("function_call", "arguments")
         body: JsonObject = {"type": kind, "call_id": one.id, "name": tool.name, argument: "", "status": _OPEN}
         if tool.namespace:
             body["namespace"] = tool.namespace
-        self._calls[one.index], opened = self._open(body, "ctc" if tool.free else "fc")
-        return [*before, opened]
+        seal = sealed(one.id, one.signature) if one.signature else ""
+        self._calls[one.index] = _Item(body, "ctc" if tool.free else "fc", seal)
+        return [*before, *self._calls_in_turn()]
 
     def _arguments(self, one: ToolCallDelta) -> list[bytes]:
         item = self._calls.get(one.index)
         if item is None or not one.arguments:
             return []  # white space after arguments that were whole
         item.pieces.append(one.arguments)
+        if item.index < 0:
+            return []
+        told = self._argue(item, one.arguments)
+        # Only where another call waits it matters at once that this one is whole; only a closing brace can make it so.
+        return told + self._calls_in_turn() if len(self._calls) > 1 and one.arguments.rstrip().endswith("}") else told
+
+    def _argue(self, item: _Item, arguments: str) -> list[bytes]:
         if "input" in item.body:
             return []  # told as a whole: it is inside a string of the arguments
-        return [self._of(item, "function_call_arguments.delta", delta=one.arguments)]
+        return [self._of(item, "function_call_arguments.delta", delta=arguments)]
 
-    def _close_calls(self, *, only_whole: bool = False) -> list[bytes]:
-        done = [index for index, item in self._calls.items() if not only_whole or _is_whole(item.text)]
-        return [event for index in done for event in self._close_call(self._calls.pop(index))]
+    def _calls_in_turn(self, *, to_the_end: bool = False) -> list[bytes]:
+        """Close the calls whose arguments are whole, in their order, and begin the first that is not; ``to_the_end`` closes that too."""
+        out: list[bytes] = []
+        while self._calls:
+            index, item = next(iter(self._calls.items()))
+            if item.index < 0:
+                out += self._begin_call(item)
+            if not to_the_end and not _is_whole(item.text):
+                break
+            out += self._close_call(self._calls.pop(index))
+        return out
+
+    def _begin_call(self, item: _Item) -> list[bytes]:
+        before = self._at_once(_Item({"type": "reasoning", "summary": [], "encrypted_content": item.seal}, "rs")) if item.seal else []
+        return [*before, self._open(item), *(self._argue(item, item.text) if item.pieces else [])]
 
     def _close_call(self, item: _Item) -> list[bytes]:
         item.body["status"] = "completed"

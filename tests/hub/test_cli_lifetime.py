@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import pytest
 from mcp import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from hub.store.lock import FolderLock
 from tests.fakes.command import COMMAND, LIMIT, answer, environment, hubroute, serving
 
 if TYPE_CHECKING:
@@ -105,6 +107,24 @@ async def mcp_client(data: Path, **env: str) -> AsyncIterator[ClientSession]:
         async with stdio_client(parameters, errlog=log) as (reader, writer), ClientSession(reader, writer) as session:
             await session.initialize()
             yield session
+
+
+def test_a_start_waits_while_a_short_command_has_the_folder(tmp_path: Path) -> None:
+    """Somebody holds the folder and serves nobody, as a command does for a moment: the hub starts once it is free."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    lock = FolderLock(folder / "hub.lock")
+    lock.acquire()
+    command = threading.Timer(3, lock.release)
+    command.start()
+    try:
+        with serving(folder) as hub:
+            assert not command.is_alive(), "it served while somebody else had the folder"
+            assert hubroute(folder, "keys", "list").returncode == 0
+            assert hub.stop() == 0
+    finally:
+        command.cancel()
+        lock.release()
 
 
 async def test_mcp_alone_is_the_hub_and_others_join_it(tmp_path: Path) -> None:

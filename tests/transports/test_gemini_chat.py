@@ -497,6 +497,8 @@ def test_errors_have_googles_shape() -> None:
             ],
         }
     }
+    late = gemini_body(RateLimited("later", retry_after=2_592_000.25))["error"]["details"][-1]
+    assert late["retryDelay"] == "2592000.25s", "a Duration has no exponent"
     named = gemini_body(BadRequest("contents: is missing", field="contents"))["error"]["details"][1]
     assert named["fieldViolations"] == [{"field": "contents", "description": "contents: is missing"}]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from tests.fakes.doors import rows_of, vendor_hub
+from tests.fakes.upstream import cut_sse, sse
 from tests.fakes.vendors import CITIES, MODELS, PIXEL, SIGNATURE, THOUGHT
 
 with warnings.catch_warnings():
@@ -178,6 +180,38 @@ async def test_errors_are_those_that_the_sdk_knows(client: genai.Client, vendor:
     assert "as you wish" in bad.message
     assert ((missing := await fails("fail 404")).code, missing.status) == (404, "NOT_FOUND")
     assert ((slow := await fails("fail 429")).code, slow.status) == (429, "RESOURCE_EXHAUSTED")
+
+
+@pytest.mark.parametrize("how", ["reset", "told"])
+async def test_a_stream_that_breaks_fails_in_all_of_googles_sdks(
+    running: tuple[Running, FaultUpstream], client: genai.Client, how: str
+) -> None:
+    """REL-01. The SDK for JavaScript (Gemini CLI) sees an error only where a piece of the body is nothing else; others read events."""
+    hub, upstream = running
+    begun = json.dumps({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Zwölf"}}]})
+    told = json.dumps({"error": {"message": "it fell over", "type": "server_error", "code": "overloaded"}})
+    broken = cut_sse([begun]) if how == "reset" else sse([begun, told], end=b"", delay=0.02)
+    words = "closed the connection" if how == "reset" else "it fell over"
+    ask = {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}
+
+    upstream.answer(broken)
+    path = f"/v1beta/models/{MODELS['openai']}:streamGenerateContent?alt=sse"
+    async with (
+        httpx.AsyncClient(base_url=hub.url, headers=await hub.headers("chat")) as plain,
+        plain.stream("POST", path, json=ask, timeout=20) as got,
+    ):
+        pieces = [piece async for piece in got.aiter_raw()]
+    alone = [json.loads(piece) for piece in pieces if piece.startswith(b"{")]
+    assert len(alone) == 1
+    assert words in alone[0]["error"]["message"]
+    assert 500 <= alone[0]["error"]["code"] < 600
+    events = [json.loads(one[6:]) for one in b"".join(pieces).split(b"\r\n\r\n") if one.startswith(b"data: ")]
+    assert events[-1] == alone[0]
+
+    upstream.answer(broken)
+    with pytest.raises(errors.ServerError) as caught:
+        await turn(client, stream=True, model=MODELS["openai"], contents="hello")
+    assert words in caught.value.message
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta"])

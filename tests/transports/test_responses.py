@@ -37,7 +37,7 @@ from hub.chat import (
 from hub.errors import BadRequest, UpstreamTimeout
 from tests.transports.test_anthropic_chat import said_parts, unique_calls
 from transports._responses_decode import decode, read, references, resolved, shell
-from transports._responses_tools import offered
+from transports._responses_tools import Offered, offered
 from transports._responses_write import Writer
 
 
@@ -162,6 +162,33 @@ def test_calls_that_come_mixed_are_kept_apart() -> None:
         ("function_call", "{}"),
         ("message", None),
     ]
+
+
+def test_calls_that_come_mixed_are_told_one_after_the_other() -> None:
+    """Each item is done before the next one's first event, as OpenAI has it; the last call waits for a brace inside a string to pass."""
+    made = Writer(shell(read(body()), "resp_1", 5), {"free": Offered("free", free=True)})
+    starts = [ToolCallStarted(0, "a", "f", signature="gemini:s"), ToolCallStarted(1, "b", "free"), ToolCallStarted(2, "c", "g")]
+    given = ['{"x": "}", "y": {"z": 1}}', '{"input": "in"}', '{"k": [2]}']
+    steps: list[Any] = [TextDelta("so"), *starts]
+    for at in range(max(map(len, given))):
+        steps += [ToolCallDelta(index, text[at]) for index, text in enumerate(given) if at < len(text)]
+    events = told(made.begin() + [event for step in steps for event in made.feed([step])] + made.end(9))
+    places = [one["output_index"] for one in events if "output_index" in one]
+    assert places == sorted(places)
+    kinds = [(one["output_index"], one["type"].split(".")[-1]) for one in events if one["type"].startswith("response.output_item")]
+    assert kinds == [(place, kind) for place in range(5) for kind in ("added", "done")]
+    pieces = ["".join(one["delta"] for one in events if one.get("output_index") == place and "delta" in one) for place in (2, 3, 4)]
+    assert pieces == [given[0], "in", given[2]]
+    assert [item.get("call_id") for item in made.body["output"]] == [None, None, "a", "b", "c"]
+
+
+def test_a_call_that_never_becomes_whole_holds_the_others_until_the_end_and_no_longer() -> None:
+    made = writer()
+    steps = [ToolCallStarted(0, "a", "f"), ToolCallStarted(1, "b", "g"), ToolCallDelta(1, "{}")]
+    events = told(made.begin() + made.feed(list(steps)) + made.end(9))
+    assert [item["call_id"] for item in made.body["output"]] == ["a", "b"]
+    assert [one["arguments"] for one in events if one["type"] == "response.function_call_arguments.done"] == ["{}", "{}"]
+    assert events[-1]["type"] == "response.completed"
 
 
 def test_a_function_of_a_namespace_has_one_name_that_vendors_take() -> None:
