@@ -2,9 +2,9 @@
 
 ``exchanges/*.json`` holds the answers in the forms that the vendors document, with values of our own. A member ``means`` says what
 an answer is: text, thinking, signature, calls, why it ended, tokens. ``own`` are words that its own dialect carries and others need
-not; ``foreign`` says that the own dialect passes something on as it is that others are told in their words; ``broken`` is an error
-inside a stream, ``error`` the status that a client sees of an error; ``unread`` are dialects whose SDK cannot read such an answer
-even of its own server (ollama-python 0.6 and pictures).
+not; ``carried`` are words that every dialect with a place for sources carries; ``foreign`` says that the own dialect passes something on
+as it is that others are told in their words; ``broken`` is an error inside a stream, ``error`` the status that a client sees of an
+error; ``unread`` are dialects whose SDK cannot read such an answer even of its own server (ollama-python 0.6 and pictures).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def wrong_in(said: Said, means: dict[str, Any], door: str, *, own: bool) -> list
     want("used", said.used, means["used"])
     if "finish" in means:
         want("finish", said.finish, FINISH[door][Finish(means["finish"])])
-    for words in means.get("own", ()) if own else ():
+    for words in (*(means.get("own", ()) if own else ()), *(means.get("carried", ()) if door != "ollama" else ())):
         want(words, words in said.dump, True)
     return found
 
