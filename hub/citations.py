@@ -166,11 +166,14 @@ def to_chat(sources: Iterable[Source]) -> list[_Object]:
 
 def to_responses(sources: Iterable[Source], before: int) -> list[_Object]:
     """``annotations`` of a text that ``before`` characters precede; as in :func:`to_chat`."""
-    return [
-        source.own if source.dialect == RESPONSES else {"type": "url_citation", **_noted(source, before)}
-        for source in sources
-        if source.url or source.dialect == RESPONSES
-    ]
+    return [_placed(source, before) for source in sources if source.url or source.dialect == RESPONSES]
+
+
+def _placed(source: Source, before: int) -> _Object:
+    own = source.own if source.dialect == RESPONSES else {}
+    if not source.url or (own and source.span is None):
+        return own
+    return {**own, "type": "url_citation", **_noted(source, before)}
 
 
 def _noted(source: Source, before: int) -> _Object:

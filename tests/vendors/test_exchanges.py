@@ -118,6 +118,8 @@ async def vendors(tmp_path: Path) -> AsyncIterator[Vendors]:
                 base_url=upstream.url + file["path"],
                 secret="" if name == "ollama" else KEY,
                 allow_private=True,
+                # answers are in this format, also of a vendor that speaks the Responses API besides
+                data={"format": "openai"} if OWN[name] == "openai" else {},
             )
         yield made
 
