@@ -189,6 +189,33 @@ async def test_a_signature_comes_back_with_the_next_turn(vendors: Vendors, door:
     assert not lost
 
 
+@both
+@pytest.mark.parametrize("door", SIGNED)
+async def test_a_source_that_comes_back_breaks_no_turn(vendors: Vendors, door: str, stream: bool) -> None:
+    """A talk goes on at any vendor with what the client's SDK made of an answer with sources; none gets an index it never gave."""
+    said = [
+        (await _said_by(vendors, door, name, exchange, upstream, stream=stream)).turn
+        for name, exchange, upstream in vendors.exchanges("carried")
+        if ("frames" if stream else "answer") in exchange
+    ]
+    assert len(said) > 3
+    for name, exchange, upstream in list(vendors.exchanges("carried")):
+        if ("frames" if stream else "answer") not in exchange:
+            continue
+        upstream.answer(answer_of(name, exchange, stream=stream))
+        for turn in said:
+            again = await DOORS[door](vendors.ask(name, exchange, stream=stream, history=turn))
+            assert again.text == exchange["means"]["text"]
+            sent = upstream.requests[-1].body
+            assert b'"encrypted_index":""' not in sent.replace(b" ", b"")
+            assert b"oslo" not in sent or OWN[name] == door, "a note of a dialect in a request of another"
+
+
+async def _said_by(vendors: Vendors, door: str, name: str, exchange: dict[str, Any], upstream: FaultUpstream, *, stream: bool) -> Said:
+    upstream.answer(answer_of(name, exchange, stream=stream))
+    return await DOORS[door](vendors.ask(name, exchange, stream=stream))
+
+
 def test_every_answer_has_its_meaning() -> None:
     """A new file needs no code; one without a meaning would test nothing."""
     for name, file in FILES.items():
