@@ -17,6 +17,7 @@ from hub.chat import (
     Failed,
     Finish,
     Finished,
+    JsonObject,
     Part,
     Reasoning,
     ReasoningDelta,
@@ -30,6 +31,7 @@ from hub.chat import (
     ToolCallStarted,
     Usage,
     Used,
+    likelihoods,
 )
 from hub.errors import UpstreamFailed
 from hub.providers.base import Target
@@ -261,10 +263,11 @@ def assemble(events: Iterable[ChatEvent], stored: StoredAnswer) -> ChatResponse 
 class _Building:
     """One choice as its events come."""
 
-    __slots__ = ("_calls", "_end", "_parts")
+    __slots__ = ("_calls", "_end", "_logprobs", "_parts")
 
     def __init__(self) -> None:
         self._parts: list[tuple[Part, list[str]]] = []
+        self._logprobs: list[Any] = []
         self._calls: dict[int, list[str]] = {}
         self._end: Finished | None = None
 
@@ -276,6 +279,8 @@ class _Building:
         match event:
             case TextDelta():
                 self._spoken(Text, event.text)
+                if event.extra:
+                    self._beside(event.extra)
             case RefusalDelta():
                 self._spoken(Refusal, event.text)
             case ReasoningDelta():
@@ -294,7 +299,15 @@ class _Building:
     def choice(self, index: int) -> Choice:
         end = self._end or Finished(Finish.ERROR)
         parts = [_filled(part, "".join(words)) for part, words in self._parts]
-        return Choice(parts, end.reason, index, end.stop_sequence, extra=end.extra)
+        logprobs = {"content": self._logprobs, "refusal": None} if self._logprobs else None
+        return Choice(parts, end.reason, index, end.stop_sequence, logprobs, end.extra)
+
+    def _beside(self, extra: JsonObject) -> None:
+        """The sources of what was said last, and how likely its tokens were."""
+        part = self._parts[-1][0]
+        if isinstance(part, Text) and "sources" in extra:
+            part.sources = [*part.sources, *extra["sources"]]
+        self._logprobs += likelihoods(extra.get("logprobs"))
 
     def _spoken(self, kind: type[Text | Refusal], words: str) -> None:
         if not self._parts or type(self._parts[-1][0]) is not kind:
@@ -339,9 +352,11 @@ def _part_events(part: Part, call: int, choice: int) -> Iterable[ChatEvent]:
             yield from (ReasoningDelta(piece, choice=choice) for piece in _pieces(part.text))
             if part.signature or part.redacted:
                 yield ReasoningDelta(signature=part.signature, redacted=part.redacted, choice=choice)
-        case Text() | Refusal():
-            kind = TextDelta if isinstance(part, Text) else RefusalDelta
-            yield from map(kind, _pieces(part.text), itertools.repeat(choice))
+        case Text():
+            yield from map(TextDelta, _pieces(part.text), itertools.repeat(choice))
+            yield from [TextDelta("", choice, {"sources": part.sources})] if part.sources else []
+        case Refusal():
+            yield from map(RefusalDelta, _pieces(part.text), itertools.repeat(choice))
         case _:
             pass
 

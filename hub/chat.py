@@ -8,9 +8,11 @@ call. Where client and provider speak the same dialect none of this is built (D2
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import msgspec
+
+from hub.citations import Source
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -26,11 +28,15 @@ class Role(StrEnum):
 
 
 class Text(msgspec.Struct, tag="text", omit_defaults=True):
-    """A piece of text. ``cache`` is a prompt-cache marker as the client wrote it (Anthropic ``cache_control``)."""
+    """A piece of text. ``cache`` is a prompt-cache marker as the client wrote it (Anthropic ``cache_control``).
+
+    ``sources`` are what a piece of an answer rests on.
+    """
 
     text: str
     cache: JsonObject | None = None
     extra: JsonObject = {}
+    sources: list[Source] = []
 
 
 class Image(msgspec.Struct, tag="image", omit_defaults=True):
@@ -241,6 +247,17 @@ class Finish(StrEnum):
     ERROR = "error"
 
 
+def placed(parts: list[Part]) -> list[Part]:
+    """The parts of a whole answer, with the characters that sources belong to counted from its start, no longer from their part's."""
+    said = 0
+    for part in parts:
+        if isinstance(part, Text):
+            if part.sources and said:
+                part.sources = [source.moved(said) for source in part.sources]
+            said += len(part.text)
+    return parts
+
+
 class Choice(msgspec.Struct, omit_defaults=True):
     """One answer. ``stop_sequence`` is the stop string that was met, where the provider says it."""
 
@@ -268,6 +285,12 @@ class ChatResponse(msgspec.Struct, omit_defaults=True):
         return "".join(part.text for part in self.choices[0].parts if isinstance(part, Text)) if self.choices else ""
 
 
+def likelihoods(given: object) -> list[Any]:
+    """The tokens of log probabilities in OpenAI's form (``{"content": [...]}``); none where it is anything else."""
+    content: object = cast("JsonObject", given).get("content") if isinstance(given, dict) else None
+    return cast("list[Any]", content) if isinstance(content, list) else []
+
+
 class Started(msgspec.Struct, tag="started", omit_defaults=True):
     """First event of a stream."""
 
@@ -279,7 +302,7 @@ class Started(msgspec.Struct, tag="started", omit_defaults=True):
 
 
 class TextDelta(msgspec.Struct, tag="text", omit_defaults=True):
-    """More text of a choice."""
+    """More text of a choice. Beside it, in ``extra``: ``sources`` of what was said, ``logprobs``, an ``image``, an ``opaque`` part."""
 
     text: str
     choice: int = 0

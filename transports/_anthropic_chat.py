@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hub.chat import ChatResponse, Choice, Image, JsonObject, Opaque, Part, Reasoning, Refusal, Text, ToolCall, Usage
+from hub.citations import to_anthropic
 from hub.errors import BadRequest
 from hub.providers._anthropic_answer import stop_reason
 from hub.providers.base import RawChat
@@ -143,8 +144,8 @@ def _blocks(part: Part) -> list[JsonObject]:
 
 
 def _words(part: Text | Refusal) -> list[JsonObject]:
-    more = part.extra if isinstance(part, Text) else {}
-    return [{"type": "text", "text": part.text, **more}] if part.text or more else []
+    notes = to_anthropic(part.sources) if isinstance(part, Text) and part.sources else []
+    return [{"type": "text", "text": part.text, **({"citations": notes} if notes else {})}] if part.text or notes else []
 
 
 def _thoughts(part: Reasoning) -> list[JsonObject]:

@@ -24,12 +24,15 @@ from hub.chat import (
     Usage,
     Used,
 )
+from hub.citations import to_anthropic
 from hub.errors import HubError, UpstreamRejected, anthropic_body
 from hub.seals import UNSIGNED, sealed
 from transports._anthropic_chat import ending, message_id, redacted, thinking, usage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from hub.citations import Source
 
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b":%b}}\n\n'
 _STOP = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
@@ -161,12 +164,16 @@ class StreamEncoder:
         opaque: Any = one.extra.get("opaque")
         if opaque is not None:
             return self._whole(opaque["value"]) if opaque.get("dialect") == "anthropic" else b""
-        citation = one.extra.get("citation")
-        if not one.text and citation is None:
-            return b""
-        begun = b"" if self._kind == "text" else self._begin({"type": "text", "text": ""}, "text")
+        begun = self._begin({"type": "text", "text": ""}, "text") if one.text and self._kind != "text" else b""
         said = _DELTA % (self._open, _TEXT, _json(one.text)) if one.text else b""
-        return begun + said + (_DELTA % (self._open, _CITATION, _json(citation)) if citation is not None else b"")
+        return begun + said + (self._cited(one.extra["sources"]) if "sources" in one.extra else b"")
+
+    def _cited(self, sources: list[Source]) -> bytes:
+        """Notes to the text that was said; what follows them is another text."""
+        notes = to_anthropic(sources)
+        begun = self._begin({"type": "text", "text": ""}, "text") if notes and self._kind not in ("text", "cited") else b""
+        self._kind = "cited" if notes else self._kind
+        return begun + b"".join(_DELTA % (self._open, _CITATION, _json(note)) for note in notes)
 
     def _refusal(self, one: RefusalDelta) -> bytes:
         return self._text(TextDelta(one.text))

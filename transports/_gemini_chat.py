@@ -33,6 +33,7 @@ from hub.chat import (
     Usage,
     Used,
 )
+from hub.citations import Passage, Source, to_gemini
 from hub.errors import BadRequest, HubError, UpstreamRejected
 from hub.providers._signature import unmark, wrapped
 from hub.providers.base import RawChat
@@ -52,7 +53,8 @@ _FINISH = {
     Finish.ERROR: "OTHER",
 }
 #: What a candidate says beside its content and its reason, where its provider speaks this dialect.
-_BESIDE = ("finishMessage", "groundingMetadata", "citationMetadata")
+_CITED = ("groundingMetadata", "citationMetadata")
+_BESIDE = ("finishMessage", *_CITED)
 _EMPTY: JsonObject = {"text": ""}
 
 
@@ -144,9 +146,31 @@ def _blocked(extra: JsonObject) -> JsonObject:
 def _candidate(choice: Choice) -> JsonObject:
     parts = [made for part in choice.parts if not isinstance(part, ToolCall) and (made := _part(part)) is not None]
     calls = [part for part in choice.parts if isinstance(part, ToolCall)]
-    made = _ended(parts, calls, choice.finish, choice.index, choice.extra)
+    extra = choice.extra if any(choice.extra.get(name) for name in _CITED) else {**choice.extra, **_grounded(choice.parts)}
+    made = _ended(parts, calls, choice.finish, choice.index, extra)
     logprobs = _logprobs(choice.logprobs)
     return {**made, "logprobsResult": logprobs} if logprobs else made
+
+
+def _grounded(parts: list[Part]) -> JsonObject:
+    """What another vendor's answer rests on. Its places are those of the parts that are sent, calls last."""
+    sources = [source for part in parts if isinstance(part, Text) for source in part.sources]
+    if not sources:
+        return {}
+    said, before, place = list[Passage](), 0, 0
+    for part in parts:
+        if isinstance(part, ToolCall) or _part(part) is None:
+            continue
+        if isinstance(part, Text):
+            said.append(Passage(part.text, place, before))
+            before += len(part.text)
+        place += 1
+    return _grounding(sources, said)
+
+
+def _grounding(sources: list[Source], said: list[Passage]) -> JsonObject:
+    found = to_gemini(sources, said)
+    return {"groundingMetadata": found} if found else {}
 
 
 def _ended(parts: list[JsonObject], calls: list[ToolCall], finish: Finish, index: int, extra: JsonObject) -> JsonObject:
@@ -227,11 +251,13 @@ def _token(token: JsonObject) -> JsonObject:
 
 
 class _Said:
-    """What one choice has said so far that is not sent yet."""
+    """What one choice has said so far that is not sent yet, and its words, for the ranges of its sources."""
 
-    __slots__ = ("calls", "end")
+    __slots__ = ("calls", "end", "sources", "words")
 
     def __init__(self) -> None:
+        self.words: list[str] = []
+        self.sources: list[Source] = []
         self.calls = WholeCalls()
         self.end: Finished | None = None
 
@@ -256,7 +282,7 @@ class StreamEncoder:
     def feed(self, events: list[ChatEvent]) -> bytes:
         """One answer for these events, or one for each choice that says something; may be empty."""
         if len(events) == 1 and type(event := events[0]) is TextDelta and not (event.choice or event.extra):
-            self._said(0)
+            self._said(0).words.append(event.text)
             return self._framed(self._text_open + msgspec.json.encode(event.text) + self._text_close)
         news: dict[int, JsonObject] = {}
         for event in events:
@@ -313,7 +339,14 @@ class StreamEncoder:
                 self._said(event.choice).calls.add(event)
             case Finished():
                 self._finished(event)
-            case TextDelta() | ReasoningDelta() | RefusalDelta():
+            case TextDelta():
+                said = self._said(event.choice)
+                said.words.append(event.text)
+                if "sources" in event.extra:
+                    said.sources += event.extra["sources"]
+                else:
+                    _add(news.setdefault(event.choice, {"parts": []}), event)
+            case ReasoningDelta() | RefusalDelta():
                 self._said(event.choice)
                 _add(news.setdefault(event.choice, {"parts": []}), event)
             case _:
@@ -334,7 +367,10 @@ class StreamEncoder:
 
     def _last(self, index: int, said: _Said) -> JsonObject:
         end = said.end or Finished(Finish.ERROR)
-        return _ended([], said.calls.take(), end.reason, index, end.extra)
+        extra = end.extra
+        if said.sources and not any(extra.get(name) for name in _CITED):
+            extra = {**extra, **_grounding(said.sources, [Passage("".join(said.words))])}
+        return _ended([], said.calls.take(), end.reason, index, extra)
 
 
 class ArrayEncoder(StreamEncoder):

@@ -32,6 +32,7 @@ from hub.chat import (
     Usage,
     Used,
 )
+from hub.citations import to_chat
 from hub.errors import BadRequest, HubError, UpstreamRejected, openai_body
 from hub.glance import session_named
 from hub.providers.base import RawChat
@@ -207,7 +208,7 @@ def _choice(choice: Choice) -> JsonObject:
         "reasoning_details": [detail for part in thoughts for detail in _details(part.text, part.signature, part.redacted)],
         "tool_calls": calls,
         "images": list(map(_image, _only(choice, Image))),
-        "annotations": _sources(words),
+        "annotations": _notes(words),
     }
     content = _joined(words) if words or not (calls or refusals) else None
     message: JsonObject = {"role": "assistant", "content": content, "refusal": _joined(refusals) or None}
@@ -244,14 +245,8 @@ def _details(text: str, signature: str, redacted: str) -> list[JsonObject]:
     return [{"type": "reasoning.text", "text": text, "signature": signature}] if signature else []
 
 
-def _sources(words: list[Text]) -> list[JsonObject]:
-    return [_cited(note) for part in words for note in part.extra.get("annotations", ())]
-
-
-def _cited(note: JsonObject) -> JsonObject:
-    """A source of the Responses API as chat completions have it: one level deeper, under the name of its kind."""
-    kind = str(note.get("type"))
-    return {"type": kind, kind: {name: value for name, value in note.items() if name != "type"}}
+def _notes(words: list[Text]) -> list[JsonObject]:
+    return [note for part in words if part.sources for note in to_chat(part.sources)]
 
 
 def _image(image: Image) -> JsonObject:
@@ -359,13 +354,16 @@ class StreamEncoder:
         return b"data: " + orjson.dumps(openai_body(error)) + b"\n\n"
 
     def _text(self, event: TextDelta) -> bytes:
-        """Words with what comes beside them: a source, a picture. What only another dialect knows has no place."""
+        """Words with what comes beside them: sources, a picture, log probabilities. What only another dialect knows has no place."""
         delta: JsonObject = {"content": event.text} if event.text else {}
-        note, image = event.extra.get("annotation"), event.extra.get("image")
-        if note is not None:
-            delta["annotations"] = [_cited(note)]
+        notes, image, logprobs = to_chat(event.extra.get("sources", ())), event.extra.get("image"), event.extra.get("logprobs")
+        if notes:
+            delta["annotations"] = notes
         if image is not None:
             delta["images"] = [_image(Image(**image))]
+        if logprobs:
+            said = self._open + b"%d" % event.choice + b',"delta":' + orjson.dumps(delta)
+            return self._role(event.choice) + said + self._close.replace(b"null", orjson.dumps(logprobs), 1)
         return self._delta(event.choice, delta) if delta else b""
 
     _WRITERS: ClassVar[dict[type[Any], Callable[[StreamEncoder, Any], bytes]]] = {

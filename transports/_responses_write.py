@@ -23,7 +23,9 @@ from hub.chat import (
     ToolCallStarted,
     Usage,
     Used,
+    likelihoods,
 )
+from hub.citations import to_responses
 from hub.errors import HubError, UpstreamRejected, openai_type
 from hub.providers._signature import mark
 from hub.seals import sealed
@@ -31,7 +33,9 @@ from transports._responses_items import BARE, DIALECT, REDACTED, item_id
 from transports._responses_tools import Offered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hub.citations import Source
 
 _json = msgspec.json.Encoder().encode
 _OPEN = "in_progress"
@@ -57,11 +61,17 @@ def failure_of(error: HubError) -> JsonObject:
 
 
 class _Item:
-    """An item of the output. ``index`` is its place there, -1 while it waits; ``seal`` the signature that is told before a call."""
+    """An item of the output. ``index`` is its place there, -1 while it waits; ``seal`` the signature that is told before a call.
 
-    __slots__ = ("body", "index", "pieces", "prefix", "seal", "signature")
+    ``before`` is how many characters of the answer's text came before it.
+    """
+
+    __slots__ = ("before", "body", "index", "logprobs", "notes", "pieces", "prefix", "seal", "signature")
 
     def __init__(self, body: JsonObject, prefix: str, seal: str = "") -> None:
+        self.before = 0
+        self.notes: list[JsonObject] = []
+        self.logprobs: list[Any] = []
         self.index = -1
         self.body = body
         self.prefix = prefix
@@ -92,6 +102,7 @@ class Writer:
         self._sequence = 0
         self._words: _Item | None = None
         self._kind = ""
+        self._said = 0
         self._calls: dict[int, _Item] = {}
         self._usage: Usage | None = None
         self._finish: Finished | None = None
@@ -150,7 +161,7 @@ class Writer:
 
     def _open(self, item: _Item) -> bytes:
         output: list[JsonObject] = self.body["output"]
-        item.index = len(output)
+        item.index, item.before = len(output), self._said
         item.body = {"id": item_id(item.prefix, self.body["id"], item.index), **item.body}
         output.append(item.body)
         return self._event("response.output_item.added", output_index=item.index, item=item.body)
@@ -183,13 +194,14 @@ class Writer:
         self._kind = kind
         return [*before, opened, *more]
 
-    def _say(self, kind: str, words: str, event: str, **where: int) -> list[bytes]:
+    def _say(self, kind: str, words: str, event: str, logprobs: Sequence[Any] = (), **where: int) -> list[bytes]:
         begun = self._begin_words(kind) if self._kind != kind or self._words is None else []
         item = self._words
-        if item is None or not words:
+        if item is None or not (words or logprobs):
             return begun
         item.pieces.append(words)
-        more: JsonObject = {"logprobs": []} if kind == "output_text" else {}
+        item.logprobs += logprobs
+        more: JsonObject = {"logprobs": logprobs} if kind == "output_text" else {}
         return [*begun, self._of(item, event, delta=words, **where, **more)]
 
     def _close(self, status: str = "completed") -> list[bytes]:
@@ -208,24 +220,40 @@ class Writer:
                 self._of(item, "reasoning_summary_part.done", summary_index=0, part=part),
             ]
         else:
-            part = _part(kind, text)
+            part = _part(kind, text, item)
             item.body["content"] = [part]
-            said: JsonObject = {"text": text, "logprobs": []} if kind == "output_text" else {"refusal": text}
+            said: JsonObject = {"text": text, "logprobs": item.logprobs} if kind == "output_text" else {"refusal": text}
+            self._said += len(text) if kind == "output_text" else 0
             name = "output_text.done" if kind == "output_text" else "refusal.done"
             ended = [self._of(item, name, content_index=0, **said), self._of(item, "content_part.done", content_index=0, part=part)]
         return [*ended, self._done(item)]
 
     def _text(self, one: TextDelta) -> list[bytes]:
-        if one.extra and not one.text:
-            return self._beside(one.extra)
-        return self._say("output_text", one.text, "output_text.delta", content_index=0) if one.text else []
+        logprobs = likelihoods(one.extra.get("logprobs")) if one.extra else ()
+        said = self._say("output_text", one.text, "output_text.delta", logprobs, content_index=0) if one.text or logprobs else []
+        return [*said, *self._beside(one.extra)] if one.extra else said
 
     def _beside(self, extra: JsonObject) -> list[bytes]:
-        """A picture, or an item that only this dialect knows."""
-        opaque, image = extra.get("opaque"), extra.get("image")
+        """Sources, a picture, or an item that only this dialect knows."""
+        opaque, image, sources = extra.get("opaque"), extra.get("image"), extra.get("sources")
+        if sources:
+            return self._cited(sources)
         if image is not None:
             return self.picture(image["data"])
         return self._whole(opaque["value"], "item") if opaque is not None and opaque["dialect"] == DIALECT else []
+
+    def _cited(self, sources: list[Source]) -> list[bytes]:
+        """Notes to the text that is told now."""
+        notes = to_responses(sources, self._words.before if self._words is not None and self._kind == "output_text" else self._said)
+        begun = self._begin_words("output_text") if notes and self._kind != "output_text" else []
+        item = self._words
+        if item is None:
+            return begun
+        first = len(item.notes)
+        item.notes += notes
+        kind = "output_text.annotation.added"
+        told = [self._of(item, kind, content_index=0, annotation_index=index, annotation=note) for index, note in enumerate(notes, first)]
+        return [*begun, *told]
 
     def _refusal(self, one: RefusalDelta) -> list[bytes]:
         return self._say("refusal", one.text, "refusal.delta", content_index=0)
@@ -328,8 +356,10 @@ class Writer:
     }
 
 
-def _part(kind: str, text: str) -> JsonObject:
-    return {"type": "refusal", "refusal": text} if kind == "refusal" else {"type": kind, "text": text, "annotations": [], "logprobs": []}
+def _part(kind: str, text: str, item: _Item | None = None) -> JsonObject:
+    if kind == "refusal":
+        return {"type": "refusal", "refusal": text}
+    return {"type": kind, "text": text, "annotations": item.notes if item else [], "logprobs": item.logprobs if item else []}
 
 
 def _sealed_signature(signature: str) -> str:

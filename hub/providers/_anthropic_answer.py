@@ -25,7 +25,9 @@ from hub.chat import (
     ToolCallStarted,
     Usage,
     Used,
+    placed,
 )
+from hub.citations import from_anthropic
 from hub.errors import UpstreamFailed
 from hub.providers._arguments import MALFORMED, CallIds, text_of
 from hub.providers._encoding import counted
@@ -154,7 +156,7 @@ def parse(body: bytes) -> ChatResponse:
     try:
         answer = _answer.decode(body)
         ids = CallIds(answer.id.encode() or body)
-        parts = [_part(raw, ids) for raw in answer.content]
+        parts = placed([_part(raw, ids) for raw in answer.content])
     except MALFORMED as error:
         raise _not_an_answer(body, error) from error
     calls = any(isinstance(part, ToolCall) for part in parts)
@@ -197,7 +199,7 @@ def _part(raw: msgspec.Raw, ids: CallIds) -> Part:
 
 
 def _text_part(block: _Block) -> Part:
-    return Text(block.text or "", extra={"citations": block.citations} if block.citations else {})
+    return Text(block.text or "", sources=from_anthropic(block.citations, 0, len(block.text or "")) if block.citations else [])
 
 
 def _thinking_part(block: _Block) -> Part:
@@ -243,11 +245,16 @@ _event = msgspec.json.Decoder(_Event)
 
 
 class _Open:
-    """A content block that the stream has begun. ``call`` counts tool calls; ``opaque`` is a block of an unknown kind."""
+    """A content block that the stream has begun. ``call`` counts tool calls; ``opaque`` is a block of an unknown kind.
 
-    __slots__ = ("call", "opaque", "pieces", "said", "whole")
+    ``before`` are the characters said before it; its ``citations`` wait until it is whole, which is what they belong to.
+    """
 
-    def __init__(self, *, call: int | None = None, whole: str = "{}", opaque: JsonObject | None = None) -> None:
+    __slots__ = ("before", "call", "citations", "opaque", "pieces", "said", "whole")
+
+    def __init__(self, before: int, *, call: int | None = None, whole: str = "{}", opaque: JsonObject | None = None) -> None:
+        self.before = before
+        self.citations: list[JsonObject] = []
         self.call = call
         self.whole = whole
         self.opaque = opaque
@@ -263,6 +270,7 @@ class AnthropicDecoder(StreamDecoder):
         self._blocks: dict[int, _Open] = {}
         self._ids = CallIds(b"")
         self._calls = 0
+        self._said = 0
         self._finish: Finished | None = None
         self._readers = {
             "message_start": self._started,
@@ -295,10 +303,11 @@ class AnthropicDecoder(StreamDecoder):
 
     def _block_started(self, event: _Event) -> list[ChatEvent]:
         block = _block.decode(event.content_block)
-        opened = self._blocks[event.index] = _Open()
+        opened = self._blocks[event.index] = _Open(self._said)
         match block.type:
             case "text":
-                return [TextDelta(block.text)] if block.text else []
+                opened.citations = block.citations or []
+                return self._text(block.text) if block.text else []
             case "thinking":
                 return _reasoning(block.thinking, block.signature)
             case "redacted_thinking":
@@ -316,10 +325,16 @@ class AnthropicDecoder(StreamDecoder):
         if delta.partial_json:
             return self._arguments(self._blocks.get(event.index), delta.partial_json)
         if delta.text:
-            return [TextDelta(delta.text)]
+            return self._text(delta.text)
         if delta.citation:
-            return [TextDelta("", extra={"citation": delta.citation})]
+            opened = self._blocks.setdefault(event.index, _Open(self._said))
+            opened.citations.append(delta.citation)
+            return []
         return _reasoning(delta.thinking, delta.signature)
+
+    def _text(self, words: str) -> list[ChatEvent]:
+        self._said += len(words)
+        return [TextDelta(words)]
 
     def _arguments(self, opened: _Open | None, piece: str) -> list[ChatEvent]:
         if opened is None:
@@ -334,6 +349,8 @@ class AnthropicDecoder(StreamDecoder):
         opened = self._blocks.pop(event.index, None)
         if opened is None:
             return []
+        if opened.citations:
+            return [TextDelta("", extra={"sources": from_anthropic(opened.citations, opened.before, self._said)})]
         if opened.call is not None and not opened.said:
             return [ToolCallDelta(opened.call, opened.whole)]
         if opened.opaque is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from hub.chat import Document, Image, Opaque, Reasoning, Refusal, Role, Text, ToolCall, ToolMode, ToolResult
+from hub.citations import is_foreign
 from hub.errors import BadRequest
 from hub.providers import _anthropic_thinking as thinking
 from hub.providers._arguments import object_of
@@ -112,7 +113,12 @@ def _marked(encoding: Encoding, block: JsonObject, part: Text | Image | Document
 
 def _text(encoding: Encoding, part: Text | Refusal) -> JsonObject:
     block: JsonObject = {"type": "text", "text": part.text}
-    return _marked(encoding, block, part) if isinstance(part, Text) else block
+    if isinstance(part, Refusal):
+        return block
+    made = _marked(encoding, block, part)
+    if isinstance(made.get("citations"), list):
+        made["citations"] = [note for note in made["citations"] if not is_foreign(note)] or None
+    return made
 
 
 def _image(encoding: Encoding, part: Image, index: int) -> JsonObject:

@@ -27,6 +27,7 @@ from hub.chat import (
     Usage,
     Used,
 )
+from hub.citations import Passage, from_gemini
 from hub.errors import UpstreamFailed
 from hub.providers._arguments import MALFORMED, CallIds, text_of
 from hub.providers._encoding import counted
@@ -85,6 +86,11 @@ class _Candidate(msgspec.Struct, rename="camel"):
     logprobs_result: JsonObject | None = None
     grounding_metadata: JsonObject | None = None
     citation_metadata: JsonObject | None = None
+
+    @property
+    def cites(self) -> bool:
+        """Whether it says what it rests on."""
+        return bool(self.grounding_metadata or self.citation_metadata)
 
 
 class _Feedback(msgspec.Struct, rename="camel"):
@@ -190,7 +196,10 @@ def parse(body: bytes) -> ChatResponse:
 
 
 def _choice(candidate: _Candidate, index: int, ids: CallIds) -> Choice:
-    parts = [made for raw in _parts(candidate) if (made := _chat_part(raw, ids)) is not None]
+    read = [_chat_part(raw, ids) for raw in _parts(candidate)]
+    parts = [part for part in read if part is not None]
+    if candidate.cites:
+        _cite(candidate, read)
     return Choice(
         parts=parts,
         finish=finish_of(candidate.finish_reason, calls=any(isinstance(part, ToolCall) for part in parts)),
@@ -198,6 +207,17 @@ def _choice(candidate: _Candidate, index: int, ids: CallIds) -> Choice:
         logprobs=logprobs_of(candidate.logprobs_result),
         extra=_finish_extra(candidate),
     )
+
+
+def _cite(candidate: _Candidate, read: list[Part | None]) -> None:
+    """Give the last text of a candidate its sources."""
+    said, before = list[Passage](), 0
+    texts = [(place, part) for place, part in enumerate(read) if isinstance(part, Text)]
+    for place, part in texts:
+        said.append(Passage(part.text, place, before))
+        before += len(part.text)
+    if texts:
+        texts[-1][1].sources = from_gemini(candidate.grounding_metadata, candidate.citation_metadata, said)
 
 
 def _parts(candidate: _Candidate) -> list[msgspec.Raw]:
@@ -292,6 +312,9 @@ class GeminiDecoder(StreamDecoder):
         self._calls: dict[int, int] = {}
         self._open: set[int] = set()
         self._finished: set[int] = set()
+        self._words: dict[int, list[str]] = {}
+        #: The last piece of each candidate that says what it rests on.
+        self._cites: dict[int, _Candidate] = {}
 
     def read(self, frame: bytes) -> list[ChatEvent]:
         """The events of one event of the stream."""
@@ -340,15 +363,30 @@ class GeminiDecoder(StreamDecoder):
         logprobs = logprobs_of(candidate.logprobs_result)
         if logprobs:
             events.append(TextDelta("", choice=index, extra={"logprobs": logprobs}))
+        if candidate.cites:
+            self._cites[index] = candidate
         if candidate.finish_reason and index not in self._finished:
             self._finished.add(index)
+            events += self._sources(candidate, index)
             finish = finish_of(candidate.finish_reason, calls=index in self._calls)
             events.append(Finished(finish, choice=index, extra=_finish_extra(candidate)))
         return events
 
+    def _sources(self, candidate: _Candidate, index: int) -> list[ChatEvent]:
+        """What a candidate rests on; its ranges are those of all its words."""
+        cites = self._cites.pop(index, None)
+        if cites is None:
+            return []
+        candidate.grounding_metadata = candidate.grounding_metadata or cites.grounding_metadata
+        candidate.citation_metadata = candidate.citation_metadata or cites.citation_metadata
+        said = [Passage("".join(self._words.get(index, ())))]
+        sources = from_gemini(candidate.grounding_metadata, candidate.citation_metadata, said)
+        return [TextDelta("", choice=index, extra={"sources": sources})] if sources else []
+
     def _deltas(self, part: Part, index: int) -> list[ChatEvent]:
         match part:
             case Text():
+                self._words.setdefault(index, []).append(part.text)
                 return [TextDelta(part.text, choice=index, extra=part.extra)]
             case Reasoning():
                 return [ReasoningDelta(part.text, signature=part.signature, choice=index)]

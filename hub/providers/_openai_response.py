@@ -12,6 +12,7 @@ import msgspec
 import orjson
 
 from hub.chat import ChatResponse, Choice, Finish, Reasoning, Refusal, Text, ToolCall, Usage
+from hub.citations import from_chat, from_lists
 from hub.errors import UpstreamFailed
 from hub.providers._arguments import MALFORMED, CallIds
 from hub.providers._failure import classify
@@ -48,6 +49,7 @@ class Body(msgspec.Struct):
     refusal: Any = None
     tool_calls: list[Call] | None = None
     function_call: Function | None = None
+    annotations: Any = None
 
 
 class WireChoice(msgspec.Struct):
@@ -72,6 +74,8 @@ class Answer(msgspec.Struct):
     system_fingerprint: Any = None
     service_tier: Any = None
     x_groq: Any = None
+    citations: Any = None
+    search_results: Any = None
 
     def counted(self) -> object:
         """The usage, which some state beside in the last piece of a stream."""
@@ -215,8 +219,12 @@ def parse_answer(body: bytes) -> ChatResponse:
             _no_answer(body, None)
         ids = CallIds(body)
         choices = [_choice(choice, place, ids) for place, choice in enumerate(answer.choices)]
+        beside = from_lists(answer.citations, answer.search_results) if answer.citations or answer.search_results else []
     except _BAD as error:
         _no_answer(body, error)
+    for part in choices[0].parts if beside else ():
+        if isinstance(part, Text):
+            part.sources = part.sources or beside
     return ChatResponse(
         id=text(answer.id),
         model=text(answer.model),
@@ -233,7 +241,7 @@ def _choice(choice: WireChoice, place: int, ids: CallIds) -> Choice:
     if message.function_call is not None and not calls:
         calls = [_call(Call(function=message.function_call), ids)]
     refusal: list[Part] = [Refusal(text(message.refusal))] if message.refusal else []
-    spoken: list[Part] = [Text(piece) for piece in (text_in(message.content),) if piece]
+    spoken = _spoken(message)
     finish, extra = finish_of(choice.finish_reason, called=bool(calls))
     return Choice(
         parts=[*thoughts_in(message), *spoken, *refusal, *calls],
@@ -242,6 +250,11 @@ def _choice(choice: WireChoice, place: int, ids: CallIds) -> Choice:
         logprobs=choice.logprobs,
         extra=extra,
     )
+
+
+def _spoken(message: Body) -> list[Part]:
+    words = text_in(message.content)
+    return [Text(words, sources=from_chat(message.annotations) if message.annotations else [])] if words else []
 
 
 def _call(call: Call, ids: CallIds) -> ToolCall:

@@ -20,6 +20,7 @@ from hub.chat import (
     ToolCallStarted,
     Used,
 )
+from hub.citations import from_chat, from_lists
 from hub.providers._arguments import MALFORMED, CallIds
 from hub.providers._openai_response import (
     ANSWER,
@@ -40,6 +41,7 @@ from hub.sse import MAX_EVENT
 
 if TYPE_CHECKING:
     from hub.chat import ChatEvent
+    from hub.citations import Source
     from hub.providers._openai_response import Answer, WireChoice
 
 
@@ -90,7 +92,7 @@ class OpenAiDecoder(StreamDecoder):
         if not self._started:
             self._start(answer, events)
         for choice in answer.choices or ():
-            self._choice(choice, events)
+            self._choice(choice, events, answer)
             if self.over:
                 return events
         usage = answer.counted()
@@ -122,7 +124,7 @@ class OpenAiDecoder(StreamDecoder):
         self._ids = CallIds(salt.encode())
         events.append(Started(id=salt, model=text(answer.model), created=whole(answer.created), extra=extra_of(answer)))
 
-    def _choice(self, choice: WireChoice, events: list[ChatEvent]) -> None:
+    def _choice(self, choice: WireChoice, events: list[ChatEvent], answer: Answer) -> None:
         index = choice.index if isinstance(choice.index, int) else 0
         state = self._choices.get(index)
         if state is None:
@@ -130,13 +132,21 @@ class OpenAiDecoder(StreamDecoder):
         body = choice.delta or choice.message
         if body is not None:
             state.read(body, events)
+        if choice.logprobs:
+            _likely(choice.logprobs, index, events)
         if choice.finish_reason and not state.finished:
-            state.finished = True
-            reason, extra = finish_of(choice.finish_reason, called=state.called)
-            if reason is Finish.ERROR:
-                events += self.fail(Failed("the provider reports an error as the reason for its end", code="provider_error"))
-            else:
-                events.append(Finished(reason, choice=index, extra=extra))
+            self._finish(choice.finish_reason, state, events, answer)
+
+    def _finish(self, why: object, state: _ChoiceState, events: list[ChatEvent], answer: Answer) -> None:
+        """A choice ends. Pages that a server states beside the choices, again with each piece, are told here."""
+        state.finished = True
+        reason, extra = finish_of(why, called=state.called)
+        if reason is Finish.ERROR:
+            events += self.fail(Failed("the provider reports an error as the reason for its end", code="provider_error"))
+            return
+        if not state.cited and (answer.citations or answer.search_results):
+            events += _found(from_lists(answer.citations, answer.search_results), state.index)
+        events.append(Finished(reason, choice=state.index, extra=extra))
 
 
 class _CallState:
@@ -153,14 +163,15 @@ class _CallState:
 class _ChoiceState:
     """What one choice has said so far."""
 
-    __slots__ = ("_calls", "_ids", "_index", "_places", "finished")
+    __slots__ = ("_calls", "_ids", "_places", "cited", "finished", "index")
 
     def __init__(self, index: int, ids: CallIds) -> None:
-        self._index = index
+        self.index = index
         self._ids = ids
         self._calls: list[_CallState] = []
         self._places: dict[object, int] = {}
         self.finished = False
+        self.cited = False
 
     @property
     def called(self) -> bool:
@@ -169,11 +180,14 @@ class _ChoiceState:
 
     def read(self, body: Body, events: list[ChatEvent]) -> None:
         """One piece of the message."""
-        index, content = self._index, cast("object", body.content)
+        index, content = self.index, cast("object", body.content)
         if _thinks(body):
             events += [ReasoningDelta(part.text, part.signature, choice=index) for part in thoughts_in(body)]
         if content and (words := text_in(cast("object", body.content))):
             events.append(TextDelta(words, index))
+        if body.annotations:
+            self.cited = True
+            events += _found(from_chat(body.annotations), index)
         if body.refusal:
             events.append(RefusalDelta(text(body.refusal), index))
         if body.tool_calls or body.function_call:
@@ -195,10 +209,10 @@ class _ChoiceState:
                 state.waiting += arguments
                 return
             state.started = True
-            events.append(ToolCallStarted(place, self._ids.take(state.id or None), name, choice=self._index))
+            events.append(ToolCallStarted(place, self._ids.take(state.id or None), name, choice=self.index))
             arguments = state.waiting + arguments
         if arguments:
-            events.append(ToolCallDelta(place, arguments, self._index))
+            events.append(ToolCallDelta(place, arguments, self.index))
 
     def _place(self, index: object, wire_id: str, name: str) -> int:
         """The place of the call that a piece belongs to; a new one where it begins a call."""
@@ -216,6 +230,19 @@ class _ChoiceState:
     def _another(state: _CallState, wire_id: str, name: str) -> bool:
         """Whether a piece under a known index begins another call, as from servers that number every call 0."""
         return bool(wire_id and name and state.started and wire_id != state.id)
+
+
+def _found(sources: list[Source], index: int) -> list[ChatEvent]:
+    return [TextDelta("", index, {"sources": sources})] if sources else []
+
+
+def _likely(logprobs: object, index: int, events: list[ChatEvent]) -> None:
+    """Put the log probabilities of a piece beside its words."""
+    last = events[-1] if events else None
+    if isinstance(last, TextDelta) and last.text and last.choice == index:
+        last.extra = {"logprobs": logprobs}
+    elif isinstance(logprobs, dict):
+        events.append(TextDelta("", index, {"logprobs": logprobs}))
 
 
 def _thinks(body: Body) -> bool:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from hub.chat import ChatResponse, Choice, Finish, Image, JsonObject, Opaque, Part, Reasoning, Refusal, Text, ToolCall, Usage
+from hub.chat import ChatResponse, Choice, Finish, Image, JsonObject, Opaque, Part, Reasoning, Refusal, Text, ToolCall, Usage, placed
+from hub.citations import from_responses
 from hub.errors import UpstreamFailed
 from hub.providers._arguments import MALFORMED, CallIds
 from hub.providers._failure import classify, message_of
@@ -133,7 +134,7 @@ def parse(body: bytes) -> ChatResponse:
 
 
 def _choice(answer: Response, found: list[_Read]) -> Choice:
-    parts = [part for some, _ in found for part in some]
+    parts = placed([part for some, _ in found for part in some])
     logprobs = [one for _, some in found for one in some]
     finish, extra = finish_of(answer, called=any(isinstance(part, ToolCall) for part in parts))
     return Choice(parts, finish, logprobs={"content": logprobs, "refusal": None} if logprobs else None, extra=extra)
@@ -187,7 +188,7 @@ def _said(piece: JsonObject) -> Part | None:
     if piece.get("type") == "refusal":
         return Refusal(text(piece.get("refusal")))
     words, notes = text(piece.get("text")), piece.get("annotations")
-    return Text(words, extra={"annotations": notes} if notes else {}) if words else None
+    return Text(words, sources=from_responses(notes, 0) if notes else []) if words else None
 
 
 def call_id(item: Item) -> str | None:

@@ -20,6 +20,7 @@ from hub.chat import (
     ToolCallStarted,
     Used,
 )
+from hub.citations import from_responses
 from hub.providers._arguments import CallIds
 from hub.providers._openai_response import text, usage_of, whole
 from hub.providers._responses_answer import (
@@ -53,14 +54,19 @@ class _Event(msgspec.Struct):
     item: msgspec.Raw = _NONE
     response: msgspec.Raw = _NONE
     annotation: JsonObject | None = None
+    logprobs: Any = None
 
 
 class _Open:
-    """An item of the output that has begun. ``call`` counts tool calls; ``said`` whether anything of it was told."""
+    """An item of the output that has begun. ``call`` counts tool calls; ``said`` whether anything of it was told.
 
-    __slots__ = ("call", "kind", "said")
+    ``before`` are the characters of the answer before the part of it that is told now.
+    """
 
-    def __init__(self, kind: str, call: int = 0) -> None:
+    __slots__ = ("before", "call", "kind", "said")
+
+    def __init__(self, kind: str, call: int = 0, before: int = 0) -> None:
+        self.before = before
         self.kind = kind
         self.call = call
         self.said = False
@@ -77,6 +83,7 @@ class ResponsesDecoder(StreamDecoder):
         self._items: dict[object, _Open] = {}
         self._ids = CallIds(b"")
         self._calls = 0
+        self._said = 0
         self._begun = False
         self._readers = {
             "response.created": self._started,
@@ -124,7 +131,7 @@ class ResponsesDecoder(StreamDecoder):
 
     def _added(self, event: _Event) -> list[ChatEvent]:
         item = ITEM.decode(event.item)
-        opened = self._items[event.output_index] = _Open(item.type, self._calls)
+        opened = self._items[event.output_index] = _Open(item.type, self._calls, self._said)
         if item.type not in _CALLS:
             return []
         self._calls += 1
@@ -132,10 +139,14 @@ class ResponsesDecoder(StreamDecoder):
 
     def _text(self, event: _Event) -> list[ChatEvent]:
         self._item(event).said = True
-        return [TextDelta(text(event.delta))] if event.delta else []
+        words = text(event.delta)
+        self._said += len(words)
+        return [TextDelta(words, extra=_likely(event.logprobs))] if words or event.logprobs else []
 
     def _annotation(self, event: _Event) -> list[ChatEvent]:
-        return [TextDelta("", extra={"annotation": event.annotation})] if event.annotation else []
+        opened = self._items.get(event.output_index)
+        # what belongs to an item that was told whole came with it
+        return _sources([event.annotation], opened.before) if event.annotation and opened is not None else []
 
     def _refusal(self, event: _Event) -> list[ChatEvent]:
         self._item(event).said = True
@@ -143,6 +154,7 @@ class ResponsesDecoder(StreamDecoder):
 
     def _paragraph(self, event: _Event) -> list[ChatEvent]:
         opened = self._item(event)
+        opened.before = self._said
         return [ReasoningDelta(BETWEEN)] if opened.said and opened.kind == "reasoning" else []
 
     def _thought(self, event: _Event) -> list[ChatEvent]:
@@ -164,11 +176,24 @@ class ResponsesDecoder(StreamDecoder):
         if item.type in _CALLS:
             return begun if opened.said else [*begun, ToolCallDelta(opened.call, arguments_of(item))]
         if item.type == "message":
-            return [] if opened.said else _told(item)
+            return [] if opened.said else self._told(item)
         if item.type == "reasoning":
             signature, words = mark(DIALECT, text(item.encrypted_content)), "" if opened.said else thought_of(item)
             return [ReasoningDelta(words, signature)] if words or signature else []
         return [TextDelta("", extra=_beyond(item, event.item))]
+
+    def _told(self, item: Item) -> list[ChatEvent]:
+        """A message that came in no pieces."""
+        events: list[ChatEvent] = []
+        for piece in item.content or ():
+            if refusal := text(piece.get("refusal")):
+                events.append(RefusalDelta(refusal))
+                continue
+            words, before = text(piece.get("text")), self._said
+            self._said += len(words)
+            events.append(TextDelta(words, extra=_likely(piece.get("logprobs"))))
+            events += _sources(piece.get("annotations"), before)
+        return events
 
     def _ended(self, event: _Event) -> list[ChatEvent]:
         found = RESPONSE.decode(event.response)
@@ -194,13 +219,14 @@ def _beyond(item: Item, raw: msgspec.Raw) -> JsonObject:
     return {"opaque": {"dialect": DIALECT, "value": OBJECT.decode(raw)}}
 
 
-def _told(item: Item) -> list[ChatEvent]:
-    """A message that came in no pieces."""
-    events: list[ChatEvent] = []
-    for piece in item.content or ():
-        refusal = text(piece.get("refusal"))
-        events += [RefusalDelta(refusal)] if refusal else [TextDelta(text(piece.get("text")))]
-    return events
+def _likely(logprobs: object) -> JsonObject:
+    """Log probabilities of the tokens of a text, as they come beside it."""
+    return {"logprobs": {"content": logprobs, "refusal": None}} if logprobs and isinstance(logprobs, list) else {}
+
+
+def _sources(notes: object, before: int) -> list[ChatEvent]:
+    found = from_responses(notes, before)
+    return [TextDelta("", extra={"sources": found})] if found else []
 
 
 def _failure_of(found: Response) -> Failed:

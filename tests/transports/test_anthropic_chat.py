@@ -41,6 +41,7 @@ from hub.chat import (
     Usage,
     Used,
 )
+from hub.citations import from_anthropic
 from hub.errors import BadRequest, UpstreamTimeout
 from hub.providers._anthropic_answer import AnthropicDecoder, parse
 from hub.providers._anthropic_foreign import without_foreign
@@ -303,7 +304,7 @@ def test_citations_and_blocks_of_its_own_kind_survive_a_stream() -> None:
         Started("msg_1", "m"),
         TextDelta("", extra={"opaque": {"dialect": "anthropic", "value": search}}),
         TextDelta("a"),
-        TextDelta("", extra={"citation": {"type": "char_location", "cited_text": "a"}}),
+        TextDelta("", extra={"sources": from_anthropic([{"type": "char_location", "cited_text": "a"}], 0, 1)}),
         Finished(Finish.PAUSE, extra={"stop_details": {"x": 1}}),
     ]
     encoder = StreamEncoder("req_1", "m")

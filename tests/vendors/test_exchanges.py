@@ -2,9 +2,9 @@
 
 ``exchanges/*.json`` holds the answers in the forms that the vendors document, with values of our own. A member ``means`` says what
 an answer is: text, thinking, signature, calls, why it ended, tokens. ``own`` are words that its own dialect carries and others need
-not; ``foreign`` says that the own dialect passes something on as it is that others are told in their words; ``broken`` is an error
-inside a stream, ``error`` the status that a client sees of an error; ``unread`` are dialects whose SDK cannot read such an answer
-even of its own server (ollama-python 0.6 and pictures).
+not; ``carried`` are words that every dialect with a place for sources carries; ``foreign`` says that the own dialect passes something on
+as it is that others are told in their words; ``broken`` is an error inside a stream, ``error`` the status that a client sees of an
+error; ``unread`` are dialects whose SDK cannot read such an answer even of its own server (ollama-python 0.6 and pictures).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def wrong_in(said: Said, means: dict[str, Any], door: str, *, own: bool) -> list
     want("used", said.used, means["used"])
     if "finish" in means:
         want("finish", said.finish, FINISH[door][Finish(means["finish"])])
-    for words in means.get("own", ()) if own else ():
+    for words in (*(means.get("own", ()) if own else ()), *(means.get("carried", ()) if door != "ollama" else ())):
         want(words, words in said.dump, True)
     return found
 
@@ -187,6 +187,33 @@ async def test_a_signature_comes_back_with_the_next_turn(vendors: Vendors, door:
         if exchange["means"]["signature"].encode() not in upstream.requests[-1].body:
             lost.append(f"{name}: {exchange['name']}")
     assert not lost
+
+
+@both
+@pytest.mark.parametrize("door", SIGNED)
+async def test_a_source_that_comes_back_breaks_no_turn(vendors: Vendors, door: str, stream: bool) -> None:
+    """A talk goes on at any vendor with what the client's SDK made of an answer with sources; none gets an index it never gave."""
+    said = [
+        (await _said_by(vendors, door, name, exchange, upstream, stream=stream)).turn
+        for name, exchange, upstream in vendors.exchanges("carried")
+        if ("frames" if stream else "answer") in exchange
+    ]
+    assert len(said) > 3
+    for name, exchange, upstream in list(vendors.exchanges("carried")):
+        if ("frames" if stream else "answer") not in exchange:
+            continue
+        upstream.answer(answer_of(name, exchange, stream=stream))
+        for turn in said:
+            again = await DOORS[door](vendors.ask(name, exchange, stream=stream, history=turn))
+            assert again.text == exchange["means"]["text"]
+            sent = upstream.requests[-1].body
+            assert b'"encrypted_index":""' not in sent.replace(b" ", b"")
+            assert b"oslo" not in sent or OWN[name] == door, "a note of a dialect in a request of another"
+
+
+async def _said_by(vendors: Vendors, door: str, name: str, exchange: dict[str, Any], upstream: FaultUpstream, *, stream: bool) -> Said:
+    upstream.answer(answer_of(name, exchange, stream=stream))
+    return await DOORS[door](vendors.ask(name, exchange, stream=stream))
 
 
 def test_every_answer_has_its_meaning() -> None:

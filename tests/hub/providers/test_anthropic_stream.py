@@ -19,6 +19,7 @@ from hub.chat import (
     Usage,
     Used,
 )
+from hub.citations import from_anthropic
 from hub.errors import UpstreamFailed
 from hub.providers.anthropic import adapter
 from hub.providers.base import FailureKind, RawChat
@@ -94,7 +95,7 @@ def test_every_kind_of_block():
         ReasoningDelta(signature="sig=="),
         ReasoningDelta(redacted="enc"),
         TextDelta("Grüße 日本 🎉"),
-        TextDelta("", extra={"citation": {"type": "page_location"}}),
+        TextDelta("", extra={"sources": from_anthropic([{"type": "page_location"}], 0, 10)}),
         ToolCallStarted(0, "toolu_1", "f"),
         ToolCallStarted(1, "toolu_2", "f"),
         TextDelta("", extra={"opaque": {"dialect": "anthropic", "value": server}}),
