@@ -1,10 +1,11 @@
-"""Vendors that work batches off: OpenAI's files and batches on top of the fault-injecting server, with chats beside them."""
+"""Vendors that work batches off, OpenAI and Anthropic, on top of the fault-injecting server, with chats beside them."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes.upstream import FaultUpstream, answer_bytes, json_answer
@@ -133,3 +134,69 @@ class OpenAiVendor(BatchVendor):
             (good if (result["response"] or {}).get("status_code") == 200 else bad).append(json.dumps(result))
         batch["output_file_id"] = self._file("\n".join(good).encode())
         batch["error_file_id"] = self._file("\n".join(bad).encode()) if bad else None
+
+
+class AnthropicVendor(BatchVendor):
+    """Anthropic's, with ``/v1`` as its base path."""
+
+    def _answer(self, request: Received) -> Behaviour:
+        path = request.target.partition("?")[0]
+        assert (request.headers["x-api-key"], request.headers["anthropic-version"]) != ("", "")
+        match request.method, path.split("/")[2:]:
+            case "POST", ["messages", "batches"]:
+                return self.on_submit(False) or self._make(request.json())
+            case "GET", ["messages", "batches"]:
+                for one in self.batches.values():
+                    one["ended"] = self.over(one)
+                return json_answer({"data": [self._view(one) for one in reversed(self.batches.values())], "has_more": False})
+            case "GET", ["messages", "batches", name]:
+                self.batches[name]["ended"] = self.over(self.batches[name])
+                return json_answer(self._view(self.batches[name]))
+            case "POST", ["messages", "batches", name, "cancel"]:
+                self.cancels += 1
+                self.batches[name]["cancelled"] = True
+                return json_answer(self._view(self.batches[name]))
+            case "GET", ["messages", "batches", name, "results"]:
+                lines = [json.dumps(self._result(self.batches[name], one)) for one in reversed(self.batches[name]["lines"])]
+                return answer_bytes("\n".join(lines).encode(), headers=[("content-type", "application/binary")])
+            case "POST", ["messages"]:
+                self.chats[request.json()["messages"][-1]["content"]] += 1
+                return json_answer(_message())
+            case _:
+                return json_answer({"type": "error", "error": {"type": "not_found_error", "message": path}}, status=404)
+
+    def _make(self, asked: dict[str, Any]) -> Behaviour:
+        self.submits += 1
+        assert all(len(one["custom_id"]) <= 64 for one in asked["requests"])
+        name = f"msgbatch_{len(self.batches)}"
+        self.batches[name] = {"id": name, "lines": asked["requests"], "looks": 0, "cancelled": False, "ended": False, "at": time.time()}
+        return self.on_submit(True) or json_answer(self._view(self.batches[name]))
+
+    def _view(self, batch: dict[str, Any]) -> dict[str, Any]:
+        at = datetime.fromtimestamp(batch["at"], UTC).isoformat()
+        return {"id": batch["id"], "processing_status": "ended" if batch["ended"] else "in_progress", "created_at": at}
+
+    def _result(self, batch: dict[str, Any], line: dict[str, Any]) -> dict[str, Any]:
+        words = line["params"]["messages"][-1]["content"]
+        result: dict[str, Any] = {"type": "succeeded", "message": _message()}
+        if batch["cancelled"] and words != "done before":
+            result = {"type": "canceled"}
+        elif words in self.lapses:
+            result = {"type": "expired"}
+        elif words in self.refuses:
+            error = {"type": "error", "error": {"type": "invalid_request_error", "message": "no such thing"}}
+            result = {"type": "errored", "error": error}
+        return {"custom_id": line["custom_id"], "result": result}
+
+
+def _message() -> dict[str, Any]:
+    return {
+        "id": "msg_up",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-haiku-4-5",
+        "content": [{"type": "text", "text": "Hello from upstream"}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 60, "cache_read_input_tokens": 40, "cache_creation_input_tokens": 0, "output_tokens": 20},
+    }
