@@ -7,14 +7,14 @@ They have no place for a marker of ours but the names of their requests, which o
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from hub.batches.service import Outcome, State, Unsure
-from hub.errors import UpstreamFailed
 from hub.providers._anthropic_answer import usage_of
 from hub.providers._request import build
+from hub.providers.batches._reading import decoded
 from hub.splice import replace_model
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from hub.providers.base import Target
     from hub.uploads import Upload
 
-Kind = TypeVar("Kind")
 _PATH = "/messages/batches"
 _ENDED = "ended"
 _PAGE = 100
@@ -86,26 +85,32 @@ class AnthropicBatches:
 
     async def submit(self, line: Line, endpoint: str, upload: Upload, marker: str) -> str:
         """``POST /messages/batches``; the names in the upload begin with the marker."""
-        return _decoded(await line.call(build(line.target, _PATH, upload)), _Batch).id
+        return decoded(await line.call(build(line.target, _PATH, upload)), _Batch).id
 
     async def find(self, line: Line, marker: str, since: int) -> str:
         """Look into the results of what was made since. Raises Unsure while one of those still runs."""
-        after, running = "", False
-        while True:
-            query = {"limit": str(_PAGE)} | ({"after_id": after} if after else {})
-            page = _decoded(await line.call(build(line.target, _PATH, query=query, method="GET")), _List)
-            # A minute for a vendor's clock that is behind ours.
-            recent = [one for one in page.data if one.created_at.timestamp() * 1000 >= since - 60_000]
-            for one in recent:
-                running |= one.processing_status != _ENDED
-                if one.processing_status == _ENDED and (await self._first_name(line, one.id)).startswith(f"{marker}-"):
-                    return one.id
-            if not page.has_more or not page.data or len(recent) < len(page.data):
-                break
-            after = page.data[-1].id
+        running = False
+        for one in await self._made(line, since):
+            if one.processing_status != _ENDED:
+                running = True
+            elif (await self._first_name(line, one.id)).startswith(f"{marker}-"):
+                return one.id
         if running:
             raise Unsure("a batch at Anthropic may be ours, which its results will show")
         return ""
+
+    async def _made(self, line: Line, since: int) -> list[_Batch]:
+        """What was made since, the newest first: ``GET /messages/batches``."""
+        made, after = list[_Batch](), ""
+        while True:
+            query = {"limit": str(_PAGE)} | ({"after_id": after} if after else {})
+            page = decoded(await line.call(build(line.target, _PATH, query=query, method="GET")), _List)
+            # A minute for a vendor's clock that is behind ours.
+            recent = [one for one in page.data if one.created_at.timestamp() * 1000 >= since - 60_000]
+            made += recent
+            if not page.has_more or len(recent) < len(page.data) or not recent:
+                return made
+            after = recent[-1].id
 
     async def _first_name(self, line: Line, batch_id: str) -> str:
         """The name of a request of a batch that has ended; empty where it has no results."""
@@ -119,11 +124,11 @@ class AnthropicBatches:
         finally:
             await incoming.close()
         text = bytes(head).partition(b"\n")[0]
-        return _decoded(text, _Line).custom_id if text.strip() else ""
+        return decoded(text, _Line).custom_id if text.strip() else ""
 
     async def state(self, line: Line, batch_id: str) -> State:
         """``GET /messages/batches/{id}``."""
-        found = _decoded(await line.call(build(line.target, f"{_PATH}/{batch_id}", method="GET")), _Batch)
+        found = decoded(await line.call(build(line.target, f"{_PATH}/{batch_id}", method="GET")), _Batch)
         return State(found.processing_status == _ENDED, (batch_id,))
 
     async def cancel(self, line: Line, batch_id: str) -> None:
@@ -136,7 +141,7 @@ class AnthropicBatches:
 
     def outcome(self, text: bytes) -> Outcome | None:
         """A line of the results."""
-        found = _decoded(text, _Line)
+        found = decoded(text, _Line)
         match found.result.type:
             case "succeeded":
                 return Outcome(found.custom_id, 200, bytes(found.result.message))
@@ -151,13 +156,6 @@ class AnthropicBatches:
     def usage(self, endpoint: str, body: bytes) -> Usage | None:
         """``usage`` of a message."""
         return usage_of(body)
-
-
-def _decoded(body: bytes, kind: type[Kind]) -> Kind:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UpstreamFailed(f"Anthropic's batch service answered in another form: {error}", code="malformed_answer") from error
 
 
 ANTHROPIC = AnthropicBatches()

@@ -5,16 +5,16 @@ Source: OpenAI API reference, "Batch" and "Files".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
 from hub.batches.service import Outcome, State
 from hub.chat import Usage
-from hub.errors import UpstreamFailed
 from hub.outbound.multipart import Multipart
 from hub.providers._openai_response import usage_of
 from hub.providers._request import build
+from hub.providers.batches._reading import decoded
 from hub.splice import replace_model
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from hub.providers.base import Target
     from hub.uploads import Upload
 
-Kind = TypeVar("Kind")
 _OVER = frozenset({"completed", "failed", "expired", "cancelled"})
 _PAGE = 100
 _NO_BODY = msgspec.Raw(b"null")
@@ -102,17 +101,17 @@ class OpenAiBatches:
         form = Multipart([("purpose", "batch")], [("file", f"{marker}.jsonl", "application/jsonl", upload)])
         outgoing = build(line.target, "/files", form)
         outgoing.headers = [*(one for one in outgoing.headers if one[0] != b"content-type"), (b"content-type", form.content_type.encode())]
-        file = _decoded(await line.call(outgoing), _Made)
+        file = decoded(await line.call(outgoing), _Made)
         asked = {"input_file_id": file.id, "endpoint": endpoint, "completion_window": "24h", "metadata": {self._marker: marker}}
         made = await line.call(build(line.target, "/batches", msgspec.json.encode(asked)))
-        return _decoded(made, _Made).id
+        return decoded(made, _Made).id
 
     async def find(self, line: Line, marker: str, since: int) -> str:
         """``GET /batches``, the newest first, until they are older than the attempt."""
         after = ""
         while True:
             query = {"limit": str(_PAGE)} | ({"after": after} if after else {})
-            page = _decoded(await line.call(build(line.target, "/batches", query=query, method="GET")), _List)
+            page = decoded(await line.call(build(line.target, "/batches", query=query, method="GET")), _List)
             found = next((one.id for one in page.data if (one.metadata or {}).get(self._marker) == marker), "")
             # A minute for a vendor's clock that is behind ours.
             if found or not page.has_more or not page.data or page.data[-1].created_at * 1000 < since - 60_000:
@@ -121,7 +120,7 @@ class OpenAiBatches:
 
     async def state(self, line: Line, batch_id: str) -> State:
         """``GET /batches/{id}``."""
-        found = _decoded(await line.call(build(line.target, f"/batches/{batch_id}", method="GET")), _Batch)
+        found = decoded(await line.call(build(line.target, f"/batches/{batch_id}", method="GET")), _Batch)
         return State(found.status in _OVER, tuple(filter(None, (found.output_file_id, found.error_file_id))))
 
     async def cancel(self, line: Line, batch_id: str) -> None:
@@ -134,7 +133,7 @@ class OpenAiBatches:
 
     def outcome(self, text: bytes) -> Outcome | None:
         """A line of the output or error file."""
-        found = _decoded(text, _Result)
+        found = decoded(text, _Result)
         if found.response is not None:
             given = found.response
             return Outcome(found.custom_id, given.status_code, bytes(given.body), given.request_id or "")
@@ -145,14 +144,7 @@ class OpenAiBatches:
 
     def usage(self, endpoint: str, body: bytes) -> Usage | None:
         """``usage`` of an answer; moderations have none."""
-        return usage_of(_decoded(body, _Usage).usage) or (Usage() if endpoint == "/v1/moderations" else None)
-
-
-def _decoded(body: bytes, kind: type[Kind]) -> Kind:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UpstreamFailed(f"OpenAI's batch service answered in another form: {error}", code="malformed_answer") from error
+        return usage_of(decoded(body, _Usage).usage) or (Usage() if endpoint == "/v1/moderations" else None)
 
 
 OPENAI = OpenAiBatches()
