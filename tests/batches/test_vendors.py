@@ -213,7 +213,11 @@ async def test_a_stop_gives_the_money_back_and_the_next_start_takes_it(tmp_path:
     assert (batch.request_counts.completed, vendor.submits) == (12, 1)
 
 
-@pytest.mark.parametrize("made", [OpenAiVendor, AnthropicVendor])
+@pytest.mark.parametrize(
+    ("database", "made"),
+    [("sqlite", OpenAiVendor), ("postgresql", OpenAiVendor), ("sqlite", AnthropicVendor)],
+    indirect=["database"],
+)
 async def test_kill_nine_while_the_vendor_works(tmp_path: Path, database: str, made: type[OpenAiVendor | AnthropicVendor]) -> None:
     """REL-09: killed between the vendor's answer and its storing, then while it polls; resumed, never made again, billed once."""
     data = tmp_path / "data"
