@@ -13,6 +13,8 @@ from hub.answers import Answers
 from hub.attempts import Ledger
 from hub.batches import held
 from hub.batches.batches import Batches
+from hub.batches.placing import Placing
+from hub.batches.vendors import Vendors
 from hub.budgets import Budgets
 from hub.chats import Chats
 from hub.clock import Clock
@@ -116,7 +118,8 @@ class Parts:
             self.spool,
             self.clock,
             self.events,
-            lambda model, service: self.planner.resolve(model, service).provider,
+            provider=lambda model, service: self.planner.resolve(model, service).provider,
+            vendors=self._vendors(),
         )
         self.retention.also += [self.files.sweep, self.batches.sweep]
         self.closing = False
@@ -304,6 +307,30 @@ class Parts:
         self.chat = Chats(
             engine=engine, policies=self.policies, sameness=self.sameness, sessions=self.sessions, preferences=self._preferred
         )
+
+    def _vendors(self) -> Vendors:
+        """What gives batches to vendors; only those whose requests the hub would pass on as they are."""
+        return Vendors(
+            self.store,
+            self.clock,
+            placing=Placing(
+                planner=self.planner,
+                targets=self.targets,
+                prices=self.prices,
+                rows=self.store.batches,
+                files=self.files,
+                spool=self.spool,
+                plain=self._plain,
+            ),
+            targets=self.targets,
+            budgets=self.budgets,
+            outbound=self.outbound,
+            quotas=self.quotas,
+        )
+
+    def _plain(self) -> bool:
+        preferred = self._preferred()
+        return not self.policies.active and not preferred.system_prompt.enabled and preferred.thinking_budget.mode == PASSTHROUGH
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""

@@ -21,7 +21,7 @@ _CONCURRENT = "Most calls at once; 0 or null: any number."
 _PROTECTED = "Let calls wait in line rather than run into the provider's rate limit."
 _DATA = (
     "Facts such as baseUrl, region, account; and tags, excludedModels, limitPolicy {enabled, thresholdPercent, windows}, "
-    "quotaPreflightEnabled, passthroughModels, weight, tier (ultra, pro, standard, free), lenient, extraApiKeys."
+    "quotaPreflightEnabled, passthroughModels, weight, tier (ultra, pro, standard, free), lenient, vendorBatch, extraApiKeys."
 )
 
 

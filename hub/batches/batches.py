@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from hub.batches.lines import Scan, scan
+from hub.batches.lines import ENDPOINTS, Scan, scan
 from hub.batches.worker import Worker
-from hub.embeddings import SERVICE as EMBEDDINGS
 from hub.errors import BadRequest, Conflict, Forbidden, HubError, NotFound, RateLimited
 from hub.files import owner_of
-from hub.providers.catalog import CHAT
 from hub.store.batches import OPEN, Batch, Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hub.batches.door import Door
+    from hub.batches.vendors import Vendors
     from hub.clock import Clock
     from hub.events import Events
     from hub.files import Files
@@ -27,18 +26,6 @@ if TYPE_CHECKING:
     from hub.store.files import FileRow
     from hub.uploads import Spool
 
-#: What batches are made of, each with the service that its models are looked up for.
-ENDPOINTS = {
-    "/v1/chat/completions": CHAT,
-    "/v1/responses": CHAT,
-    "/v1/completions": CHAT,
-    "/v1/messages": CHAT,
-    "/v1/embeddings": EMBEDDINGS,
-    "/v1/moderations": "moderation",
-    "/v1/rerank": "rerank",
-    "/v1/images/generations": "images",
-    "/v1/videos/generations": "video",
-}
 #: Batches of one key that are worked on at once.
 MOST_OPEN = 50
 _DAY_MS = 86_400_000
@@ -48,7 +35,17 @@ _MIB = 2**20
 class Batches:
     """All batches of a hub. ``provider`` tells who a model string leads to, for a service; raises HubError."""
 
-    def __init__(self, store: Store, files: Files, spool: Spool, clock: Clock, events: Events, provider: Callable[[str, str], str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        files: Files,
+        spool: Spool,
+        clock: Clock,
+        events: Events,
+        *,
+        provider: Callable[[str, str], str],
+        vendors: Vendors,
+    ) -> None:
         settings = store.settings
         self._rows = store.batches
         self._files = files
@@ -56,7 +53,7 @@ class Batches:
         self._provider = provider
         self._longest = settings.max_body_mb * _MIB
         patience = settings.shutdown_seconds
-        self.worker = Worker(store, files, spool, clock, events, most=settings.batch_concurrency, patience=patience)
+        self.worker = Worker(store, files, spool, clock, events, most=settings.batch_concurrency, patience=patience, vendors=vendors)
         self._door: Door | None = None
 
     def serve(self, door: Door) -> None:

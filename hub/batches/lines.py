@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from hub.embeddings import SERVICE as EMBEDDINGS
 from hub.errors import BadRequest
+from hub.providers.catalog import CHAT
 from hub.query import fits
 from hub.roots import AUTO
 from hub.store.batches import NewItem
@@ -18,6 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+#: What batches are made of, each with the service that its models are looked up for.
+ENDPOINTS = {
+    "/v1/chat/completions": CHAT,
+    "/v1/responses": CHAT,
+    "/v1/completions": CHAT,
+    "/v1/messages": CHAT,
+    "/v1/embeddings": EMBEDDINGS,
+    "/v1/moderations": "moderation",
+    "/v1/rerank": "rerank",
+    "/v1/images/generations": "images",
+    "/v1/videos/generations": "video",
+}
 #: Requests of one batch, as OpenAI limits them.
 MOST_LINES = 50_000
 #: Models that one batch may name.

@@ -61,6 +61,11 @@ def unanswered(line_id: str, custom_id: str, ending: str) -> str:
     return msgspec.json.encode(_Line(line_id, custom_id, None, _Error(*_UNANSWERED[ending]))).decode()
 
 
+def refused(line_id: str, custom_id: str, code: str, message: str) -> str:
+    """The line of a request for which somebody else's batch has an error and no answer."""
+    return msgspec.json.encode(_Line(line_id, custom_id, None, _Error(code, message))).decode()
+
+
 def _flat(body: bytes) -> bytes:
     """JSON on one line; what is no JSON as a text of it."""
     try:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hub.batches.door import Door
+    from hub.batches.vendors import Vendors
     from hub.clock import Clock
     from hub.events import Events
     from hub.files import Files
@@ -68,7 +69,9 @@ class _Taken:
 class Worker:
     """One per process. ``most`` is how many items of a provider run at once."""
 
-    def __init__(self, store: Store, files: Files, spool: Spool, clock: Clock, events: Events, *, most: int, patience: float) -> None:
+    def __init__(
+        self, store: Store, files: Files, spool: Spool, clock: Clock, events: Events, *, most: int, patience: float, vendors: Vendors
+    ) -> None:
         self._rows = store.batches
         self._keys = store.keys
         self._usage = store.usage
@@ -79,6 +82,8 @@ class Worker:
         self._events = events
         self._most = most
         self._patience = patience
+        self._vendors = vendors
+        vendors.poke = self.poke
         self._results = Results(self._rows)
         #: Answers the items; without it nothing is worked off.
         self.door: Door | None = None
@@ -105,6 +110,7 @@ class Worker:
     def stop(self) -> None:
         """The hub stops: what runs may end, nothing new begins."""
         self._stopping = True
+        self._vendors.stop()
 
     async def close(self) -> None:
         """Let what runs end, within the time that a stop may take; give back what is left."""
@@ -117,6 +123,7 @@ class Worker:
         for taken in [one for queue in self._ready.values() for one in queue]:
             self._back(taken, 0.0, taken.item.tries)
         await self._results.close()
+        await self._vendors.close()
 
     def drop(self, batch_id: str) -> list[asyncio.Task[None]]:
         """End what runs of a batch and give back what waits; the tasks that end."""
@@ -149,7 +156,7 @@ class Worker:
         """Say that this process works on what it took."""
         while True:
             await asyncio.sleep(_BEAT_SECONDS)
-            if self._running or self._ending or any(self._ready.values()):
+            if self._running or self._ending or self._vendors.busy or any(self._ready.values()):
                 with suppress(HubError):
                     await self._rows.renew(self._clock.now_ms() + _LEASE_MS)
 
@@ -174,15 +181,30 @@ class Worker:
     async def _moved(self, batch: Batch) -> Batch | None:
         """Bring a batch to its next state; itself while there are items to work on."""
         if batch.status == "validating":
-            moved = await self._rows.change(batch.id, ["validating"], lambda one: self._states(one, "in_progress"))
-            self._tell(moved or batch, at_once=True)
-            return moved
+            return await self._begun(batch)
         ending = self._ending_of(batch)
+        if batch.facts.vendor is not None and not batch.facts.vendor.over:
+            self._vendors.see(batch, ending)
+            self._tell(batch)
+            return None
         if not ending:
             self._tell(batch)
             return batch
         self._ending[batch.id] = asyncio.get_running_loop().create_task(self._end(batch, ending))
         return None
+
+    async def _begun(self, batch: Batch) -> Batch | None:
+        """Begin a batch: its items are worked on here, or given to a vendor (then None)."""
+        caller = self._caller(batch.key_id)
+        vendored = await self._vendors.offer(batch, caller) if caller is not None else None
+
+        def begin(one: Batch) -> None:
+            self._states(one, "in_progress")
+            one.facts.vendor = vendored
+
+        moved = await self._rows.change(batch.id, ["validating"], begin)
+        self._tell(moved or batch, at_once=True)
+        return moved if vendored is None else None
 
     def _ending_of(self, batch: Batch) -> str:
         """How a batch ends, empty while it goes on."""

@@ -119,6 +119,14 @@ class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     drop_params: tuple[str, ...] = ()
 
 
+class VendorBatch(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A provider's own batch service. ``format`` names the adapter that speaks to it, ``discount`` is the share of the price that it takes
+    off."""
+
+    format: str
+    discount: float
+
+
 class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One provider. ``category`` as in the reference (api_key, local, oauth, search, ...) or agent; ``builtin`` needs no connection.
 
@@ -128,7 +136,7 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     else decides (it is their vendor); ``prices_as`` is its id in the genai-prices data. ``also`` maps further client dialects whose
     bytes the provider takes as they are, each read by the adapter of that name, to their path; ``paths`` maps wire formats that only
     some models speak to theirs. ``refuses`` are fields of a request that no model of it takes. ``retired`` maps models that it no
-    longer serves to those that take their place.
+    longer serves to those that take their place. ``vendor_batch`` is set where it works off batches itself, cheaper.
     """
 
     id: str
@@ -168,6 +176,7 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     oauth: dict[str, Any] = {}
     fallback_base_urls: tuple[str, ...] = ()
     node: dict[str, Any] | None = None
+    vendor_batch: VendorBatch | None = None
 
     @property
     def local(self) -> bool:

@@ -60,10 +60,30 @@ _FREE = "UPDATE batch_items SET owner = '', due_at = 0 WHERE owner <> ''"
 _FREE_BATCHES = "UPDATE batches SET owner = '', due_at = 0 WHERE owner <> ''"
 _ELSEWHERE = "SELECT COUNT(*) AS found FROM batch_items WHERE batch_id = ? AND owner <> '' AND owner <> ? AND due_at > ?"
 _RESULTS = "SELECT line, custom_id, due_at, ok, result FROM batch_items WHERE batch_id = ? AND line > ? ORDER BY line LIMIT ?"
+_LEFT_OF = (
+    "SELECT line, custom_id, start, size, tries FROM batch_items "
+    "WHERE batch_id = ? AND line > ? AND due_at IS NOT NULL ORDER BY line LIMIT ?"
+)
 _FORGET = (
     "DELETE FROM batch_items WHERE batch_id = ? AND line IN (SELECT line FROM batch_items WHERE batch_id = ? LIMIT 1000) RETURNING line"
 )
 _OVER = f"SELECT DISTINCT batch_id FROM batch_items WHERE batch_id NOT IN (SELECT id FROM batches WHERE status IN ({_OPEN}))"  # noqa: S608 - constants
+
+
+class Vendored(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A batch that a provider works off itself, until it is ``over``; what is left then is the hub's own work.
+
+    ``began_at`` (epoch ms) is set before anything is sent, ``id`` is the provider's once it is known. ``bound`` is the most that it costs,
+    in dollars. ``held`` says that budgets hold that: a process that dies leaves it set, and budgets count the whole of it then.
+    """
+
+    connection: str
+    model: str
+    began_at: int = 0
+    id: str = ""
+    bound: float = 0.0
+    held: bool = False
+    over: bool = False
 
 
 class Facts(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -79,6 +99,7 @@ class Facts(msgspec.Struct, kw_only=True, omit_defaults=True):
     error_file_id: str | None = None
     output_seconds: int | None = None
     times: dict[str, int] = {}
+    vendor: Vendored | None = None
 
 
 class Batch(msgspec.Struct, kw_only=True):
@@ -266,6 +287,10 @@ class BatchRows:
         """Items with what came of them, in their order, after a line."""
         rows = await self._database.read(lambda link: link.run(_RESULTS, batch_id, after, limit))
         return [Written(row["line"], row["custom_id"], bool(row["ok"]), "" if row["due_at"] is not None else row["result"]) for row in rows]
+
+    async def left_of(self, batch_id: str, after: int, limit: int) -> list[Item]:
+        """Items that are not done, in their order, after a line."""
+        return [Item(**row) for row in await self._database.read(lambda link: link.run(_LEFT_OF, batch_id, after, limit))]
 
     async def forget(self, batch_id: str) -> None:
         """Delete the items of a batch that is over, in small transactions."""
