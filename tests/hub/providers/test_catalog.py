@@ -123,7 +123,7 @@ def test_somebody_speaks_every_chat_s_format(row: ProviderRow) -> None:
     if "chat" not in row.services:
         return
     spoken = {adapter.name for adapter in load("hub.providers", Adapter, lambda one: one.name).values()} | {"acp"}
-    assert {row.format, *(model.wire or row.format for model in row.models), *row.also, *row.paths} <= spoken
+    assert {row.format, *(model.wire or row.format for model in row.models if model.kind == "chat"), *row.also, *row.paths} <= spoken
     assert all(path.startswith("/") for path in (*row.also.values(), *row.paths.values()))
     assert set(row.refuses) <= {"store", "previous_response_id"}
 
