@@ -43,6 +43,19 @@ def slow() -> Behaviour:
     return Behaviour(run)
 
 
+def when_both(upstream: FaultUpstream) -> Behaviour:
+    """The same, but nothing before a second process calls, too: with four calls at once each, the fifth connection is its."""
+    whole = slow()
+
+    async def run(exchange: Exchange) -> None:
+        async with asyncio.timeout(LIMIT):
+            while upstream.connections < 5:
+                await exchange.pause(0.01)
+        await whole.run(exchange)
+
+    return Behaviour(run)
+
+
 def client(served: Served, key: str) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key=key, max_retries=0, timeout=LIMIT)
 
@@ -112,12 +125,12 @@ async def test_two_processes_share_a_batch(tmp_path: Path, database: str) -> Non
     with serving(data, **env) as first, serving(data, **env) as second:
         async with AsyncExitStack() as stack:
             upstream = await stack.enter_async_context(FaultUpstream())
-            upstream.answer(slow())
+            upstream.answer(when_both(upstream))
             sdk = await stack.enter_async_context(client(first, owner))
             await connected(first, owner, upstream)
             batch_id = await begun(sdk, map(line, NAMES))
             async with asyncio.timeout(LIMIT):
-                while len(upstream.requests) < REQUESTS // 2 or upstream.connections < 5:
+                while len(upstream.requests) < REQUESTS // 2:
                     await asyncio.sleep(0.01)
             second.process.kill()
             batch = await ended(sdk, batch_id, LIMIT)

@@ -82,9 +82,9 @@ async def test_rows_that_are_stored_again_are_summed_once(store: Store) -> None:
     """A commit that went through although it looked lost: the rows come again, the sums must not."""
     rows = [(f"u{number}", usage_row(number, at=number * HOUR)) for number in range(5)]
     write = store._database.write
-    await write(lambda link: usage._save(link, rows[:3], False))
-    await write(lambda link: usage._save(link, rows, True))
-    await write(lambda link: usage._save(link, rows, True))
+    await write(lambda link: usage.save(link, rows[:3], False))
+    await write(lambda link: usage.save(link, rows, True))
+    await write(lambda link: usage.save(link, rows, True))
     assert (await store.usage.totals(since=0))["requests"] == 5
     assert (await store.usage.find()).total == 5
 
