@@ -295,7 +295,7 @@ def nearly_openai(*fields: str, sized: str = "size", base64_word: str = "b64_jso
         path = path_of(request)
         expect(path in ("/v1/images/generations", "/v1/images/edits"), "no such path", 404)
         body = form_of(request)[0] if request.headers["content-type"].startswith("multipart") else request.json()
-        only(body, "model", "prompt", "n", "response_format", *sized.split(), *fields)
+        only(body, "model", "prompt", "n", "response_format", "quality", *sized.split(), *fields)
         for name in ("image_url", "imageDataUrl"):
             expect(name not in body or is_png(body[name]), "not an image")
         wanted = body.get("response_format", "url")

@@ -214,7 +214,7 @@ async def test_what_moderation_stops_is_the_callers(
     await _joined(joined, provider, vendor(), path)
     second = await _joined(joined, provider, vendor(), path)
     answer = await client.post(URL, json={"model": f"{provider}/{model}", "prompt": "blood"})
-    assert (answer.status_code, second.requests) == (400 if provider != "stability-ai" else 403, []), answer.text
+    assert (answer.status_code, second.requests) == (400, []), answer.text
     again = await client.post(URL, json={"model": f"{provider}/{model}", "prompt": "a cat"})
     assert (again.status_code, second.requests) == (200, []), again.text
 
