@@ -43,7 +43,8 @@ def groq(request: Received) -> Behaviour:
 @strict
 def azure(request: Received) -> Behaviour:
     expect(request.headers.get("api-key") == KEY, "invalid key", 401)
-    expect(request.target == "/openai/deployments/tts-1/audio/speech?api-version=2025-04-01", "no such deployment", 404)
+    expect(request.target == "/openai/v1/audio/speech", "no such path", 404)
+    expect(request.json()["model"] == "tts-1", "no such deployment", 404)
     return sound()
 
 

@@ -27,7 +27,7 @@ URL = "/v1/audio/speech"
 #: Provider, model, vendor, path of its base URL, further fields of its connection, the type of the sound that comes unasked.
 EVERYBODY: list[tuple[str, str, Any, str, dict[str, Any], str]] = [
     ("minimax", "speech-2.6-hd", vendors.minimax, "/v1", {}, "audio/mpeg"),
-    ("azure-openai", "tts-1", vendors.azure, "", {"data": {"resource": "r", "api_version": "2025-04-01"}}, "audio/mpeg"),
+    ("azure-openai", "tts-1", vendors.azure, "", {"data": {"resource": "r"}}, "audio/mpeg"),
     ("gemini", "gemini-3.8-flash-tts", vendors.gemini, "/v1beta", {}, "audio/wav"),
     ("groq", "canopylabs/orpheus-v1-english", vendors.groq, "/v1", {}, "audio/wav"),
     ("mistral", "voxtral-mini-tts-3", vendors.mistral, "/v1", {}, "audio/mpeg"),
