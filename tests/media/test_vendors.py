@@ -42,7 +42,7 @@ PROMISES = [(service, row.id) for row in CATALOG.providers.values() for service 
 ADDRESSES = {
     "embeddings openrouter": "https://openrouter.ai/api/v1/embeddings",
     "embeddings openai": "https://api.openai.com/v1/embeddings",
-    "embeddings azure-openai": "https://eu-1.openai.azure.com/openai/deployments/MODEL/embeddings?api-version=eu-1",
+    "embeddings azure-openai": "https://eu-1.openai.azure.com/openai/v1/embeddings",
     "embeddings bedrock": "https://bedrock-runtime.us-east-1.amazonaws.com/model/MODEL/invoke",
     "embeddings gemini": "https://generativelanguage.googleapis.com/v1beta/models/MODEL:batchEmbedContents",
     "embeddings mistral": "https://api.mistral.ai/v1/embeddings",
