@@ -40,7 +40,7 @@ class Encoder(Protocol):
 
     After a Failed event, and in a stream whose provider speaks the dialect itself, ``end`` is empty or is not called. One whose client
     wants another framing than providers have also has ``passed(data)`` and ``passed_end()``, which frame what passes; one whose clients
-    look for an error in a piece of the body of its own has ``bare(error)``, sent before ``error``, and ``failed``, what Failed said.
+    look for an error in a piece of the body of its own has ``bare(error)``, sent before ``error``, and ``fault``, what Failed said.
     """
 
     def feed(self, events: list[ChatEvent]) -> bytes:
@@ -191,8 +191,8 @@ async def _stream(exchange: Exchange, dialect: Dialect, ask: ChatAsk, items: Asy
         except HubError as error:
             await _broken(exchange, encoder, error)
             return
-    if (failed := getattr(encoder, "failed", None)) is not None:
-        await _broken(exchange, encoder, failed)
+    if (fault := getattr(encoder, "fault", None)) is not None:
+        await _broken(exchange, encoder, fault)
     else:
         await exchange.finish(_ending(encoder, lossless=head.lossless))
 

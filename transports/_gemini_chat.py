@@ -274,7 +274,7 @@ class StreamEncoder:
         self._text_open = b'{"candidates":[{"content":{"parts":[{"text":'
         self._text_close = b'}],"role":"model"},"index":0}],' + tail
         #: What a provider's Failed event said; :meth:`end` tells it.
-        self.failed: HubError | None = None
+        self.fault: HubError | None = None
         self._blocked: JsonObject = {}
         self._usage: Usage | None = None
         self._choices: dict[int, _Said] = {}
@@ -287,15 +287,15 @@ class StreamEncoder:
         news: dict[int, JsonObject] = {}
         for event in events:
             if isinstance(event, Failed):
-                self.failed = UpstreamRejected(event.message, upstream_status=event.status, code=event.code or None)
+                self.fault = UpstreamRejected(event.message, upstream_status=event.status, code=event.code or None)
                 break
             self._note(event, news)
         return self._written(news)
 
     def end(self) -> bytes:
         """The last answer: calls, reasons, usage. The error where the provider told one."""
-        if self.failed is not None:
-            return self.error(self.failed)
+        if self.fault is not None:
+            return self.error(self.fault)
         if not self._choices and not self._blocked:
             return self._closing()
         body: JsonObject = {}
