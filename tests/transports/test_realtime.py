@@ -248,9 +248,10 @@ async def test_a_connection_behind_a_proxy_is_not_gone_around(running: Running, 
 async def test_a_refusal_goes_on_to_the_next_connection(running: Running, upstream: RealtimeUpstream) -> None:
     """Upstream refuses the handshake, is not there, or accepts and answers no HTTP: each a failed attempt, then the next."""
     upstream.refuse = (429, {"error": {"message": "slow down", "code": "rate_limit_exceeded"}})
-    dead = socket.create_server(("127.0.0.1", 0))
+    # Bound and not listening: nobody else can get its port meanwhile.
+    dead = socket.socket()
+    dead.bind(("127.0.0.1", 0))
     dead_port = dead.getsockname()[1]
-    dead.close()
     await running.hub.store.connections.create(
         provider="openai", base_url=f"http://127.0.0.1:{dead_port}/v1", name="dead", secret=SECRET, allow_private=True, priority=2
     )
@@ -263,6 +264,7 @@ async def test_a_refusal_goes_on_to_the_next_connection(running: Running, upstre
         assert (session.fallbacks, session.outcome) == (2, "ok")
         decision = await running.hub.store.decisions.get(session.request_id)
         assert [attempt.kind for attempt in decision.attempts][-1] == "ok"
+    dead.close()
 
 
 async def test_nobody_left_is_a_clear_refusal(running: Running, upstream: RealtimeUpstream) -> None:
@@ -374,7 +376,7 @@ async def test_writing_down_what_was_said_is_charged_as_its_own_model(running: R
         await until(client, "conversation.item.input_audio_transcription.completed")
     row = (await rows(running))[0]
     assert (row.model, row.usage.input, row.usage.output) == ("gpt-4o-mini-transcribe", 100, 10)
-    assert row.cost == pytest.approx((100 * 1.25 + 10 * 5) / 1e6)
+    assert row.cost == pytest.approx((100 * 3 + 10 * 5) / 1e6)
 
 
 async def test_a_provider_that_floods_a_client_that_does_not_read_is_held_back(running: Running, upstream: RealtimeUpstream) -> None:
