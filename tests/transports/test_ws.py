@@ -42,7 +42,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
 async def upstream(running: Running) -> AsyncIterator[FaultUpstream]:
     async with FaultUpstream() as server:
         server.answer(good())
-        await vendor.connect(running, server)
+        await vendor.connect(running, server, data={"format": "openai"})
         yield server
 
 
