@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, field_validator
 from hub.batches.batches import ENDPOINTS, view_of
 from hub.context import Context
 from hub.skill import Audit, CostClass, Mcp, Resource, Rest, skill
+from skills._pages import Deleted, Page, ends
 from skills.files import ExpiresAfter
 
 _MOST_PAIRS = 16
@@ -81,22 +82,8 @@ class BatchView(BaseModel):
     usage: dict[str, Any] | None
 
 
-class BatchList(BaseModel):
+class BatchList(Page[BatchView]):
     """Batches in OpenAI's shape of a list."""
-
-    object: str = "list"
-    data: list[BatchView]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-
-
-class BatchDeleted(BaseModel):
-    """What was deleted."""
-
-    id: str
-    object: str = "batch"
-    deleted: bool = True
 
 
 @skill(
@@ -134,9 +121,7 @@ async def create(ctx: Context, ask: BatchAsk) -> BatchView:
 async def list_batches(ctx: Context, ask: BatchesAsk) -> BatchList:
     """List the batches of this key, the newest first."""
     found = await ctx.hub.batches.list(ctx.caller, after=ask.after, limit=ask.limit + 1)
-    data = [BatchView(**view_of(batch)) for batch in found[: ask.limit]]
-    ends = (data[0].id, data[-1].id) if data else (None, None)
-    return BatchList(data=data, first_id=ends[0], last_id=ends[1], has_more=len(found) > ask.limit)
+    return BatchList.model_validate({"data": [view_of(batch) for batch in found[: ask.limit]], **ends(found, ask.limit)})
 
 
 @skill(
@@ -167,7 +152,7 @@ async def cancel(ctx: Context, ask: BatchName) -> BatchView:
 
 
 @skill("batch-delete", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("DELETE", "/v1/batches/{id}")], destructive=True)
-async def delete(ctx: Context, ask: BatchName) -> BatchDeleted:
+async def delete(ctx: Context, ask: BatchName) -> Deleted:
     """Forget a batch of this key that is over; its files stay."""
     await ctx.hub.batches.delete(ask.id, ctx.caller)
-    return BatchDeleted(id=ask.id)
+    return Deleted(id=ask.id, object="batch")

@@ -10,6 +10,7 @@ from hub.context import Context
 from hub.skill import Audit, CostClass, Download, Mcp, Rest, skill
 from hub.store.files import FileRow
 from hub.uploads import UploadField
+from skills._pages import Deleted, Page, ends
 
 
 class ExpiresAfter(BaseModel):
@@ -58,22 +59,8 @@ class FileView(BaseModel):
     status_details: str | None = None
 
 
-class FileList(BaseModel):
+class FileList(Page[FileView]):
     """Files in OpenAI's shape of a list."""
-
-    object: str = "list"
-    data: list[FileView]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-
-
-class FileDeleted(BaseModel):
-    """What was deleted."""
-
-    id: str
-    object: str = "file"
-    deleted: bool = True
 
 
 @skill(
@@ -101,9 +88,7 @@ async def upload(ctx: Context, ask: FileUpload) -> FileView:
 async def list_files(ctx: Context, ask: FilesAsk) -> FileList:
     """List the files of this key."""
     rows = await ctx.hub.files.list(ctx.caller, purpose=ask.purpose, after=ask.after, newest_first=ask.order == "desc", limit=ask.limit + 1)
-    data = list(map(view_of, rows[: ask.limit]))
-    ends = (data[0].id, data[-1].id) if data else (None, None)
-    return FileList(data=data, first_id=ends[0], last_id=ends[1], has_more=len(rows) > ask.limit)
+    return FileList.model_validate({"data": list(map(view_of, rows[: ask.limit])), **ends(rows, ask.limit)})
 
 
 @skill(
@@ -142,12 +127,12 @@ async def content(ctx: Context, ask: FileName) -> Download:
     mcp=Mcp("hubroute_file_delete", profiles=("all",)),
     destructive=True,
 )
-async def delete(ctx: Context, ask: FileName) -> FileDeleted:
+async def delete(ctx: Context, ask: FileName) -> Deleted:
     """Delete a file of this key."""
     row = await ctx.hub.files.get(ask.id, ctx.caller)
     await ctx.hub.batches.require_unread(row)
     await ctx.hub.files.delete(row)
-    return FileDeleted(id=row.id)
+    return Deleted(id=row.id, object="file")
 
 
 def view_of(row: FileRow) -> FileView:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BeforeValidator, Field, field_validator
@@ -18,9 +19,6 @@ from hub.units import Units
 from hub.uploads import Upload, UploadField
 from skills._media import MediaAsk, addressed, told
 
-if TYPE_CHECKING:
-    pass
-
 _FORM = "max_upload_mb"
 _JSON, _TEXT, _EVENTS = "application/json", "text/plain; charset=utf-8", "text/event-stream"
 
@@ -30,7 +28,7 @@ def _list(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-class ListenAsk(MediaAsk):
+class ListenAsk(MediaAsk, ABC):
     """The sound, and how it is to be written down."""
 
     file: UploadField = Field(description="The sound: mp3, wav, m4a, flac, ogg, webm and what else the provider reads.")
@@ -45,9 +43,9 @@ class ListenAsk(MediaAsk):
             raise ValueError("the file is empty; send one with sound in it")
         return file
 
+    @abstractmethod
     def job(self, seconds: float) -> ListenJob:
         """What a format is asked for."""
-        raise NotImplementedError
 
 
 class TranscriptionAsk(ListenAsk):
