@@ -30,6 +30,7 @@ from hub.events import Events
 from hub.files import Files
 from hub.inflight import InFlight
 from hub.limits import Limits
+from hub.login.login import Login
 from hub.media.engine import Formats, MediaEngine
 from hub.media.searches import Searches
 from hub.oauth.resource import ResourceServer
@@ -97,6 +98,7 @@ class Parts:
         self.store = Store(settings, self.clock)
         self.events = Events(self.clock)
         self.preferences = PreferenceStore(self.store.values)
+        self.login = Login(self.store, self.clock, settings, self._preferred)
         self.directory = Directory(self.store, self.catalog, demo=settings.demo)
         self.pushes = Pushes(self.store, self.clock, Deliverer(Outbound(), self.clock, allowed=settings.push_allowed_hosts))
         self.tasks = LiveTasks(self.store, self.clock, self.pushes)

@@ -178,6 +178,9 @@ class Preferences(Body):
     budget_wait_ms: int = Field(default=30_000, ge=0, le=600_000, description="Longest wait of a call for money that others hold.")
     resilience_settings: ResilienceSettings = ResilienceSettings()
     retention: Retention = Retention()
+    require_login: bool = Field(
+        default=True, description="False opens the dashboard and `/api` to browsers of this machine without a login; on loopback only."
+    )
     mcp_enabled: bool = Field(default=True, description="Whether the MCP door is open.")
     mcp_transport: Literal["all", "stdio", "sse", "streamable-http"] = Field(default="all", description="Over which transports.")
     mcp_profile: str = Field(default="core", max_length=2000, description="Tools that tools/list shows: core, all, or names with *.")

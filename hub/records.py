@@ -345,9 +345,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         return cls(key_id=key.id, name=key.name, scopes=key.scopes, allowed_models=key.allowed_models, no_log=key.no_log, limits=key.limits)
 
     @classmethod
-    def owner(cls) -> Caller:
-        """The owner of the machine: the control socket and an owner's dashboard session."""
-        return cls(key_id="owner", name="owner", scopes=ALL)
+    def owner(cls, session: str = "", *, ends_ms: int = 0) -> Caller:
+        """The owner: on the control socket, or in a browser's session, which is named in records."""
+        return cls(key_id="owner", name=f"owner ({session})" if session else "owner", scopes=ALL, ends_ms=ends_ms)
 
     @classmethod
     def anonymous(cls, grants: Iterable[str] = ()) -> Caller:

@@ -123,6 +123,8 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("HUBROUTE_CLI_EXTRA_PATHS", "cli_extra_paths"),
         description="Further folders, separated as in PATH, in which client programs are looked for.",
     )
+    session_idle_hours: int = Field(default=168, ge=1, le=8760, description="Hours after which a dashboard session that is not used ends.")
+    session_days: int = Field(default=30, ge=1, le=365, description="Days after which a dashboard session ends in any case.")
     acp_enabled: bool = Field(
         default=False, description="Let keys with the scope `process` drive coding agents that are installed on this machine."
     )

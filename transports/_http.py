@@ -29,7 +29,7 @@ from hub.errors import (
 from hub.log import logger
 from hub.records import Caller
 from hub.registry import modules
-from transports import _access, _hints, _sockets
+from transports import _access, _hints, _session, _sockets
 from transports._guard import Guard
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from hub.call import Hub
     from hub.context import Context
+    from hub.login import Session
 
     Scope: TypeAlias = MutableMapping[str, Any]
     Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -61,6 +62,7 @@ class Door:
 
     ``query_field`` is the query field that holds one, for clients that know no other way; it is never logged. ``id_header`` is where
     the dialect's clients look for the id of a request, besides the one that all doors have.
+    ``cookies`` says that a browser's session counts here, too (:mod:`transports._session`).
     ``opens`` is the scope without which nothing works here. ``resource`` is the path of a door that access tokens may be made for.
     """
 
@@ -73,6 +75,7 @@ class Door:
     id_header: bytes = b""
     opens: str = ""
     resource: str = ""
+    cookies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +108,14 @@ class Head:
     encoding: str = ""
     accept: str = ""
     session: str = ""
+    cookie: str = ""
     wishes: dict[str, str] | None = None
 
 
 class Exchange:
     """One request and its answer. Handlers read from it and answer through it."""
 
-    __slots__ = ("caller", "ctx", "head", "hub", "params", "receive", "request_id", "route", "scope", "send", "started")
+    __slots__ = ("caller", "ctx", "head", "hub", "params", "receive", "request_id", "route", "scope", "send", "session", "started")
 
     def __init__(self, hub: Hub, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         self.hub = hub
@@ -124,6 +128,8 @@ class Exchange:
             self.head.token = self.query.get(route.door.query_field)
         self.params: dict[str, str] = scope.get("path_params") or {}
         self.started = False
+        #: Whose cookie this is; None for keys, tokens and nobody.
+        self.session: Session | None = None
         self.caller: Caller
         self.ctx: Context
         self.request_id = ""
@@ -138,12 +144,12 @@ class Exchange:
         if len(self.scope["headers"]) > MOST_HEADERS:
             raise HeadTooLarge(f"a request may have {MOST_HEADERS} headers")
         hub, token = self.hub, self.head.token
-        if self.route.public and not token:
-            self.caller = NOBODY
-        elif token and hub.oauth.takes(token):
-            self.caller = await _access.caller_of(self, token)
+        if token:
+            self.caller = await _access.caller_of(self, token) if hub.oauth.takes(token) else hub.authenticate(token)
+        elif self.route.door.cookies and (self.head.cookie or hub.login.optional) and (owner := await _session.caller_of(self)):
+            self.caller = owner
         else:
-            self.caller = hub.authenticate(token)
+            self.caller = NOBODY if self.route.public else hub.authenticate(None)
         self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session)
         self.request_id = self.ctx.request_id
         if self.head.encoding:
@@ -291,6 +297,10 @@ def _set_length(head: Head, value: bytes) -> None:
     head.length = int(value) if value.isdigit() else None
 
 
+def _set_cookie(head: Head, value: bytes) -> None:
+    head.cookie = f"{head.cookie}; {value.decode('latin-1')}" if head.cookie else value.decode("latin-1")
+
+
 _SETTERS: dict[bytes, Callable[[Head, bytes], None]] = {
     b"authorization": _set_authorization,
     b"host": lambda head, value: setattr(head, "host", value.decode("latin-1")),
@@ -299,6 +309,7 @@ _SETTERS: dict[bytes, Callable[[Head, bytes], None]] = {
     b"content-type": lambda head, value: setattr(head, "content_type", value.decode("latin-1")),
     b"accept": lambda head, value: setattr(head, "accept", value.decode("latin-1")),
     b"content-encoding": lambda head, value: setattr(head, "encoding", value.decode("latin-1").strip().lower().removeprefix("identity")),
+    b"cookie": _set_cookie,
     **_hints.SETTERS,
 }
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 from hub.errors import BadRequest, HubError, NotFound
 from hub.upstream.login.flow import CALLBACK, DOCUMENT, START
 from hub.upstream.login.model import SHARED
+from transports import _session
 from transports._http import Route
 from transports._pages import DOOR, page
 
@@ -60,7 +61,7 @@ async def _consent(exchange: Exchange) -> None:
 
 
 async def _start(exchange: Exchange) -> None:
-    fields = _once(parse_qsl((await exchange.body()).decode("latin-1"), keep_blank_values=True))
+    fields = await _session.form(exchange)
     browser = _browser(exchange)
     if not browser:
         raise BadRequest("this page needs its cookie to know your browser again; allow it and open the address anew")
@@ -120,13 +121,9 @@ def _once(pairs: list[tuple[str, str]]) -> dict[str, str]:
 
 def _browser(exchange: Exchange) -> str:
     """The random value that tells this browser from others; empty when it has none of ours."""
-    for part in exchange.header(b"cookie").split(";"):
-        name, _, value = part.strip().partition("=")
-        if name == _COOKIE and _COOKIE_VALUE.fullmatch(value):
-            return value
-    return ""
+    return _session.cookie(exchange, _COOKIE, _COOKIE_VALUE)
 
 
 def _cookie(hub: Hub, value: str) -> str:
-    secure = "; Secure" if hub.settings.base_url.startswith("https://") else ""
+    secure = "; Secure" if _session.secure(hub.settings) else ""
     return f"{_COOKIE}={value}; Path=/api/mcp/oauth; Max-Age=600; HttpOnly; SameSite=Lax{secure}"

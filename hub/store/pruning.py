@@ -35,6 +35,8 @@ STALE: dict[str, tuple[Stale, ...]] = {
         Stale("responses", "id", "expires_at"),
         Stale("model_responses", "id", "expires_at"),
         Stale("state", "kind, id", "until"),
+        Stale("login_sessions", "id", "expires_at"),
+        Stale("login_tries", "name", "forget_at"),
     ),
     "hours": (
         Stale("usage_hours", "hour, key_id, provider, model, connection_id, combo, source", "hour"),

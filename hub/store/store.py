@@ -27,6 +27,7 @@ from hub.store.files import FileRows
 from hub.store.keys import Keys
 from hub.store.latency import LatencyHours
 from hub.store.lock import FolderLock
+from hub.store.logins import LoginRows
 from hub.store.model_responses import ModelResponses
 from hub.store.pruning import Pruning, shrinks
 from hub.store.pushes import PushConfigs
@@ -84,6 +85,7 @@ class Store:
         self.model_responses = ModelResponses(self._database, self._clock)
         self.files = FileRows(self._database, self._clock)
         self.batches = BatchRows(self._database, self._clock)
+        self.logins = LoginRows(self._database)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
         self._money = Database(_driver(settings), readers=1)

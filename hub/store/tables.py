@@ -455,6 +455,27 @@ class BatchItems(Base, table=True):
     result: str = Field(sa_type=Text)
 
 
+class LoginSessions(Base, table=True):
+    """A browser that is logged in; only the digest of its token is kept."""
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    digest: str = Field(unique=True, sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+    last_seen: int = Field(sa_type=BigInteger)
+    expires_at: int = Field(index=True, sa_type=BigInteger)
+    address: str = Field(sa_type=Text)
+    agent: str = Field(sa_type=Text)
+
+
+class LoginTries(Base, table=True):
+    """Failed logins at an account or from an address: the next is looked at after ``until``, all is forgotten after ``forget_at``."""
+
+    name: str = Field(primary_key=True, sa_type=Text)
+    failures: int = Field(sa_type=BigInteger)
+    until: int = Field(sa_type=BigInteger)
+    forget_at: int = Field(index=True, sa_type=BigInteger)
+
+
 class Revision(Base, table=True):
     """One row: the counter of management writes that other processes watch, and the head of the audit chain."""
 
