@@ -6,12 +6,13 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
+ASSETS := transports/_dash/static/vendor/.ready
 COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url $(if $(UPGRADE),--upgrade)
 
 # Compiled modules are kept, whatever the shell says: a start without them takes twice as long, and the tests start many processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test check bench lock surface clean
+.PHONY: help run test check bench lock surface assets clean
 
 help:
 	@echo "make run     start the hub on 127.0.0.1:20128 (ARGS='--port 8080' is passed on)"
@@ -19,13 +20,14 @@ help:
 	@echo "make check   format, lint, types, import rules, house rules"
 	@echo "make bench   measure CPU per request against a bare server"
 	@echo "make surface write tests/golden/surface.json anew after a meant change of the public surface"
+	@echo "make assets  fetch what the dashboard's charts are drawn with, by npm and by hash (run and test do it too)"
 	@echo "make lock    write the lock files anew (UPGRADE=1 takes newer versions)"
 	@echo "make clean   remove the virtual environment and caches; a hub's data is not touched"
 
-run: $(RUN_READY)
+run: $(RUN_READY) $(ASSETS)
 	@$(BIN)/hubroute serve $(ARGS)
 
-test: $(DEV_READY)
+test: $(DEV_READY) $(ASSETS)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 check: $(DEV_READY)
@@ -47,7 +49,7 @@ lock: $(UV)
 	@$(COMPILE) pyproject.toml --group dev -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist build $(dir $(ASSETS)) .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find hub agents skills transports tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv comes from the index by hash like everything else; it resolves in a second what takes pip minutes (D19).
@@ -70,6 +72,18 @@ $(DEV_READY): $(UV) requirements-dev.lock hub/launcher.py
 	@$(call install,requirements-dev.lock)
 	@$(command)
 	@touch $@
+
+assets: $(ASSETS)
+
+# Scripts of others come from the npm registry by hash and stay out of the repository (D18). The pages do without them: only the charts
+# are then tables, and nothing renews itself.
+$(ASSETS): transports/_dash/package.json transports/_dash/package-lock.json
+	@mkdir -p build/assets $(@D)
+	@cp $^ build/assets
+	@if ! command -v npm >/dev/null; then echo "LEFT OUT: the dashboard's charts; there is no npm to fetch them with" >&2; \
+	elif cd build/assets && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null; then \
+		cp node_modules/htmx.org/dist/htmx.min.js node_modules/uplot/dist/uPlot.iife.min.js node_modules/uplot/dist/uPlot.min.css $(CURDIR)/$(@D) && touch $(CURDIR)/$@; \
+	else echo "LEFT OUT: the dashboard's charts; npm could not fetch them" >&2; fi
 
 # A pip mirror that is set up on this machine is uv's too, unless uv has its own.
 install = index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}}"; \

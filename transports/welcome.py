@@ -28,7 +28,7 @@ def routes(hub: Hub) -> list[Route]:
             opened = await _redeemed(hub, exchange.query.get("token", ""), consume=exchange.method == "GET")
         await _owner(exchange, opened)
 
-    return [Route("/", _status, DOOR, public=True), Route("/owner", owner, DOOR, public=True)]
+    return [Route("/owner", owner, DOOR, public=True)]
 
 
 async def _status(exchange: Exchange) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from hub.sketch import Sketch
 from hub.store import columns
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ _UPSERT = (
 )
 #: More than any hub has models in a day; a bound on what a start reads.
 _MOST = 20_000
+#: Hours whose merged sketches are held, and how old they must be: nobody adds to them any more.
+_HELD = 24 * 100
+_SETTLED = 2
+_BETWEEN = "SELECT hour, latency, ttft FROM latency_hours WHERE hour >= ? AND hour < ? ORDER BY hour"
 _SINCE = (
     "SELECT hour, provider, model, requests, errors, output, busy_ms, latency, ttft FROM latency_hours "
     "WHERE hour >= ? ORDER BY hour DESC LIMIT ?"
@@ -50,6 +55,7 @@ class LatencyHours:
         self._database = database
         self._queue = queue
         self._process = process
+        self._merged: dict[int, tuple[Sketch, Sketch]] = {}
         queue.register("latency_hours", _save)
 
     def put(self, row: Mapping[str, Any]) -> None:
@@ -63,6 +69,30 @@ class LatencyHours:
         """Hours from ``hour`` on, of every process, the newest first."""
         rows = await self._database.read(lambda link: link.run(_SINCE, hour, _MOST))
         return [LatencyRow(**row) for row in rows]
+
+    async def by_hour(self, low: int, high: int, now: int) -> dict[int, tuple[Sketch, Sketch]]:
+        """Latency and time to the first token of all models together, for each hour ``low <= hour < high`` in which calls were answered.
+
+        ``now`` is the hour that it is. Hours that nobody adds to any more are merged once.
+        """
+        await self._queue.settle()
+        held, settled = self._merged, now - _SETTLED
+        missing = next((hour for hour in range(low, high) if hour not in held), high)
+
+        def work(link: Link) -> dict[int, tuple[Sketch, Sketch]]:
+            found: dict[int, tuple[Sketch, Sketch]] = {}
+            for row in link.run(_BETWEEN, missing, high):
+                latency, ttft = found.setdefault(row["hour"], (Sketch(), Sketch()))
+                latency.merge(Sketch.decode(row["latency"]))
+                ttft.merge(Sketch.decode(row["ttft"]))
+            return found
+
+        found = await self._database.read(work) if missing < high else {}
+        for hour in range(missing, min(high, settled)):
+            held[hour] = found.get(hour) or (Sketch(), Sketch())
+        while len(held) > _HELD:
+            del held[next(iter(held))]
+        return {hour: pair for hour in range(low, high) if (pair := found.get(hour) or held.get(hour)) and pair[0].count}
 
 
 def _save(link: Link, rows: list[tuple[object, ...]], again: bool) -> None:

@@ -74,10 +74,14 @@ class Piece(NamedTuple):
     high: int | None
 
 
-def pieces(since: int, until: int | None) -> list[Piece]:
-    """A window in whole days, the whole hours beside them, and rows for what is left: two short ends at most."""
+def pieces(since: int, until: int | None, *, hourly: bool = False) -> list[Piece]:
+    """A window in whole days, the whole hours beside them, and rows for what is left: two short ends at most.
+
+    ``hourly`` takes no days, for what is shown by the hour.
+    """
     found: list[Piece] = []
-    _split(max(0, since), until, ((DAY_MS, "day"), (HOUR_MS, "hour"), (1, "at")), found)
+    units = ((DAY_MS, "day"), (HOUR_MS, "hour"), (1, "at"))
+    _split(max(0, since), until, units[1:] if hourly else units, found)
     return found
 
 
@@ -107,7 +111,11 @@ _OF_ROW = {
     "cost": "COALESCE(cost, 0.0)",
     "last_at": "at",
 }
-_DAY_OF = {"day": "day", "hour": "hour / 24", "at": f"at / {DAY_MS}"}
+#: What a day or an hour is in the rows of each piece.
+_TIMES = {
+    "day": {"day": "day", "hour": "hour / 24", "at": f"at / {DAY_MS}"},
+    "hour": {"hour": "hour", "at": f"at / {HOUR_MS}"},
+}
 _TOTALS = ", ".join(f"SUM({name}) AS {name}" for name in COUNTS)
 
 
@@ -115,7 +123,7 @@ def _select(piece: Piece, by: Sequence[str], where: Sequence[str]) -> tuple[str,
     """One piece as rows of sums with the columns that a report groups by."""
     table = _TABLES.get(piece.unit, "usage")
     plain = table != "usage"
-    names = [_DAY_OF[piece.unit] + " AS day" if name == "day" else name for name in by]
+    names = [f"{_TIMES[name][piece.unit]} AS {name}" if name in _TIMES else name for name in by]
     facts = [name if plain or name not in _OF_ROW else f"{_OF_ROW[name]} AS {name}" for name in (*COUNTS, "last_at")]
     conditions = [f"{piece.unit} >= ?"]
     arguments = [piece.low]
@@ -130,14 +138,15 @@ def _select(piece: Piece, by: Sequence[str], where: Sequence[str]) -> tuple[str,
 def report(
     link: Link, by: Sequence[str], *, since: int, until: int | None, where: Mapping[str, str], limit: int = 1
 ) -> list[dict[str, Any]]:
-    """Sums of ``since <= at < until`` for each value of the columns ``by``, the busiest first (days: the latest first).
+    """Sums of ``since <= at < until`` for each value of the columns ``by``, the busiest first (by time: the latest first).
 
-    ``by`` and the names of ``where`` are from :data:`DIMENSIONS`, or ``day``; the caller has checked them (SEC-21).
+    ``by`` and the names of ``where`` are from :data:`DIMENSIONS`; ``by`` may begin with ``day`` or ``hour``. The caller has checked
+    them (SEC-21).
     """
     names = sorted(where)
     selects: list[str] = []
     arguments: list[object] = []
-    for piece in pieces(since, until) or [Piece("at", 0, 0)]:
+    for piece in pieces(since, until, hourly="hour" in by) or [Piece("at", 0, 0)]:
         words, bounds = _select(piece, by, names)
         selects.append(words)
         arguments += [*bounds, *(columns.text(where[name]) for name in names)]
@@ -145,7 +154,7 @@ def report(
     chosen = f"{groups}, MAX(key_name) AS key_name, " if by else ""
     whole = f"SELECT {chosen}{_TOTALS}, MAX(last_at) AS last_at FROM ({' UNION ALL '.join(selects)}) AS parts"  # noqa: S608 - constant identifiers
     if by:
-        order = "day DESC" if by[0] == "day" else f"SUM(requests) DESC, {groups}"
+        order = f"{by[0]} DESC, SUM(requests) DESC" if by[0] in _TIMES else f"SUM(requests) DESC, {groups}"
         whole += f" GROUP BY {groups} ORDER BY {order} LIMIT {limit:d}"
     return [_summed(row) for row in link.run(whole, *arguments)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -17,13 +17,19 @@ if TYPE_CHECKING:
     from hub.store.database import Database, Link
     from hub.store.queue import WriteBehind
 
-Grouping = Literal["provider", "model", "key_id", "connection_id", "combo", "source", "day"]
-GROUPINGS: tuple[Grouping, ...] = ("provider", "model", "key_id", "connection_id", "combo", "source", "day")
+Grouping = Literal["provider", "model", "key_id", "connection_id", "combo", "source", "day", "hour"]
+GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
 #: What rows may be filtered by; a name from outside this set never reaches SQL (SEC-21).
 FILTERS = (*rollups.DIMENSIONS, "outcome", "skill", "door", "request_id", "status", "session")
 _INSERT = columns.insert("usage", columns.USAGE) + " ON CONFLICT (id) DO NOTHING"
 _OLDEST = "SELECT MIN(at) AS at FROM usage"
 _LATENCY = "SELECT latency_ms FROM usage WHERE {} ORDER BY at DESC LIMIT 10000"
+#: Told by the partial index of what is not ok; a bound on a window in which everything fails.
+_FAILURES = (
+    "SELECT error_code, status, COUNT(*) AS requests FROM "
+    "(SELECT error_code, status FROM usage WHERE outcome <> 'ok' AND at >= ? AND at < ? AND outcome = 'error' LIMIT 100000) AS found "
+    "GROUP BY error_code, status ORDER BY COUNT(*) DESC, error_code LIMIT 100"
+)
 _MINUTES = (
     "SELECT at / 60000 AS minute, COUNT(*) AS requests, SUM(input + cache_read + cache_write) AS prompt, SUM(output) AS output, "
     "SUM(cost) AS cost FROM usage WHERE at >= ? AND at < ? GROUP BY at / 60000"
@@ -71,8 +77,8 @@ class UsageLog:
 
         The busiest first; days in order, the latest ``limit`` of them. Raises BadRequest.
         """
-        if by not in GROUPINGS:
-            raise BadRequest(f"usage can be grouped by {', '.join(GROUPINGS)}", field="by")
+        if by not in GROUPINGS or by == "hour":
+            raise BadRequest(f"usage can be grouped by {', '.join(GROUPINGS[:-1])}", field="by")
         rows = await self._sums((by,), since=since, until=until, where=where, limit=limit)
         if by == "day":
             days = [{**row, "key": columns.day(row["day"])} for row in reversed(rows)]
@@ -82,8 +88,16 @@ class UsageLog:
     async def breakdown(
         self, by: Sequence[Grouping], *, since: int, until: int | None = None, limit: int = 5000, **where: str | None
     ) -> list[dict[str, Any]]:
-        """The same sums for each combination of the columns ``by``, each under its own name; the busiest ``limit``."""
+        """The same sums for each combination of the columns ``by``, each under its own name; the busiest ``limit``.
+
+        ``by`` may begin with ``day`` or ``hour`` (since 1970, UTC): the latest then come first.
+        """
         return await self._sums(by, since=since, until=until, where=where, limit=limit)
+
+    async def failures(self, *, since: int, until: int) -> list[dict[str, Any]]:
+        """How often each error was answered: error_code, status, requests; the most frequent first."""
+        await self._queue.settle()
+        return await self._database.read(lambda link: link.run(_FAILURES, since, until))
 
     async def minutes(self, count: int = 10) -> list[dict[str, Any]]:
         """The last ``count`` minutes, oldest first: minute (since 1970), requests, prompt and output tokens, cost of what has a price."""

@@ -19,6 +19,10 @@ pytestmark = pytest.mark.anyio
 #: The only addresses that answer without a credential (SEC B1). A new public route must be added here by hand.
 PUBLIC = {
     "/",
+    # Pages send strangers to the login, and never show them anything (tests/dashboard); their files are no secret.
+    "/dashboard",
+    "/dashboard/page",
+    "/dashboard/static/name",
     "/owner",
     "/health",
     "/ready",

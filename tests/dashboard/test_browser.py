@@ -1,0 +1,109 @@
+"""The dashboard in a real browser: the first run, keys of the keyboard, no scripts, narrow and wide, light and dark."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.dashboard.conftest import PICTURES, Dashboard, axe, opened, serious
+from transports._dash.site import Site
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+pytestmark = pytest.mark.anyio
+PLAIN = [page.url for page in Site().pages if "{" not in page.path]
+#: First load of any page, in bytes over the wire.
+_MOST_LOADED = 300_000
+
+
+@pytest.mark.parametrize("url", PLAIN)
+async def test_pages_are_accessible_and_fit_every_screen(browser: Browser, dashboard: Dashboard, url: str) -> None:
+    """axe-core finds nothing serious, in both themes; nothing sticks out at 360 px; the policy is never broken (its breaches are faults)."""
+    source = axe()
+    for width, theme in ((360, "light"), (1280, "dark"), (1920, "light")):
+        async with opened(browser, dashboard, viewport={"width": width, "height": 800}, color_scheme=theme) as watched:
+            page = watched.page
+            await page.goto(url)
+            await page.wait_for_load_state("networkidle")
+            assert await serious(page, source) == []
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{url} sticks out at {width}"
+            if folder := os.environ.get(PICTURES):
+                Path(folder).mkdir(parents=True, exist_ok=True)
+                name = url.strip("/").replace("/", "-") or "overview"
+                await page.screenshot(path=f"{folder}/{name}-{width}-{theme}.png", full_page=True)
+
+
+async def test_a_first_load_is_small(browser: Browser, dashboard: Dashboard) -> None:
+    async with opened(browser, dashboard) as watched:
+        session = await watched.page.context.new_cdp_session(watched.page)
+        await session.send("Network.enable")
+        session.on("Network.loadingFinished", lambda event: watched.received.append(event["encodedDataLength"]))
+        await watched.page.goto("/")
+        await watched.page.wait_for_load_state("networkidle")
+    assert 0 < sum(watched.received) <= _MOST_LOADED
+
+
+async def test_the_first_steps_from_provider_to_first_request(browser: Browser, dashboard: Dashboard) -> None:
+    async with opened(browser, dashboard) as watched:
+        page = watched.page
+        await page.goto("/dashboard/start")
+        await page.get_by_label("Client").select_option("codex")
+        await page.wait_for_url("**/dashboard/start?client=codex")
+        await page.get_by_role("button", name="Make a key for Codex").click()
+        secret = (await page.locator("#snippet-openai").text_content() or "").rpartition("=")[2]
+        assert secret.startswith("hr_")
+        async with dashboard.client(signed_in=False) as client:
+            body = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}
+            answer = await client.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {secret}"})
+            assert answer.status_code == 200
+        await page.get_by_text("answered by").wait_for()
+
+
+async def test_the_keyboard_searches_walks_goes_and_explains(browser: Browser, dashboard: Dashboard) -> None:
+    for name in ("walked one", "walked two"):
+        await dashboard.ask("keys-create", name=name, scopes=["chat"])
+    async with opened(browser, dashboard) as watched:
+        page = watched.page
+        await page.goto("/dashboard/keys")
+        await page.keyboard.press("j")
+        await page.keyboard.press("j")
+        second = await page.evaluate("document.activeElement.textContent")
+        await page.keyboard.press("k")
+        first = await page.evaluate("document.activeElement.textContent")
+        assert first != second
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/dashboard/keys/*")
+        await page.keyboard.press("?")
+        assert await page.get_by_role("dialog").is_visible()
+        await page.keyboard.press("Escape")
+        await page.keyboard.press("g")
+        await page.keyboard.press("p")
+        await page.wait_for_url("**/dashboard/providers")
+        await page.keyboard.press("/")
+        await page.keyboard.type("walked")
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/dashboard/search?q=walked")
+        assert await page.get_by_role("link", name="walked one").is_visible()
+
+
+async def test_everything_works_without_scripts(browser: Browser, dashboard: Dashboard) -> None:
+    async with opened(browser, dashboard, java_script_enabled=False, viewport={"width": 360, "height": 800}) as watched:
+        page = watched.page
+        await page.goto("/")
+        await page.get_by_text("Menu", exact=True).click()
+        await page.get_by_role("link", name="Keys & budgets").click()
+        await page.get_by_text("Make a key").click()
+        await page.get_by_label("Name").fill("without scripts")
+        await page.get_by_role("button", name="Make the key").click()
+        assert (await page.locator("#key").text_content() or "").startswith("hr_")
+        await page.get_by_role("link", name="without scripts").click()
+        await page.get_by_text("Delete the key").click()
+        await page.get_by_role("button", name="Delete it").click()
+        assert await page.get_by_text("The key is gone.").is_visible()
+        await page.goto("/")
+        await page.get_by_text("Numbers").first.click()
+        assert await page.locator(".chart table").first.is_visible()

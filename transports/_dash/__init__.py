@@ -1,0 +1,1 @@
+"""The dashboard: server-rendered pages over the registry. One file in ``pages/`` a page, and its template."""

@@ -1,0 +1,201 @@
+"""What a form sent, and the fields of a form as a skill's input describes them: a page names fields, the registry knows the rest."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from hub.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from hub.skill import Skill
+
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?(e-?[0-9]+)?")
+#: Words that are no words when taken apart.
+_WRITTEN = {
+    "api": "API",
+    "id": "ID",
+    "ids": "IDs",
+    "url": "URL",
+    "mcp": "MCP",
+    "usd": "USD",
+    "tz": "time zone",
+    "ip": "IP",
+    "ttl": "TTL",
+    "json": "JSON",
+}
+
+
+class Form:
+    """The fields of a form. ``do`` is which of the page's actions is meant."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = fields
+        self.do = self.text("do")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._fields
+
+    def text(self, name: str) -> str:
+        """A field's value without the blanks around it; empty when it is missing."""
+        return self._fields.get(name, "").strip()
+
+    def chosen(self, prefix: str) -> list[str]:
+        """What was ticked among fields whose names begin with a prefix: what stands behind it."""
+        return [name.removeprefix(prefix) for name in self._fields if name.startswith(prefix)]
+
+    def values(self) -> dict[str, str]:
+        """The fields as they were typed, to fill the form again."""
+        return dict(self._fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a form: how it is shown and how what is typed becomes a value.
+
+    ``kind`` is text, secret, number, whole (a number), switch, choice, list (a line each) or json.
+    """
+
+    name: str
+    label: str
+    kind: str
+    help: str
+    required: bool
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    longest: int | None = None
+
+    @property
+    def emptied(self) -> Any:
+        """What says that a value is taken away."""
+        return "" if self.kind in ("text", "choice") else None
+
+    def shown(self, value: Any) -> str:
+        """A value as its field shows it, to tell whether it was changed."""
+        if value is None or value == "":
+            return ""
+        write = _WRITE.get(self.kind)
+        return str(value) if write is None else write(value)
+
+    def taken(self, form: Form) -> Any:
+        """The value that was typed; None when nothing was. Raises ValueError saying what to type."""
+        if self.kind == "switch":
+            return form.text(self.name) == "on"
+        if self.kind == "list":
+            return [line.strip() for line in form.text(self.name).splitlines() if line.strip()]
+        typed = form.text(self.name)
+        if not typed:
+            return None
+        if self.kind == "json":
+            return _tree(typed)
+        return typed
+
+
+def _number(value: Any) -> str:
+    return f"{float(value):g}" if _NUMBER.fullmatch(str(value)) else str(value)
+
+
+#: How values of each kind of field are compared, whether they were stored or typed.
+_WRITE: dict[str, Callable[[Any], str]] = {
+    "switch": lambda value: "on" if value else "",
+    "list": lambda value: "\n".join(map(str, value)),
+    "json": lambda value: json.dumps(value, sort_keys=True) if value else "",
+    "whole": _number,
+    "number": _number,
+}
+
+
+def _tree(typed: str) -> Any:
+    try:
+        return json.loads(typed)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is no JSON: {error}") from None
+
+
+def fields(skill: Skill, names: Iterable[str] = ()) -> list[Field]:
+    """The fields of a skill's input by their names on the wire, in this order; all of them when none are named. Raises KeyError."""
+    schema = skill.input_schema()
+    properties: Mapping[str, Any] = schema.get("properties", {})
+    required = frozenset(cast("list[str]", schema.get("required", [])))
+    return [_field(name, properties[name], schema, required=name in required) for name in names or properties]
+
+
+def filled(skill: Skill, form: Form, names: Iterable[str], *, stored: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A skill's input of what was typed into these fields. Raises InvalidInput naming the fields that cannot be read.
+
+    For a new thing what was left empty is left out. For a change, ``stored`` is what the form was filled with: only what differs is sent,
+    and a field that was emptied is sent empty. A secret that was not typed anew stays as it is.
+    """
+    data: dict[str, Any] = {}
+    faults: list[dict[str, str]] = []
+    for one in fields(skill, names):
+        try:
+            value = one.taken(form)
+        except ValueError as error:
+            faults.append({"field": one.name, "message": str(error)})
+            continue
+        if stored is None or one.kind == "secret":
+            if value is not None:
+                data[one.name] = value
+        elif one.shown(value) != one.shown(stored.get(one.name)):
+            data[one.name] = one.emptied if value is None else value
+    if faults:
+        raise InvalidInput(faults)
+    return data
+
+
+def _field(name: str, raw: Mapping[str, Any], schema: Mapping[str, Any], *, required: bool) -> Field:
+    described: str = raw.get("description", "")
+    shape = _resolved(raw, schema)
+    kind, choices = _kind(shape)
+    return Field(
+        name=name,
+        label=label(name),
+        kind=kind,
+        help=described or shape.get("description", ""),
+        required=required,
+        default=raw.get("default"),
+        choices=choices,
+        least=shape.get("minimum", shape.get("exclusiveMinimum")),
+        most=shape.get("maximum"),
+        longest=shape.get("maxLength"),
+    )
+
+
+def _resolved(raw: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A property's own shape: behind references, and without the null that it may be."""
+    while True:
+        if "$ref" in raw:
+            raw = schema["$defs"][raw["$ref"].rsplit("/", 1)[-1]]
+            continue
+        either: list[Mapping[str, Any]] = [one for one in raw.get("anyOf", []) if one.get("type") != "null"]
+        if not either:
+            return raw
+        raw = either[0]
+
+
+_KINDS = {"boolean": "switch", "integer": "whole", "number": "number", "object": "json"}
+
+
+def _kind(shape: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    if "enum" in shape:
+        return "choice", tuple(str(one) for one in shape["enum"])
+    if shape.get("type") == "array":
+        plain = shape.get("items", {}).get("type") in ("string", "integer", "number")
+        return ("list" if plain else "json"), ()
+    if shape.get("format") == "password":
+        return "secret", ()
+    return _KINDS.get(str(shape.get("type", "")), "text"), ()
+
+
+def label(name: str) -> str:
+    """A field's name in words: ``baseUrl`` is ``Base URL``."""
+    parts = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name.replace("_", " ").replace("-", " ")).lower().split()
+    words = " ".join(_WRITTEN.get(part, part) for part in parts)
+    return words[:1].upper() + words[1:]
