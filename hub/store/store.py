@@ -83,7 +83,7 @@ class Store:
         self.cloud_tasks = CloudTasks(self._database)
         self.model_responses = ModelResponses(self._database, self._clock)
         self.files = FileRows(self._database, self._clock)
-        self.batches = BatchRows(self._database, self._clock)
+        self.batches = BatchRows(self._database, self._clock, settings.batch_lease_seconds)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
         self._money = Database(_driver(settings), readers=1)
