@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     batch_concurrency: int = Field(
         default=16, ge=1, le=1000, description="Most requests of batches that run at once at one provider, in each process."
     )
+    batch_lease_seconds: int = Field(
+        default=20, ge=2, le=600, description="How long what a process that died was working on for batches waits for another process."
+    )
     connect_timeout: float = Field(default=30.0, gt=0, description="Seconds to connect to a provider, TLS included.")
     first_byte_timeout: float = Field(default=600.0, gt=0, description="Seconds a provider may take to begin its answer.")
     idle_timeout: float = Field(default=600.0, gt=0, description="Seconds a provider may be silent inside an answer.")

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 log = logger("hub.batches")
 
-#: As in :mod:`hub.batches.worker`, whose beat renews it.
-_LEASE_MS = 20_000
 #: Seconds between looks at a vendor's batch: the first, and how they grow.
 _FIRST_LOOK, _LONGEST_LOOK, _GROWTH = 1.0, 60.0, 1.5
 #: Seconds after a fault until the next try; so many tries to send a batch, and so many to see the end of one that is to end.
@@ -157,7 +155,7 @@ class Vendors:
 
     async def _carried(self, watch: _Watch) -> bool:
         """Bring a batch to its end at the vendor and home; False where the hub stops, or another process does it."""
-        if not await self._rows.lease(watch.batch, self._clock.now_ms() + _LEASE_MS):
+        if not await self._rows.lease(watch.batch):
             await self._wait(watch, _FIRST_PAUSE)
             return False
         batch = await self._rows.find(watch.batch.id, watch.batch.key_id)

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 log = logger("hub.batches")
 
-#: How long an item is this process's without another word of it, and how often there is one.
-_LEASE_MS, _BEAT_SECONDS = 20_000, 5.0
+#: How often a lease is renewed while it lasts.
+_BEATS = 4
 #: Looks at the batches: while some are open, and while none is (another process may have made one).
 _BUSY_SECONDS, _IDLE_SECONDS = 0.5, 3.0
 #: So many times as many items as run at once are taken, so that none waits for the database.
@@ -124,6 +124,10 @@ class Worker:
             self._back(taken, 0.0, taken.item.tries)
         await self._results.close()
         await self._vendors.close()
+        if self._loops:
+            # Another process need not wait for the leases of one that has stopped in order.
+            with suppress(HubError):
+                await self._rows.free(self._rows.owner)
 
     def drop(self, batch_id: str) -> list[asyncio.Task[None]]:
         """End what runs of a batch and give back what waits; the tasks that end."""
@@ -155,10 +159,10 @@ class Worker:
     async def _beat(self) -> None:
         """Say that this process works on what it took."""
         while True:
-            await asyncio.sleep(_BEAT_SECONDS)
+            await asyncio.sleep(self._rows.lease_seconds / _BEATS)
             if self._running or self._ending or self._vendors.busy or any(self._ready.values()):
                 with suppress(HubError):
-                    await self._rows.renew(self._clock.now_ms() + _LEASE_MS)
+                    await self._rows.renew()
 
     async def _round(self) -> float | None:
         """Look at every open batch once; seconds until the next look, None where only this process could make one."""
@@ -238,7 +242,7 @@ class Worker:
             if ending != "completed" and await self._rows.elsewhere(batch.id):
                 await asyncio.sleep(_BUSY_SECONDS)
                 return
-            if await self._rows.lease(batch, self._clock.now_ms() + _LEASE_MS):
+            if await self._rows.lease(batch):
                 await self._finish(batch, ending)
             else:
                 await asyncio.sleep(_BUSY_SECONDS)
@@ -284,8 +288,7 @@ class Worker:
 
     async def _claimed(self, batch: Batch, category: str, limit: int) -> list[_Taken]:
         """Items taken from a batch; none once it ends."""
-        until = self._clock.now_ms() + _LEASE_MS
-        items = await self._rows.claim(batch.id, category, until=until, limit=limit)
+        items = await self._rows.claim(batch.id, category, limit=limit)
         texts: dict[int, bytes] = {}
         if items:
             small = [item for item in items if item.size <= _SMALL]

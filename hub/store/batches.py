@@ -172,11 +172,12 @@ class Written(msgspec.Struct):
 
 
 class BatchRows:
-    """The tables of batches and items. ``owner`` names this process in leases."""
+    """The tables of batches and items. ``owner`` names this process in leases, which hold for ``lease_seconds`` without another word."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, lease_seconds: int) -> None:
         self._database = database
         self._clock = clock
+        self.lease_seconds = lease_seconds
         self.owner = clock.new_id("prc_")
         self._claim = _CLAIM.format("" if database.dialect == "sqlite" else " FOR UPDATE SKIP LOCKED")
 
@@ -235,15 +236,15 @@ class BatchRows:
         """Forget a batch that is over; whether it was there and over."""
         return bool(await self._database.write(lambda link: link.run(_DELETE, columns.text(batch_id), columns.text(key_id))))
 
-    async def lease(self, batch: Batch, until: int) -> bool:
+    async def lease(self, batch: Batch) -> bool:
         """Become the one who ends a batch; False while another process does."""
         now = self._clock.now_ms()
-        return bool(await self._database.write(lambda link: link.run(_LEASE, self.owner, until, batch.id, self.owner, now)))
+        return bool(await self._database.write(lambda link: link.run(_LEASE, self.owner, self._until(now), batch.id, self.owner, now)))
 
-    async def claim(self, batch_id: str, category: str, *, until: int, limit: int) -> list[Item]:
+    async def claim(self, batch_id: str, category: str, *, limit: int) -> list[Item]:
         """Take items to work on, in their order; those of a process that is gone, too."""
         now = self._clock.now_ms()
-        given = (self.owner, until, batch_id, batch_id, category, now, limit)
+        given = (self.owner, self._until(now), batch_id, batch_id, category, now, limit)
         rows = await self._database.write(lambda link: link.run(self._claim, *given))
         return sorted((Item(**row) for row in rows), key=lambda item: item.line)
 
@@ -264,8 +265,9 @@ class BatchRows:
 
         await self._database.write(work)
 
-    async def renew(self, until: int) -> None:
+    async def renew(self) -> None:
         """Say that this process still works on what it took."""
+        until = self._until(self._clock.now_ms())
 
         def work(link: Link) -> None:
             link.run(_RENEW, until, self.owner)
@@ -273,9 +275,14 @@ class BatchRows:
 
         await self._database.write(work)
 
-    async def free(self) -> None:
-        """Nobody works on anything: the process before this one is gone, and there is no other."""
-        await self._database.write(lambda link: (link.run(_FREE), link.run(_FREE_BATCHES)))
+    async def free(self, owner: str = "") -> None:
+        """A process works on nothing any more. With no name nobody does: the process before this one is gone, and there is no other."""
+        of, names = (" AND owner = ?", (owner,)) if owner else ("", ())
+        await self._database.write(lambda link: (link.run(_FREE + of, *names), link.run(_FREE_BATCHES + of, *names)))
+
+    def _until(self, now: int) -> int:
+        """When a lease of now ends."""
+        return now + self.lease_seconds * 1000
 
     async def elsewhere(self, batch_id: str) -> bool:
         """Whether another process works on items of a batch."""

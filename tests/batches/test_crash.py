@@ -83,7 +83,12 @@ async def billed(store: Store, found: list[Any]) -> None:
 async def test_kill_nine_during_a_batch(tmp_path: Path, database: str) -> None:
     """Killed again and again; after the last start the batch is complete. What ran at a kill may have run at the provider twice."""
     data, chance = tmp_path / "data", random.Random()
-    env = {"HUBROUTE_DATABASE_URL": database, "HUBROUTE_DEMO": "off", "HUBROUTE_BATCH_CONCURRENCY": "8"}
+    env = {
+        "HUBROUTE_DATABASE_URL": database,
+        "HUBROUTE_DEMO": "off",
+        "HUBROUTE_BATCH_CONCURRENCY": "8",
+        "HUBROUTE_BATCH_LEASE_SECONDS": "4",
+    }
     owner = (await asyncio.to_thread(answer, data, "keys", "create", "owner", "--scopes", "*", **env))["key"]
     kills, batch_id = 0, ""
     async with FaultUpstream() as upstream:
@@ -120,7 +125,12 @@ async def test_kill_nine_during_a_batch(tmp_path: Path, database: str) -> None:
 async def test_two_processes_share_a_batch(tmp_path: Path, database: str) -> None:
     """Both work on it; one is killed in the middle and the other ends it alone."""
     data = tmp_path / "data"
-    env = {"HUBROUTE_DATABASE_URL": database, "HUBROUTE_DEMO": "off", "HUBROUTE_BATCH_CONCURRENCY": "4"}
+    env = {
+        "HUBROUTE_DATABASE_URL": database,
+        "HUBROUTE_DEMO": "off",
+        "HUBROUTE_BATCH_CONCURRENCY": "4",
+        "HUBROUTE_BATCH_LEASE_SECONDS": "4",
+    }
     owner = (await asyncio.to_thread(answer, data, "keys", "create", "owner", "--scopes", "*", **env))["key"]
     with serving(data, **env) as first, serving(data, **env) as second:
         async with AsyncExitStack() as stack:

@@ -221,7 +221,7 @@ async def test_a_stop_gives_the_money_back_and_the_next_start_takes_it(tmp_path:
 async def test_kill_nine_while_the_vendor_works(tmp_path: Path, database: str, made: type[OpenAiVendor | AnthropicVendor]) -> None:
     """REL-09: killed between the vendor's answer and its storing, then while it polls; resumed, never made again, billed once."""
     data = tmp_path / "data"
-    env = {"HUBROUTE_DATABASE_URL": database, "HUBROUTE_DEMO": "off"}
+    env = {"HUBROUTE_DATABASE_URL": database, "HUBROUTE_DEMO": "off", "HUBROUTE_BATCH_LEASE_SECONDS": "4"}
     owner = (await asyncio.to_thread(answer, data, "keys", "create", "owner", "--scopes", "*", **env))["key"]
     openai_s = made is OpenAiVendor
     provider, ask, endpoint, cost = ("openai", line, CHAT, FULL) if openai_s else ("anthropic", message, MESSAGES, MESSAGE)
