@@ -267,6 +267,20 @@ class Considered(Wire):
     score: float | None
 
 
+class Tried(Wire):
+    """One upstream call: when it began (epoch ms), how long it took, and how it ended (``kind`` is ok or a kind of failure)."""
+
+    provider: str
+    model: str
+    connection: str
+    connection_id: str
+    started_at: int
+    latency_ms: int
+    status: int | None
+    kind: str
+    message: str
+
+
 class Explained(Wire):
     """The decision behind a request, as it was recorded."""
 
@@ -279,6 +293,7 @@ class Explained(Wire):
     score: float | None
     factors: list[Factor]
     candidates: list[Considered]
+    attempts: list[Tried]
     fallbacks_triggered: list[Fallback]
     outcome: str
     cost_actual: float | None
@@ -295,7 +310,7 @@ class Explanation(Wire):
     decision: Explained
 
 
-def _explained(decision: Decision) -> Explained:
+def _explained(ctx: Context, decision: Decision) -> Explained:
     served = (decision.attempts[-1].connection_id, decision.model) if decision.attempts else None
     chosen = next((one for one in decision.candidates if (one.connection_id, one.model) == served and one.score is not None), None)
     return Explained(
@@ -308,6 +323,7 @@ def _explained(decision: Decision) -> Explained:
         score=chosen.score if chosen else None,
         factors=[Factor(name=name, contribution=share) for name, share in (chosen.factors if chosen else {}).items()],
         candidates=list(map(_considered, decision.candidates)),
+        attempts=[_tried(ctx, attempt) for attempt in decision.attempts],
         fallbacks_triggered=[_fallback(attempt) for attempt in decision.attempts if attempt.kind != "ok"],
         outcome=decision.outcome,
         cost_actual=decision.cost,
@@ -319,6 +335,21 @@ def _explained(decision: Decision) -> Explained:
 
 def _considered(one: Candidate) -> Considered:
     return Considered(provider=one.provider, model=one.model, connection=one.connection, excluded=one.excluded or None, score=one.score)
+
+
+def _tried(ctx: Context, attempt: Attempt) -> Tried:
+    connection = ctx.hub.store.connections.peek(attempt.connection_id)
+    return Tried(
+        provider=attempt.provider,
+        model=attempt.model,
+        connection=connection.name if connection else attempt.connection_id,
+        connection_id=attempt.connection_id,
+        started_at=attempt.started_at,
+        latency_ms=attempt.latency_ms,
+        status=attempt.status,
+        kind=attempt.kind,
+        message=attempt.message,
+    )
 
 
 def _fallback(attempt: Attempt) -> Fallback:
@@ -353,4 +384,4 @@ async def explain_route(ctx: Context, ask: ExplainAsk) -> Explanation:
     decision = await ctx.hub.store.decisions.get(ask.request_id)
     if decision is None or (decision.key_id != ctx.caller.key_id and "manage" not in ctx.caller.scopes):
         raise NotFound(f"no decision is recorded for request {ask.request_id!r}", field="requestId")
-    return Explanation(request_id=decision.request_id, at=decision.at, decision=_explained(decision))
+    return Explanation(request_id=decision.request_id, at=decision.at, decision=_explained(ctx, decision))

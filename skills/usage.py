@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -13,6 +12,7 @@ from hub.export import csv_pieces, json_pieces
 from hub.records import UsageRow
 from hub.skill import CostClass, Download, Rest, skill
 from hub.wire import Body, Moment, Wire, iso
+from skills._calls import CallFilter, CallRow, accounts, call_row, where_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -129,7 +129,7 @@ async def history(ctx: Context, ask: HistoryAsk) -> History:
     totals.take(await usage.totals(since=ask.since, until=ask.until))
     rows = await usage.breakdown(("provider", "model", "connection_id", "key_id"), since=ask.since, until=ask.until)
     minutes = await usage.minutes()
-    names = _accounts(ctx)
+    names = accounts(ctx)
     found = History(
         total_requests=totals.requests,
         total_prompt_tokens=totals.prompt_tokens,
@@ -173,13 +173,6 @@ def _spread(found: History, row: dict[str, Any], names: dict[str, str]) -> None:
     key.last_used = last
 
 
-def _accounts(ctx: Context) -> dict[str, str]:
-    """Connection -> its name, with the id where two have the same."""
-    connections = ctx.hub.store.connections.all()
-    counts = Counter(one.name for one in connections)
-    return {one.id: one.name if counts[one.name] == 1 else f"{one.name} {one.id}" for one in connections}
-
-
 def _pending(ctx: Context) -> Pending:
     by_model: dict[str, int] = {}
     by_account: dict[str, dict[str, int]] = {}
@@ -211,29 +204,6 @@ def _active(ctx: Context, names: dict[str, str]) -> list[Active]:
     ]
 
 
-class Filter(Body):
-    """Which calls are meant; all when nothing is named."""
-
-    provider: str | None = Field(default=None, max_length=200, description="Provider id or alias.")
-    model: str | None = Field(default=None, max_length=300, description="Model that answered, as its provider calls it.")
-    key: str | None = Field(default=None, max_length=200, description="Id or name of an API key.")
-    connection: str | None = Field(default=None, max_length=200, description="Id or name of a connection.")
-    combo: str | None = Field(default=None, max_length=200, description="Name of the combo.")
-    source: Literal["upstream", "cache", "semantic", "coalesced", "idempotent"] | None = Field(
-        default=None, description="Where the answer is from."
-    )
-    since: Moment = Field(default=0, ge=0, alias="from", description="Start: milliseconds since 1970, or ISO 8601.")
-    until: Moment | None = Field(default=None, alias="to", description="End, itself left out.")
-
-
-class CallFilter(Filter):
-    """The same for single calls."""
-
-    status: int | None = Field(default=None, ge=100, le=599, description="HTTP status that the client got.")
-    outcome: Literal["ok", "error", "cancelled"] | None = Field(default=None, description="How it ended.")
-    session: str | None = Field(default=None, min_length=1, max_length=64, description="Session id that the client sent.")
-
-
 class LogsAsk(CallFilter):
     """Which calls to list, how many and how."""
 
@@ -243,40 +213,6 @@ class LogsAsk(CallFilter):
     limit: int = Field(default=200, ge=1, le=1000, description="Most calls to list; a file holds all.")
     cursor: str | None = Field(default=None, max_length=100, description="Where to go on: 'next' of the page before.")
     before: Moment | None = Field(default=None, description="Only calls that began before this moment.")
-
-
-class CallRow(Wire):
-    """One call. Token counts are apart: ``input`` without what was read from or written to a cache, ``output`` with reasoning."""
-
-    time: str | None
-    request_id: str
-    door: str
-    provider: str
-    model: str
-    requested_model: str
-    account: str
-    connection_id: str
-    api_key_id: str
-    api_key_name: str
-    combo: str
-    step: str
-    source: str
-    session: str
-    status: int
-    outcome: str
-    error_code: str
-    input_tokens: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    output_tokens: int
-    reasoning_tokens: int
-    estimated: bool
-    cost: float | None
-    price_source: str
-    latency_ms: int
-    ttft_ms: int | None
-    stream: bool
-    fallbacks: int
 
 
 class LogPage(Wire):
@@ -297,9 +233,9 @@ class LogPage(Wire):
 )
 async def logs(ctx: Context, ask: LogsAsk) -> list[str] | LogPage | Download:
     """List calls, newest first, as lines ``time | model | provider | account | in | out | status``, as rows, or as a CSV file."""
-    where = _where(ctx, ask)
+    where = where_of(ctx, ask)
     until = ask.until if ask.before is None else min(ask.before, ask.until or ask.before)
-    names = _accounts(ctx)
+    names = accounts(ctx)
     if ask.format == "csv":
         batches = ctx.hub.store.usage.batches(since=ask.since, until=until, **where)
         return Download("text/csv; charset=utf-8", "calls.csv", csv_pieces(list(CallRow.model_fields), _cells(batches, names)))
@@ -307,28 +243,11 @@ async def logs(ctx: Context, ask: LogsAsk) -> list[str] | LogPage | Download:
     if ask.format == "text":
         return [_line(row, names) for row in page.rows]
     return LogPage(
-        rows=[_row(row, names) for row in page.rows],
+        rows=[call_row(row, names) for row in page.rows],
         total=page.total,
         total_is_capped=page.capped,
         next=f"{page.next[0]}:{page.next[1]}" if page.next else None,
     )
-
-
-def _where(ctx: Context, ask: Filter) -> dict[str, str | int | None]:
-    """The store's names for what is asked. Raises NotFound for a provider that there is not."""
-    store = ctx.hub.store
-    where: dict[str, str | int | None] = {
-        "provider": ctx.hub.catalog.get(ask.provider).id if ask.provider else None,
-        "model": ask.model,
-        "combo": ask.combo,
-        "source": ask.source,
-        # Calls outlive keys and connections, so an id that is not known now is taken as it is.
-        "key_id": next((key.id for key in store.keys.all() if key.name == ask.key), ask.key),
-        "connection_id": next((one.id for one in store.connections.all() if one.name == ask.connection), ask.connection),
-    }
-    if isinstance(ask, CallFilter):
-        where.update(status=ask.status, outcome=ask.outcome, session=ask.session)
-    return where
 
 
 def _cursor(text: str | None) -> tuple[int, str] | None:
@@ -349,43 +268,9 @@ def _line(row: UsageRow, names: dict[str, str]) -> str:
     return " | ".join("".join(letter if letter.isprintable() and letter != "|" else "?" for letter in str(part)) for part in parts)
 
 
-def _row(row: UsageRow, names: dict[str, str]) -> CallRow:
-    return CallRow(
-        time=iso(row.at),
-        request_id=row.request_id,
-        door=row.door,
-        provider=row.provider,
-        model=row.model,
-        requested_model=row.requested_model,
-        account=names.get(row.connection_id, row.connection_id),
-        connection_id=row.connection_id,
-        api_key_id=row.key_id,
-        api_key_name=row.key_name,
-        combo=row.combo,
-        step=row.step,
-        source=row.source,
-        session=row.session,
-        status=row.status,
-        outcome=row.outcome,
-        error_code=row.error_code,
-        input_tokens=row.usage.input,
-        cache_read_tokens=row.usage.cache_read,
-        cache_write_tokens=row.usage.cache_write,
-        output_tokens=row.usage.output,
-        reasoning_tokens=row.usage.reasoning,
-        estimated=row.usage.estimated,
-        cost=row.cost,
-        price_source=row.price_source,
-        latency_ms=row.latency_ms,
-        ttft_ms=row.ttft_ms,
-        stream=row.stream,
-        fallbacks=row.fallbacks,
-    )
-
-
 async def _cells(batches: AsyncIterator[list[UsageRow]], names: dict[str, str]) -> AsyncIterator[list[dict[str, Any]]]:
     async for rows in batches:
-        yield [_row(row, names).model_dump(by_alias=False) for row in rows]
+        yield [call_row(row, names).model_dump(by_alias=False) for row in rows]
 
 
 class ExportAsk(CallFilter):
@@ -404,12 +289,12 @@ _SUMS = (
 @skill("usage-export", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/usage/export")], read_only=True)
 async def export(ctx: Context, ask: ExportAsk) -> Download:
     """Write calls, or their sums by hour or day, into a CSV or JSON file; it is sent as it is read, whatever its size."""
-    where = _where(ctx, ask)
+    where = where_of(ctx, ask)
     if ask.what == "calls":
-        names, fields = _accounts(ctx), list(CallRow.model_fields)
+        names, fields = accounts(ctx), list(CallRow.model_fields)
         batches = _cells(ctx.hub.store.usage.batches(since=ask.since, until=ask.until, **where), names)
     else:
-        given = [name for name in ("status", "outcome", "session") if where.pop(name, None) is not None]
+        given = [name for name in ("status", "outcome", "session", "request_id") if where.pop(name, None) is not None]
         if given:
             raise BadRequest(f"sums are not kept by {', '.join(given)}; export what=calls, or leave it out", field=given[0])
         fields = list(_SUMS)

@@ -105,7 +105,9 @@ async def opened(browser: Browser, dashboard: Dashboard, *, signed_in: bool = Tr
     watched = Watched(await context.new_page())
     watched.page.on("console", lambda message: watched.faults.append(message.text) if message.type == "error" else None)
     watched.page.on("pageerror", lambda error: watched.faults.append(str(error)))
-    watched.page.on("request", lambda request: None if request.url.startswith((dashboard.url, "data:")) else watched.outside.append(request.url))
+    watched.page.on(
+        "request", lambda request: None if request.url.startswith((dashboard.url, "data:")) else watched.outside.append(request.url)
+    )
     try:
         yield watched
     finally:
@@ -133,5 +135,3 @@ async def serious(page: Page, source: str) -> list[str]:
         for one in found
         if one["impact"] in ("serious", "critical")
     ]
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.dashboard.conftest import PICTURES, Dashboard, axe, opened, serious
+from tests.hub.store.rows import usage_row
 from transports._dash.site import Site
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ _MOST_LOADED = 300_000
 
 @pytest.mark.parametrize("url", PLAIN)
 async def test_pages_are_accessible_and_fit_every_screen(browser: Browser, dashboard: Dashboard, url: str) -> None:
-    """axe-core finds nothing serious, in both themes; nothing sticks out at 360 px; the policy is never broken (its breaches are faults)."""
+    """axe-core finds nothing serious, in both themes; nothing sticks out; breaches of the policy are faults."""
     source = axe()
     for width, theme in ((360, "light"), (1280, "dark"), (1920, "light")):
         async with opened(browser, dashboard, viewport={"width": width, "height": 800}, color_scheme=theme) as watched:
@@ -61,6 +63,44 @@ async def test_the_first_steps_from_provider_to_first_request(browser: Browser, 
             answer = await client.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {secret}"})
             assert answer.status_code == 200
         await page.get_by_text("answered by").wait_for()
+
+
+async def test_a_request_is_seen_live_and_explained(browser: Browser, dashboard: Dashboard) -> None:
+    key = await dashboard.running.headers("chat")
+    async with opened(browser, dashboard) as watched, dashboard.client(signed_in=False, headers=key) as client:
+        page = watched.page
+        await page.goto("/dashboard/requests")
+        await page.get_by_text("live", exact=True).wait_for()
+        body = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}
+        answer = await client.post("/v1/chat/completions", json=body)
+        link = page.locator(f'a[href="/dashboard/requests/{answer.headers["x-request-id"]}"]')
+        await link.wait_for()
+        await page.get_by_role("button", name="Pause").click()
+        later = (await client.post("/v1/chat/completions", json=body)).headers["x-request-id"]
+        await page.get_by_text("paused, 1 waiting").wait_for()
+        assert await page.locator(f'a[href$="{later}"]').count() == 0
+        await page.get_by_role("button", name="Go on").click()
+        await page.locator(f'a[href$="{later}"]').wait_for()
+        await dashboard.running.hub.store.flush()
+        await link.click()
+        await page.get_by_text("Why it went there").wait_for()
+        assert await page.locator("svg.line rect").count() == 1
+
+
+async def test_a_busy_hub_does_not_grow_the_live_page(browser: Browser, dashboard: Dashboard) -> None:
+    async with opened(browser, dashboard) as watched:
+        page = watched.page
+        await page.goto("/dashboard/requests")
+        await page.get_by_text("live", exact=True).wait_for()
+        listeners = list(dashboard.running.hub.on_call)
+        for number in range(1500):
+            row = usage_row(number, at=dashboard.running.hub.clock.now_ms())
+            for listener in listeners:
+                listener(row)
+            if number % 25 == 24:
+                await asyncio.sleep(0.01)
+        await page.get_by_text("left out").or_(page.locator(f"a[href$='{usage_row(1499).request_id}']")).first.wait_for()
+        assert await page.locator("#calls tbody tr").count() <= 200
 
 
 async def test_the_keyboard_searches_walks_goes_and_explains(browser: Browser, dashboard: Dashboard) -> None:

@@ -66,7 +66,16 @@ def test_a_new_thing_is_made_of_what_was_typed() -> None:
 def test_a_change_sends_only_what_differs_and_keeps_a_secret_that_was_not_typed() -> None:
     stored = {"name": "mine", "priority": 3, "models": ["a"], "isActive": True, "group": "x", "maxConcurrent": 4, "defaultModel": None}
     names = [*stored, "apiKey"]
-    same = {"name": "mine", "priority": "3", "models": "a\r\n", "isActive": "on", "group": "x", "maxConcurrent": "4", "defaultModel": "", "apiKey": ""}
+    same = {
+        "name": "mine",
+        "priority": "3",
+        "models": "a\r\n",
+        "isActive": "on",
+        "group": "x",
+        "maxConcurrent": "4",
+        "defaultModel": "",
+        "apiKey": "",
+    }
     assert filled("connections-update", same, names, stored) == {}
     changed = {**same, "name": "yours", "group": "", "maxConcurrent": "", "models": "", "apiKey": "sk-new"}
     assert filled("connections-update", changed, names, stored) == {

@@ -96,7 +96,9 @@ async def test_an_account_from_its_form_to_its_removal(dashboard: Dashboard) -> 
         assert "its test failed" in page
         assert "its test failed" not in (await client.get(place)).text
         assert "sk-secret-typed" not in page
-        answer = await client.post(place, data={"csrf": csrf(page), "do": "change", "name": "<b>ours</b>", "isActive": "on", "priority": "1"})
+        answer = await client.post(
+            place, data={"csrf": csrf(page), "do": "change", "name": "<b>ours</b>", "isActive": "on", "priority": "1"}
+        )
         assert answer.status_code == 303
         page = (await client.get(place)).text
         assert "&lt;b&gt;ours&lt;/b&gt;" in page
@@ -105,7 +107,9 @@ async def test_an_account_from_its_form_to_its_removal(dashboard: Dashboard) -> 
         assert answer.status_code == 400
         assert 'class="field wrong"' in answer.text
         listed = (await client.get("/dashboard/providers")).text
-        answer = await client.post("/dashboard/providers", data={"csrf": csrf(listed), "do": "switch", "id": place.rsplit("/", 1)[1], "to": "off"})
+        answer = await client.post(
+            "/dashboard/providers", data={"csrf": csrf(listed), "do": "switch", "id": place.rsplit("/", 1)[1], "to": "off"}
+        )
         assert answer.status_code == 303
         answer = await client.post(place, data={"csrf": csrf(page), "do": "delete"})
         assert answer.headers["location"] == "/dashboard/providers"
@@ -141,7 +145,9 @@ async def test_the_first_steps_make_a_key_that_works(dashboard: Dashboard) -> No
         answer = await client.post("/dashboard/start", data={"csrf": csrf(page), "do": "key", "client": "cursor"})
         secret = re.search(r"OPENAI_API_KEY=(hr_[A-Za-z0-9_]+)", answer.text)[1]  # pyright: ignore[reportOptionalSubscript]
         headers = {"authorization": f"Bearer {secret}"}
-        said = await client.post("/v1/chat/completions", json={"model": "demo", "messages": [{"role": "user", "content": "Hi"}]}, headers=headers)
+        said = await client.post(
+            "/v1/chat/completions", json={"model": "demo", "messages": [{"role": "user", "content": "Hi"}]}, headers=headers
+        )
         assert said.status_code == 200
         await dashboard.running.hub.store.flush()
         page = (await client.get("/dashboard/start")).text
@@ -167,7 +173,15 @@ async def test_colours_are_kept_in_the_browser_and_nobody_is_sent_elsewhere(dash
 
 @pytest.mark.parametrize(
     ("address", "kept"),
-    [("/", "/"), ("/dashboard/keys?a=b", "/dashboard/keys?a=b"), ("//evil", ""), ("/\\evil", ""), ("https://evil", ""), ("/a\nb", ""), ("", "")],
+    [
+        ("/", "/"),
+        ("/dashboard/keys?a=b", "/dashboard/keys?a=b"),
+        ("//evil", ""),
+        ("/\\evil", ""),
+        ("https://evil", ""),
+        ("/a\nb", ""),
+        ("", ""),
+    ],
 )
 def test_only_addresses_of_this_hub_are_gone_to(address: str, kept: str) -> None:
     assert local(address) == kept
