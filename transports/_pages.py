@@ -7,17 +7,18 @@ import hashlib
 import html
 from typing import TYPE_CHECKING
 
+from hub.errors import HubError
 from transports._http import Door
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
-    from hub.errors import HubError
     from transports._http import Exchange
 
 _STYLE = (
     "body{max-width:44rem;margin:3rem auto;padding:0 1rem;font:1rem/1.5 system-ui,sans-serif}code,dd{overflow-wrap:anywhere}"
-    "dt{font-weight:600}dd{margin:0 0 .6rem}button{font:inherit;padding:.5rem 1.2rem}"
+    "dt{font-weight:600}dd{margin:0 0 .6rem}button,input{font:inherit;padding:.5rem}button{padding:.5rem 1.2rem}"
+    "label{display:block;margin:.8rem 0}input{display:block}"
 )
 _POLICY = (
     f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; "
@@ -43,6 +44,18 @@ def _error(error: HubError) -> dict[str, object]:
 
 
 DOOR = Door("page", error=_error, route_class=b"PUBLIC")
+
+
+def shown(title: str, work: Callable[[Exchange], Awaitable[None]]) -> Callable[[Exchange], Awaitable[None]]:
+    """A page whose errors are a page of this title, too."""
+
+    async def handle(exchange: Exchange) -> None:
+        try:
+            await work(exchange)
+        except HubError as error:
+            await page(exchange, error.status, title, f"<p>{html.escape(error.message)}</p>", forms=True)
+
+    return handle
 
 
 async def page(
