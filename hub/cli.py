@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hub.commands import agents, batches, calling, chat, connect, doctor, keys, mcp_servers, providers, serving, setting
+from hub.commands import agents, batches, calling, chat, connect, doctor, keys, mcp_servers, owner, providers, serving, setting
 from hub.commands.session import INTERRUPTED, WRONG_USE, Flags, fail
 from hub.version import VERSION
 
@@ -32,6 +32,7 @@ app.command()(serving.serve)
 app.command()(serving.mcp)
 app.add_typer(providers.app, name="providers")
 app.add_typer(keys.app, name="keys")
+app.add_typer(owner.app, name="owner")
 app.add_typer(mcp_servers.app, name="mcp-servers")
 app.add_typer(agents.app, name="agents")
 app.add_typer(batches.app, name="batches")

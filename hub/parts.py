@@ -98,11 +98,11 @@ class Parts:
         self.store = Store(settings, self.clock)
         self.events = Events(self.clock)
         self.preferences = PreferenceStore(self.store.values)
-        self.login = Login(self.store, self.clock, settings, self._preferred)
         self.directory = Directory(self.store, self.catalog, demo=settings.demo)
         self.pushes = Pushes(self.store, self.clock, Deliverer(Outbound(), self.clock, allowed=settings.push_allowed_hosts))
         self.tasks = LiveTasks(self.store, self.clock, self.pushes)
         self.outbound = Outbound(allow_private=settings.allow_private)
+        self.login = Login(self.store, self.outbound, self.clock, settings, self._preferred)
         self.targets = Targets(self.catalog, self.adapters)
         self.spool = Spool(settings.data_dir / "uploads")
         self.files = Files(self.store, self.spool, self.clock)
@@ -352,12 +352,13 @@ class Parts:
         self.on_stop += [self.tasks.end_streams, self.batches.worker.stop]
         self.changed()
         await self.sameness.open()
+        await self.login.open()
         self.retention.start()
         self.oauth.open()
         self.remote_agents.open()
         await self.batches.worker.open()
         self.on_close += [self.oauth.close, self.remote_agents.close, self.upstreams.close, self.limits.close]
-        self.on_close += [self.agents.close, self.cloud_tasks.close]
+        self.on_close += [self.agents.close, self.cloud_tasks.close, self.login.oidc.close]
         self.on_close += [self.pushes.close, self.tasks.close, self.sameness.close, self.responses.close]
         self.on_close.append(self.batches.worker.close)
 

@@ -328,6 +328,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who calls: a key, a principal of an authorization server, the owner on the control socket, or nobody.
 
     ``scopes`` are concrete, never wildcards. ``issuer`` is the principal's, empty for others, and ``ends_ms`` when its token ends.
+    ``session`` is the id of the owner's browser session, empty for all others.
     """
 
     key_id: str
@@ -338,6 +339,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     limits: KeyLimits = NO_LIMITS
     issuer: str = ""
     ends_ms: int = 0
+    session: str = ""
 
     @classmethod
     def of(cls, key: Key) -> Caller:
@@ -347,7 +349,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def owner(cls, session: str = "", *, ends_ms: int = 0) -> Caller:
         """The owner: on the control socket, or in a browser's session, which is named in records."""
-        return cls(key_id="owner", name=f"owner ({session})" if session else "owner", scopes=ALL, ends_ms=ends_ms)
+        name = f"owner ({session})" if session else "owner"
+        return cls(key_id="owner", name=name, scopes=ALL, ends_ms=ends_ms, session=session)
 
     @classmethod
     def anonymous(cls, grants: Iterable[str] = ()) -> Caller:

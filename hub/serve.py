@@ -94,6 +94,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
         settings = settings.model_copy(update={"port": sock.getsockname()[1]})
         hub = await _own(settings)
         try:
+            await hub.login.check_exposure()
             stop = Stop(hub)
             app = importlib.import_module("transports._http").build(hub)
             own = server.beside(hub, seconds_left=stop.seconds_left)

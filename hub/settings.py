@@ -11,6 +11,7 @@ import platformdirs
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from hub.login.passwords import fault
 from hub.oauth.issuer import Issuer
 from hub.outbound.address import LOOPBACK
 
@@ -126,6 +127,23 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("HUBROUTE_CLI_EXTRA_PATHS", "cli_extra_paths"),
         description="Further folders, separated as in PATH, in which client programs are looked for.",
     )
+    initial_password: str = Field(
+        default="",
+        repr=False,
+        validation_alias=AliasChoices("HUBROUTE_INITIAL_PASSWORD", "initial_password"),
+        description="Owner password of a hub that has none yet; there is no default. The seed's `INITIAL_PASSWORD` works too.",
+    )
+    oidc_issuer: str = Field(
+        default="", description="Identity provider (OpenID Connect) by which the owner may log in at the dashboard, as it names itself."
+    )
+    oidc_client_id: str = Field(default="", max_length=500, description="Client id of this hub there.")
+    oidc_client_secret: str = Field(default="", repr=False, description="Its secret; empty for a public client.")
+    oidc_allowed: str = Field(
+        default="",
+        description="Comma list of people who get the owner's authority: subjects, or e-mail addresses that the provider verified.",
+    )
+    oidc_scopes: str = Field(default="openid email", max_length=500, description="Scopes that are asked for there.")
+    oidc_allow_private: bool = Field(default=False, description="The identity provider itself is on a private network.")
     session_idle_hours: int = Field(default=168, ge=1, le=8760, description="Hours after which a dashboard session that is not used ends.")
     session_days: int = Field(default=30, ge=1, le=365, description="Days after which a dashboard session ends in any case.")
     acp_enabled: bool = Field(
@@ -202,6 +220,24 @@ class Settings(BaseSettings):
         if not isinstance(value, (list, tuple)):
             return value
         return [{"issuer": one} if isinstance(one, str) else one for one in cast("list[Any]", value)]
+
+    @field_validator("initial_password")
+    @classmethod
+    def _sound_password(cls, value: str) -> str:
+        if value and (why := fault(value)):
+            raise ValueError(f"the password {why}")
+        return value
+
+    @model_validator(mode="after")
+    def _whole_oidc(self) -> Settings:
+        if not self.oidc_issuer:
+            return self
+        Issuer(issuer=self.oidc_issuer)
+        if not self.oidc_client_id or not self.oidc_allowed.strip(" ,"):
+            raise ValueError("oidc_issuer needs oidc_client_id, and oidc_allowed with those who may log in")
+        if "openid" not in self.oidc_scopes.split():
+            raise ValueError("oidc_scopes must name openid")
+        return self
 
     @model_validator(mode="after")
     def _safe_issuers(self) -> Settings:

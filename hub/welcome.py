@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import secrets
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hub.login.owner import LINK_HOURS
 from hub.records import Caller
 from hub.version import VERSION
 
 if TYPE_CHECKING:
     from hub.call import Hub
     from hub.settings import Settings
-
-#: Name of the stored value that holds the digest and the end of the owner link.
-OWNER_LINK = "owner_link"
-_LINK_HOURS = 24
 
 
 async def greeting(hub: Hub) -> str:
@@ -29,21 +24,14 @@ async def greeting(hub: Hub) -> str:
     if not hub.store.keys.all():
         ctx = hub.context(Caller.owner(), "cli")
         made = await hub.call(hub.find("keys-create"), {"name": "first", "scopes": ["operator"]}, ctx)
-        lines += ["", first_words(settings, made.key, await owner_link(hub)), ""]
+        link = "" if (await hub.login.record.get()).password else await owner_link(hub)
+        lines += ["", first_words(settings, made.key, link), ""]
     return "\n".join(lines)
 
 
 async def owner_link(hub: Hub) -> str:
-    """A new one-time link to the owner's page; the store keeps its digest only."""
-    token = secrets.token_urlsafe(32)
-    expires = hub.clock.now_ms() + _LINK_HOURS * 3_600_000
-    await hub.store.values.set(OWNER_LINK, {"digest": digest(token), "expiresAt": expires})
-    return f"{hub.settings.base_url}/owner?token={token}"
-
-
-def digest(token: str) -> str:
-    """How an owner token is stored: it is random enough for a plain digest."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    """A new link to the page where the owner sets a password; the store keeps its digest only, and an older link ends."""
+    return f"{hub.settings.base_url}/owner?token={await hub.login.record.new_link()}"
 
 
 def command() -> list[str]:
@@ -72,10 +60,11 @@ def first_words(settings: Settings, key: str, link: str) -> str:
     folder = shlex.quote(f"HUBROUTE_DATA_DIR={stdio['env']['HUBROUTE_DATA_DIR']}")
     started = shlex.join([stdio["command"], *stdio["args"]])
     program = shlex.join(command())
+    owner = f"Owner link (sets the dashboard's password, within {LINK_HOURS} hours): {link}" if link else f"Dashboard: {base}/login"
     return f"""\
 This is its first start, and this is shown once.
 
-  Owner link (opens once, within {_LINK_HOURS} hours): {link}
+  {owner}
   API key (operator; keep it): {key}
 
 No provider is connected yet: the built-in demo answers at every door until you add one:

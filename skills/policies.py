@@ -1,4 +1,4 @@
-"""Policies: the owner's rules over every call, a dry run of them, and the keys that a limit refuses now."""
+"""Policies: the owner's rules over every call, a dry run of them, and keys and logins that are refused now."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _MOST = 200
 
 
 class LockedIdentifier(Wire):
-    """A key that is refused now by a limit, its hours or its end. ``until`` is null where no time ends it."""
+    """A key that is refused now by a limit, its hours or its end, or a login after too many failed ones.
+
+    ``until`` is null where no time ends it.
+    """
 
     identifier: str
     name: str
@@ -38,7 +41,7 @@ class PolicyView(Policy):
 
 
 class PolicyList(Wire):
-    """Keys that are refused now, and the rules in the order in which they are looked at."""
+    """Keys and logins that are refused now, and the rules in the order in which they are looked at."""
 
     locked_identifiers: list[LockedIdentifier]
     policies: list[PolicyView]
@@ -48,7 +51,9 @@ class PolicyPost(Body):
     """A new rule, or ``action: unlock`` with an identifier."""
 
     action: Literal["unlock"] | None = Field(default=None, description="unlock starts the counters of a key anew.")
-    identifier: str | None = Field(default=None, min_length=1, max_length=200, description="Id or name of the key to unlock.")
+    identifier: str | None = Field(
+        default=None, min_length=1, max_length=200, description="Id or name of the key to unlock, or a login as it is listed."
+    )
     policy: Policy | None = Field(default=None, description="The new rule; over REST its fields are the body itself.")
 
 
@@ -96,7 +101,9 @@ class PolicyPatch(Body):
 class UnlockAsk(Body):
     """Which key to unlock."""
 
-    identifier: str | None = Field(default=None, min_length=1, max_length=200, description="Id or name of the key; none: all keys.")
+    identifier: str | None = Field(
+        default=None, min_length=1, max_length=200, description="Id or name of the key, or a login as it is listed; none: all."
+    )
 
 
 class PolicyTest(Body):
@@ -183,12 +190,15 @@ def _shown(answer: PolicyAnswer) -> dict[str, Any]:
     read_only=True,
 )
 async def list_policies(ctx: Context, ask: Nothing) -> PolicyList:
-    """List the policies in their order, and the keys that a limit, their hours or their end refuse now."""
+    """List the policies in their order, the keys that a limit, their hours or their end refuse now, and logins that are locked."""
     locks = ctx.hub.limits.locked(ctx.hub.store.keys.all())
+    keys = [LockedIdentifier(identifier=lock.key_id, name=lock.name, reason=lock.reason, until=iso(lock.until)) for lock in locks]
+    logins = [
+        LockedIdentifier(identifier=one.name, name="dashboard login", reason="login_locked", until=iso(one.until))
+        for one in await ctx.hub.login.lockout.locked()
+    ]
     return PolicyList(
-        locked_identifiers=[
-            LockedIdentifier(identifier=lock.key_id, name=lock.name, reason=lock.reason, until=iso(lock.until)) for lock in locks
-        ],
+        locked_identifiers=[*keys, *logins],
         policies=[_view(document) for document in ctx.hub.policies.set.ordered],
     )
 
@@ -207,11 +217,11 @@ async def get(ctx: Context, ask: PolicyId) -> PolicyView:
     audit=Audit.FULL,
 )
 async def create(ctx: Context, ask: PolicyPost) -> PolicyAnswer:
-    """Make a policy, in force at once; or unlock a key: its request counters and sessions begin anew."""
+    """Make a policy, in force at once; or unlock a key or the dashboard's login: its counters begin anew."""
     if ask.action == "unlock":
         if not ask.identifier:
             raise BadRequest("name the key to unlock by its id or name", field="identifier")
-        return PolicyAnswer(unlocked=_unlock(ctx, ask.identifier))
+        return PolicyAnswer(unlocked=await _unlock(ctx, ask.identifier))
     if ask.policy is None:
         raise BadRequest("send a rule with name and then, or action 'unlock' with an identifier", field="policy")
     policies = ctx.hub.policies
@@ -267,9 +277,10 @@ async def delete(ctx: Context, ask: PolicyId) -> PolicyView:
 
 @skill("policies-unlock", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("DELETE", "/api/policies")], idempotent=True, audit=Audit.FULL)
 async def unlock(ctx: Context, ask: UnlockAsk) -> Unlocked:
-    """Unlock a key, or all: request counters and sessions begin anew. Hours and expiry stay as they are."""
+    """Unlock a key, the dashboard's login, or all: counters and sessions begin anew. Hours and expiry stay as they are."""
     if ask.identifier:
-        return _unlock(ctx, ask.identifier)
+        return await _unlock(ctx, ask.identifier)
+    await ctx.hub.login.lockout.unlock()
     for key in ctx.hub.store.keys.all():
         ctx.hub.limits.reset(key.id)
     return Unlocked(identifier=None)
@@ -362,7 +373,9 @@ def _key(ctx: Context, identifier: str) -> Key:
     return found[0]
 
 
-def _unlock(ctx: Context, identifier: str) -> Unlocked:
+async def _unlock(ctx: Context, identifier: str) -> Unlocked:
+    if await ctx.hub.login.lockout.unlock(identifier):
+        return Unlocked(identifier=identifier)
     key = _key(ctx, identifier)
     for lock in ctx.hub.limits.locked([key]):
         if lock.reason == "expired":

@@ -69,6 +69,8 @@ def _check(ctx: Context, wanted: Preferences) -> None:
         named(ctx.hub.strategies, wanted.combo_defaults.strategy)
     if faults:
         raise InvalidInput(faults)
+    if not wanted.require_login and ctx.hub.preferences.current.require_login:
+        ctx.hub.login.check_optional()
 
 
 def _account_strategies(ctx: Context, wanted: Preferences) -> Iterator[dict[str, str]]:

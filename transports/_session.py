@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from hub.errors import BadRequest
+from hub.errors import BadRequest, Forbidden
 from hub.login import check_csrf
 from hub.records import Caller
 from hub.settings import LOOPBACK
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from transports._http import Exchange
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+#: The session's cookie, and what the random value of a cookie looks like.
+SESSION = "auth_token"
+TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _FORM = "application/x-www-form-urlencoded"
 #: Headers of a proxy, which speaks for somebody who is not on this machine.
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
@@ -36,7 +38,7 @@ async def caller_of(exchange: Exchange) -> Caller | None:
 
     Sets ``exchange.session``. Raises Forbidden for a change that no page of this hub asks for.
     """
-    token = cookie(exchange, name(exchange.hub.settings), _TOKEN)
+    token = token_of(exchange)
     login = exchange.hub.login
     session = await login.sessions.find(token) if token else None
     if session is None and login.optional and _at_home(exchange):
@@ -92,7 +94,7 @@ def is_form(exchange: Exchange) -> bool:
 
 
 async def form(exchange: Exchange) -> dict[str, str]:
-    """The fields of a form; it may be read again. Raises BadRequest for a field that is there twice."""
+    """The fields of a form; it may be read again. Raises BadRequest for what cannot be read, and for a field that is there twice."""
     raw = await exchange.body()
 
     async def again() -> MutableMapping[str, Any]:
@@ -103,9 +105,14 @@ async def form(exchange: Exchange) -> dict[str, str]:
         pairs = parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=200)
     except ValueError:
         raise BadRequest("the form cannot be read: it is not UTF-8, or has too many fields") from None
+    return once(pairs)
+
+
+def once(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Fields by name. Raises BadRequest for one that is there twice (RFC 6749, 3.1)."""
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise BadRequest("a field of the form is there twice")
+        raise BadRequest("a parameter is there twice")
     return fields
 
 
@@ -114,15 +121,27 @@ def secure(settings: Settings) -> bool:
     return settings.base_url.lower().startswith("https://")
 
 
-def name(settings: Settings) -> str:
-    """The name of the session's cookie. Over TLS browsers hold what begins with ``__Host-`` to this very host."""
-    return f"{'__Host-' if secure(settings) else ''}auth_token"
+def name(settings: Settings, plain: str = SESSION) -> str:
+    """The name of a cookie. Over TLS browsers hold what begins with ``__Host-`` to this very host."""
+    return f"__Host-{plain}" if secure(settings) else plain
 
 
-def written(settings: Settings, value: str, *, seconds: int) -> tuple[bytes, bytes]:
-    """The header that sets the cookie; 0 seconds take it away."""
-    text = f"{name(settings)}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{'; Secure' if secure(settings) else ''}"
+def written(settings: Settings, value: str, *, seconds: int, plain: str = SESSION) -> tuple[bytes, bytes]:
+    """The header that sets a cookie; 0 seconds take it away."""
+    text = f"{name(settings, plain)}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{'; Secure' if secure(settings) else ''}"
     return b"set-cookie", text.encode()
+
+
+def token_of(exchange: Exchange) -> str:
+    """The token of the browser's session, empty where it has none."""
+    return cookie(exchange, name(exchange.hub.settings), TOKEN)
+
+
+def refuse_foreign(exchange: Exchange) -> None:
+    """Raise Forbidden for a request that a page of elsewhere sends, as far as the browser says so: nobody is logged in by others."""
+    said = exchange.header(b"sec-fetch-site") or exchange.head.origin
+    if said and said != "none" and not same_origin(exchange):
+        raise Forbidden("a login must come from a page of this hub", code="origin_refused")
 
 
 def cookie(exchange: Exchange, named: str, pattern: re.Pattern[str]) -> str:

@@ -71,7 +71,9 @@ def _fault(item: dict[str, str]) -> str:
     name = item["field"]
     if not name:
         return f"settings: {item['message']}"
-    return f"setting {name}: {item['message']}; mend HUBROUTE_{name.upper()}, its flag or its line in hubroute.toml"
+    return (
+        f"setting {name}: {item['message']}; mend HUBROUTE_{name.upper().removeprefix('HUBROUTE_')}, its flag or its line in hubroute.toml"
+    )
 
 
 def run(ctx: typer.Context, work: Callable[[Reach], Awaitable[T]]) -> T:

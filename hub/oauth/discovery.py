@@ -31,6 +31,8 @@ class ServerMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     registration_endpoint: str = ""
     scopes_supported: list[str] = []
     code_challenge_methods_supported: list[str] = []
+    token_endpoint_auth_methods_supported: list[str] = []
+    authorization_response_iss_parameter_supported: bool = False
     found_at: str = ""
     openid: bool = False
 

@@ -125,20 +125,20 @@ class KeyCache:
         headers = {"accept": "application/jwk-set+json, application/json"}
         if self._etag and self._held is not None:
             headers["if-none-match"] = self._etag
-        return await exchange(self._outbound, "GET", url, headers=headers, most=_LARGEST, private=self._private(url), timeouts=QUICK)
+        return await exchange(self._outbound, "GET", url, headers=headers, most=_LARGEST, private=self.private(url), timeouts=QUICK)
 
     async def _announced(self) -> str:
         """Where the issuer's metadata says that its keys are."""
         if self.metadata is None:
-            self.metadata = await discover(self._outbound, self.issuer.issuer, private=self._private(self.issuer.issuer))
+            self.metadata = await discover(self._outbound, self.issuer.issuer, private=self.private(self.issuer.issuer))
         url = self.metadata.jwks_uri
         if not url:
             raise UpstreamFailed(f"{self.metadata.found_at} has no jwks_uri; set jwks_url for this issuer")
-        if parse_url(url, field="jwks_uri")[0].scheme != "https" and not self._private(url):
+        if parse_url(url, field="jwks_uri")[0].scheme != "https" and not self.private(url):
             raise UpstreamFailed("jwks_uri is not https")
         return url
 
-    def _private(self, url: str) -> bool:
+    def private(self, url: str) -> bool:
         """Whether an address may be private: only the one that the operator wrote down, if it is loopback or marked so (SEC-10)."""
         origin, _ = parse_url(url)
         written = {parse_url(one)[0] for one in (self.issuer.issuer, self.issuer.jwks_url) if one}

@@ -476,6 +476,13 @@ class LoginTries(Base, table=True):
     forget_at: int = Field(index=True, sa_type=BigInteger)
 
 
+class LoginOwner(Base, table=True):
+    """The owner: hash of the password, second factor, link, as JSON; one row."""
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    body: str = Field(sa_type=Text)
+
+
 class Revision(Base, table=True):
     """One row: the counter of management writes that other processes watch, and the head of the audit chain."""
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.hub.store.rows import usage_row
-from transports._dash.site import Site, local
+from transports._dash.site import Site
+from transports._pages import local
 
 if TYPE_CHECKING:
     from tests.dashboard.conftest import Dashboard

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -89,6 +89,7 @@ class _Code:
     challenge: str
     scope: str
     resource: str
+    nonce: str
 
 
 @dataclass
@@ -117,6 +118,10 @@ class Issuer(FaultUpstream):
         self.key_headers: dict[str, str] = {}
         self.withheld: frozenset[str] = frozenset()
         self.asked: list[dict[str, str]] = []
+        #: Further claims of ID tokens, or what is given in place of one; and the secret of each client that has one.
+        self.person: dict[str, Any] = {}
+        self.id_token: Callable[[dict[str, Any]], str] | None = None
+        self.secrets: dict[str, str] = {}
         self._clients: dict[str, list[str]] = {}
         self._codes: dict[str, _Code] = {}
         self.script(self._answer)
@@ -140,6 +145,11 @@ class Issuer(FaultUpstream):
 
     def key_set(self) -> bytes:
         return json.dumps({"keys": [one.public() for one in self.signers]}).encode()
+
+    def known(self, client: str, redirect: str, secret: str = "") -> None:
+        """Register a client by hand."""
+        self._clients[client] = [redirect]
+        self.secrets[client] = secret
 
     def _answer(self, request: Received) -> Behaviour:
         parts = urlsplit(request.target)
@@ -197,7 +207,10 @@ class Issuer(FaultUpstream):
             return json_answer({"error": "invalid_request"}, status=400)
         code = secrets.token_urlsafe(16)
         scope = " ".join(one for one in asked.get("scope", "").split() if one not in self.withheld)
-        self._codes[code] = _Code(asked["client_id"], asked["redirect_uri"], asked["code_challenge"], scope, asked.get("resource", ""))
+        self._codes[code] = _Code(
+            asked["client_id"], asked["redirect_uri"], asked["code_challenge"], scope, asked.get("resource", ""),
+            asked.get("nonce", ""),
+        )  # fmt: skip
         where = f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state'], 'iss': self.issuer})}"
         return answer_bytes(b"", status=302, headers=[("location", where)])
 
@@ -205,10 +218,28 @@ class Issuer(FaultUpstream):
         asked = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
         code = self._codes.pop(asked.get("code", ""), None)
         proof = coded(hashlib.sha256(asked.get("code_verifier", "").encode()).digest())
-        if code is None or code.challenge != proof or code.client != asked["client_id"] or code.redirect != asked["redirect_uri"]:
+        client, secret = _client(request, asked)
+        if code is None or code.challenge != proof or code.client != client or code.redirect != asked["redirect_uri"]:
             return json_answer({"error": "invalid_grant"}, status=400)
+        if self.secrets.get(client, "") != secret:
+            return json_answer({"error": "invalid_client"}, status=401)
         token = self.token(code.resource, code.scope, client_id=code.client)
-        return json_answer({"access_token": token, "token_type": "Bearer", "expires_in": 300, "scope": code.scope})
+        given = {"access_token": token, "token_type": "Bearer", "expires_in": 300, "scope": code.scope}
+        return json_answer({**given, "id_token": self._identity(code)} if "openid" in code.scope.split() else given)
+
+    def _identity(self, code: _Code) -> str:
+        """An ID token (OpenID Connect Core, 2)."""
+        claims = self.claims(code.client, None, **{"client_id": None, "nonce": code.nonce or None, **self.person})
+        return self.id_token(claims) if self.id_token else self.signers[-1].sign(claims, typ="JWT")
+
+
+def _client(request: Received, asked: dict[str, str]) -> tuple[str, str]:
+    """Which client asks for tokens, and its secret (RFC 6749, 2.3.1)."""
+    kind, _, pair = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "basic":
+        return asked.get("client_id", ""), asked.get("client_secret", "")
+    client, _, secret = base64.b64decode(pair).decode().partition(":")
+    return unquote(client), unquote(secret)
 
 
 @dataclass

@@ -58,15 +58,17 @@ def test_first_start_gives_a_key_a_link_and_snippets_once(live: Served) -> None:
     assert entries[1]["headers"]["Authorization"] == f"Bearer {key[1]}"
 
 
-def test_owner_link_opens_once_and_the_pages_hold_no_secret(live: Served) -> None:
+def test_owner_link_sets_a_password_once_and_the_pages_hold_no_secret(live: Served) -> None:
     link = re.search(r"Owner link .*: (http\S+)", live.words)
     assert link is not None
-    assert httpx.head(link[1]).status_code == 200  # a link preview does not use it up
+    assert httpx.head(link[1]).status_code == 200  # a link preview does not use it up, and neither does a look
     first = httpx.get(link[1])
     assert first.status_code == 200
     assert "yours" in first.text
     assert "script" not in first.headers["content-security-policy"].replace("default-src 'none'", "")
-    assert first.headers["referrer-policy"] == "no-referrer"
+    assert first.headers["referrer-policy"] == "same-origin"
+    done = httpx.post(f"{live.url}/owner", data={"token": link[1].partition("=")[2], "password": "correct horse"})
+    assert (done.status_code, done.headers["location"]) == (303, "/")
     assert httpx.get(link[1]).status_code == 404
     assert httpx.get(f"{live.url}/owner").status_code == 404
     page = httpx.get(live.url)
@@ -291,7 +293,7 @@ def test_help_is_clean_and_without_arguments_shown() -> None:
     commands = shown.split("Commands:\n")[1].split("\n\n")[0].splitlines()
     assert [line.split()[0] for line in commands] == [
         "serve", "mcp", "connect", "disconnect", "models", "chat", "call", "skills", "doctor", "settings", "providers", "keys",
-        "mcp-servers", "agents", "batches",
+        "owner", "mcp-servers", "agents", "batches",
     ]  # fmt: skip
     assert all(len(line.split()) > 3 and not line.rstrip().endswith("...") for line in commands)
     assert "Traceback" not in shown

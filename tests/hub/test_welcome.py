@@ -13,6 +13,7 @@ import pytest
 
 from hub import welcome
 from hub.call import Hub
+from hub.errors import NotFound
 from hub.settings import Settings
 from tests.fakes.clock import Still
 
@@ -47,11 +48,14 @@ async def test_the_owner_s_link_is_stored_as_a_digest_with_its_end(hub: Hub) -> 
     link = await welcome.owner_link(hub)
     base, _, token = link.partition("?token=")
     assert base == "https://hub.example.com/owner"
-    stored = hub.store.values.get(welcome.OWNER_LINK)
-    assert stored == {"digest": welcome.digest(token), "expiresAt": hub.clock.now_ms() + 24 * 3_600_000}
-    assert token not in json.dumps(stored)
+    stored = (await hub.login.record.get()).link
+    assert stored is not None
+    assert stored.expires_at == hub.clock.now_ms() + 24 * 3_600_000
+    assert token not in stored.digest
     assert len(token) >= 40
     assert await welcome.owner_link(hub) != link
+    with pytest.raises(NotFound):
+        await hub.login.record.check_link(token)
 
 
 async def test_snippets_are_what_clients_read(hub: Hub) -> None:

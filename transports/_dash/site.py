@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from starlette.routing import compile_path
 
 from hub.errors import BadRequest, HubError, InvalidInput, NotFound
 from hub.registry import modules
-from transports import _session
+from transports import _pages, _session
 from transports._dash import view as views
 from transports._dash.forms import Form
 from transports._dash.page import Done, Page
@@ -33,7 +32,6 @@ _HEADERS = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-_LOCAL = re.compile(r"/(?![/\\])[^\x00-\x20\\]*\Z")
 
 
 class Site:
@@ -83,7 +81,7 @@ class Site:
             return
         if isinstance(outcome, Done):
             said = [views.flash("done", outcome.words)] if outcome.words else []
-            await _go(view.exchange, local(outcome.to) or view.path, [*said, *view.headers])
+            await _go(view.exchange, _pages.local(outcome.to) or view.path, [*said, *view.headers])
         else:
             await self._show(view, page, 200, outcome.more)
 
@@ -106,11 +104,6 @@ def site_of(hub: Hub) -> Site:
     if made is None:
         made = hub.kept["dashboard"] = Site()
     return made
-
-
-def local(address: str) -> str:
-    """An address of this hub itself, empty for any other: nobody is sent elsewhere by a link to us."""
-    return address if _LOCAL.match(address) else ""
 
 
 async def _go(exchange: Exchange, to: str, cookies: list[tuple[bytes, bytes]]) -> None:

@@ -1,4 +1,4 @@
-"""Sessions of the owner's browsers, and the tries to log in."""
+"""The owner's password and second factor, browsers that are logged in, and failed tries."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_index(op.f("ix_login_tries_forget_at"), "login_tries", ["forget_at"])
+    op.create_table("login_owner", *_texts("id", "body"), sa.PrimaryKeyConstraint("id"))
 
 
 def downgrade() -> None:
-    """Undo; every browser is logged out."""
-    for table in ("login_tries", "login_sessions"):
+    """Undo; the password is lost, and every browser is logged out."""
+    for table in ("login_owner", "login_tries", "login_sessions"):
         op.drop_table(table)
 
 
