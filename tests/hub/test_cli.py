@@ -68,7 +68,7 @@ def test_owner_link_sets_a_password_once_and_the_pages_hold_no_secret(live: Serv
     assert "script" not in first.headers["content-security-policy"].replace("default-src 'none'", "")
     assert first.headers["referrer-policy"] == "same-origin"
     done = httpx.post(f"{live.url}/owner", data={"token": link[1].partition("=")[2], "password": "correct horse"})
-    assert (done.status_code, done.headers["location"]) == (303, "/")
+    assert (done.status_code, done.headers["location"]) == (303, "/dashboard/start")
     assert httpx.get(link[1]).status_code == 404
     assert httpx.get(f"{live.url}/owner").status_code == 404
     page = httpx.get(live.url)

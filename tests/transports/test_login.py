@@ -326,7 +326,7 @@ async def test_the_owner_link_sets_a_password_once_and_is_good_until_then(runnin
             refused = await other.post("/owner", data={"token": token, "password": password})
             assert (refused.status_code, words in refused.text) == (400, True), password
         done = await other.post("/owner", data={"token": token, "password": PASSWORD})
-        assert (done.status_code, done.headers["location"]) == (303, "/")
+        assert (done.status_code, done.headers["location"]) == (303, "/dashboard/start")
         assert (await other.get("/api/keys")).status_code == 200
         assert (await client.get("/api/keys")).status_code == 401, "a new password logs every browser out"
         assert (await other.get("/owner", params={"token": token})).status_code == 404
