@@ -6,12 +6,12 @@ import asyncio
 import importlib
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from hub import place
 from hub.context import Context
-from hub.errors import BadRequest, HubError, NotFound
-from hub.skill import Audit, CostClass, Rest, skill
+from hub.errors import BadRequest, HubError, InvalidInput, NotFound
+from hub.skill import Audit, CostClass, Rest, details_of, skill
 from hub.store.documents import Document
 from hub.upstream import pinning
 from hub.upstream.listing import LISTINGS
@@ -248,20 +248,23 @@ async def added(ctx: Context, ask: ServerNew) -> ServerView:
         raise BadRequest(f"a hub holds {_MOST} MCP servers", field="name")
     command, digest = await _program(ctx, ask) if ask.command else ("", "")
     identity = ctx.hub.clock.new_id("mcp_")
-    body = Server(
-        transport=transport,
-        url=ask.url,
-        command=command,
-        args=tuple(ask.args),
-        digest=digest,
-        headers=_sealed(ctx, identity, "headers", ask.headers),
-        env=_sealed(ctx, identity, "env", ask.env),
-        oauth=oauth_of(ctx, identity, ask.oauth, None),
-        allow_private=ask.allow_private,
-        timeout_seconds=ask.timeout_seconds,
-        cost_per_call=ask.cost_per_call,
-        sampling=ask.sampling,
-    )
+    try:
+        body = Server(
+            transport=transport,
+            url=ask.url,
+            command=command,
+            args=tuple(ask.args),
+            digest=digest,
+            headers=_sealed(ctx, identity, "headers", ask.headers),
+            env=_sealed(ctx, identity, "env", ask.env),
+            oauth=oauth_of(ctx, identity, ask.oauth, None),
+            allow_private=ask.allow_private,
+            timeout_seconds=ask.timeout_seconds,
+            cost_per_call=ask.cost_per_call,
+            sampling=ask.sampling,
+        )
+    except ValidationError as error:
+        raise InvalidInput(details_of(error)) from None
     document = await upstreams.documents.create(ask.name, body, document_id=identity)
     try:
         if body.oauth is not None:

@@ -161,7 +161,7 @@ async def list_models(ctx: Context, ask: ModelsAsk) -> ModelList:
 
 async def _model(ctx: Context, row: ProviderRow, model: ModelRow, status: Status) -> Model:
     price = model.price
-    if price is None and status != "unavailable":
+    if price is not None or status != "unavailable":  # what the owner says comes before the catalogue
         priced = await ctx.hub.prices.lookup(row.id, model.id)
         price = priced.price if priced else None
     return Model(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hub.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hub.skill import Skill
 
@@ -126,15 +126,58 @@ def fields(skill: Skill, names: Iterable[str] = ()) -> list[Field]:
     return [_field(name, properties[name], schema, required=name in required) for name in names or properties]
 
 
+def of_model(schema: Mapping[str, Any]) -> list[Field]:
+    """The fields of a whole document, those of objects within it by dotted names."""
+    return list(_within(schema, schema, ""))
+
+
+def _within(shape: Mapping[str, Any], schema: Mapping[str, Any], before: str) -> Iterator[Field]:
+    properties: Mapping[str, Any] = shape["properties"]
+    for name, raw in properties.items():
+        inner = _resolved(raw, schema)
+        if "properties" in inner:
+            yield from _within(inner, schema, f"{before}{name}.")
+        else:
+            yield _field(before + name, raw, schema, required=False)
+
+
+def flat(tree: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Values of a tree by their dotted names."""
+    found: dict[str, Any] = {}
+    for name in names:
+        at: Any = tree
+        for part in name.split("."):
+            at = cast("Mapping[str, Any]", at).get(part) if isinstance(at, dict) else None
+        found[name] = at
+    return found
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree of values with dotted names."""
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        *way, last = name.split(".")
+        at = tree
+        for part in way:
+            at = at.setdefault(part, {})
+        at[last] = value
+    return tree
+
+
 def filled(skill: Skill, form: Form, names: Iterable[str], *, stored: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A skill's input of what was typed into these fields. Raises InvalidInput naming the fields that cannot be read.
 
     For a new thing what was left empty is left out. For a change, ``stored`` is what the form was filled with: only what differs is sent,
     and a field that was emptied is sent empty. A secret that was not typed anew stays as it is.
     """
+    return taken(fields(skill, names), form, stored=stored)
+
+
+def taken(shown: Iterable[Field], form: Form, *, stored: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What was typed into these fields, as :func:`filled` has it. Raises InvalidInput."""
     data: dict[str, Any] = {}
     faults: list[dict[str, str]] = []
-    for one in fields(skill, names):
+    for one in shown:
         try:
             value = one.taken(form)
         except ValueError as error:
@@ -184,8 +227,8 @@ _KINDS = {"boolean": "switch", "integer": "whole", "number": "number", "object":
 
 
 def _kind(shape: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    if "enum" in shape:
-        return "choice", tuple(str(one) for one in shape["enum"])
+    if "enum" in shape or "const" in shape:
+        return "choice", tuple(str(one) for one in shape.get("enum", [shape.get("const")]))
     if shape.get("type") == "array":
         plain = shape.get("items", {}).get("type") in ("string", "integer", "number")
         return ("list" if plain else "json"), ()
@@ -197,5 +240,5 @@ def _kind(shape: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
 def label(name: str) -> str:
     """A field's name in words: ``baseUrl`` is ``Base URL``."""
     parts = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name.replace("_", " ").replace("-", " ")).lower().split()
-    words = " ".join(_WRITTEN.get(part, part) for part in parts)
+    words = " ".join(_WRITTEN.get(part, part) for part in parts).replace(".", ": ")
     return words[:1].upper() + words[1:]

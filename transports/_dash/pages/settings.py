@@ -1,0 +1,78 @@
+"""Settings: everything that can be changed while the hub runs, searchable, and what the process was started with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hub.preferences import Preferences
+from transports._dash import forms
+from transports._dash.page import Done, Page
+
+if TYPE_CHECKING:
+    from transports._dash.forms import Field, Form
+    from transports._dash.page import Outcome
+    from transports._dash.view import View
+
+_GENERAL = "general"
+
+
+def _fields() -> list[Field]:
+    return forms.of_model(Preferences.model_json_schema(by_alias=True))
+
+
+def _groups(shown: list[Field]) -> dict[str, list[Field]]:
+    """Fields by the object that they belong to; plain ones first."""
+    found: dict[str, list[Field]] = {_GENERAL: []}
+    for one in shown:
+        found.setdefault(one.name.partition(".")[0] if "." in one.name else _GENERAL, []).append(one)
+    return {name: members for name, members in found.items() if members}
+
+
+async def _load(view: View) -> dict[str, Any]:
+    wanted = view.query.get("q", "").strip().lower()
+    every = _fields()
+    shown = [one for one in every if all(part in f"{one.name} {one.label} {one.help}".lower() for part in wanted.split())]
+    current = (await view.ask("settings-get")).preferences.model_dump(mode="json", by_alias=True)
+    return {
+        "wanted": wanted,
+        "groups": _groups(shown),
+        "label": forms.label,
+        "stored": forms.flat(current, [one.name for one in every]),
+        "started": _started(view),
+    }
+
+
+def _started(view: View) -> list[tuple[str, str, str]]:
+    """Name, value and description of what the process was started with; what may hold a secret is only said to be set."""
+    running = view.hub.settings
+    found: list[tuple[str, str, str]] = []
+    for name, info in type(running).model_fields.items():
+        value = getattr(running, name)
+        found.append((f"HUBROUTE_{name.upper()}", str(value) if info.repr else "set" if value else "not set", info.description or ""))
+    return found
+
+
+async def _save(view: View, form: Form) -> Outcome:
+    """Change what differs of the fields that this form had."""
+    every = [one for one in _fields() if f"has.{one.name}" in form]
+    current = (await view.ask("settings-get")).preferences.model_dump(mode="json", by_alias=True)
+    changed = forms.taken(every, form, stored=forms.flat(current, [one.name for one in every]))
+    if not changed:
+        return Done("Nothing was changed.")
+    await view.ask("settings-update", patch=forms.nested(changed))
+    return Done(f"Saved: {', '.join(forms.label(name) for name in changed)}.")
+
+
+PAGES = (
+    Page(
+        "settings",
+        "Settings",
+        "settings.html",
+        _load,
+        actions={"save": _save},
+        group="System",
+        order=9,
+        keys="s",
+        words="preferences retention resilience thinking prompt",
+    ),
+)
