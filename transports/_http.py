@@ -62,7 +62,7 @@ class Door:
 
     ``query_field`` is the query field that holds one, for clients that know no other way; it is never logged. ``id_header`` is where
     the dialect's clients look for the id of a request, besides the one that all doors have.
-    ``cookies`` says that a browser's session counts here, too (:mod:`transports._session`).
+    ``cookies`` says that a browser's session counts here, too (:mod:`transports._session`); with its CSRF token it counts everywhere.
     ``opens`` is the scope without which nothing works here. ``resource`` is the path of a door that access tokens may be made for.
     """
 
@@ -109,6 +109,7 @@ class Head:
     accept: str = ""
     session: str = ""
     cookie: str = ""
+    csrf: str = ""
     wishes: dict[str, str] | None = None
 
 
@@ -146,7 +147,7 @@ class Exchange:
         hub, token = self.hub, self.head.token
         if token:
             self.caller = await _access.caller_of(self, token) if hub.oauth.takes(token) else hub.authenticate(token)
-        elif self.route.door.cookies and (self.head.cookie or hub.login.optional) and (owner := await _session.caller_of(self)):
+        elif self._may_be_owner and (owner := await _session.caller_of(self)):
             self.caller = owner
         else:
             self.caller = NOBODY if self.route.public else hub.authenticate(None)
@@ -154,6 +155,11 @@ class Exchange:
         self.request_id = self.ctx.request_id
         if self.head.encoding:
             raise UnsupportedMedia(f"the body must come as it is, without Content-Encoding {self.head.encoding[:40]}")
+
+    @property
+    def _may_be_owner(self) -> bool:
+        """Whether to look for a session: at doors that take its cookie, and wherever its CSRF token comes with it."""
+        return bool((self.route.door.cookies or self.head.csrf) and (self.head.cookie or self.hub.login.optional))
 
     @property
     def method(self) -> str:
@@ -310,6 +316,7 @@ _SETTERS: dict[bytes, Callable[[Head, bytes], None]] = {
     b"accept": lambda head, value: setattr(head, "accept", value.decode("latin-1")),
     b"content-encoding": lambda head, value: setattr(head, "encoding", value.decode("latin-1").strip().lower().removeprefix("identity")),
     b"cookie": _set_cookie,
+    b"x-csrf-token": lambda head, value: setattr(head, "csrf", value.decode("latin-1")),
     **_hints.SETTERS,
 }
 

@@ -2,85 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
-
-from hub.batches.door import Reply
-from hub.errors import HubError, Internal
-from hub.log import logger
-from transports._http import Exchange, Route
+from transports._inside import Inside
 
 if TYPE_CHECKING:
     from hub.call import Hub
-    from hub.records import Caller
-
-log = logger("transports.batches")
-
-_HEADERS = [(b"content-type", b"application/json")]
+    from transports._http import Route
 
 
 def routes(hub: Hub) -> list[Route]:
     """No address of its own: the hub is told that there are doors."""
-    hub.batches.serve(Inside(hub))
+    hub.batches.serve(Inside(hub, "batch"))
     return []
-
-
-class Inside:
-    """Answers through the routes of the other doors, without a connection."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._found: dict[str, Route] | None = None
-
-    def serves(self, path: str) -> bool:
-        """Whether a POST to this address is answered."""
-        return path in self._routes()
-
-    async def answer(self, caller: Caller, path: str, body: bytes) -> Reply:
-        """Answer a request of this caller; an error in the shape of the address's door."""
-        hub, collected = self._hub, _Collected(body)
-        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": _HEADERS}
-        exchange = Exchange(hub, self._routes()[path], scope, collected.receive, collected.send)
-        exchange.caller, exchange.ctx = caller, hub.context(caller, "batch")
-        exchange.request_id = exchange.ctx.request_id
-        try:
-            await exchange.route.handler(exchange)
-        except HubError as error:
-            return self._failed(exchange, error)
-        except Exception as error:
-            log.error("a request of a batch failed", path=path, request_id=exchange.request_id, exc_info=error)
-            return self._failed(exchange, Internal(f"the hub failed; the log has the cause under {exchange.request_id}"))
-        return Reply(collected.status, b"".join(collected.pieces), exchange.request_id)
-
-    def _failed(self, exchange: Exchange, error: HubError) -> Reply:
-        error.request_id = exchange.request_id
-        return Reply(error.status, orjson.dumps(exchange.route.door.error(error)), exchange.request_id, error)
-
-    def _routes(self) -> dict[str, Route]:
-        if self._found is None:
-            every: list[Route] = self._hub.kept["routes"]
-            self._found = {route.path: route for route in every if "POST" in route.methods and route.when is None}
-        return self._found
-
-
-class _Collected:
-    """Both ends of an exchange: its body, and what was answered."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body: bytes | None = body
-        self.status = 0
-        self.pieces: list[bytes] = []
-
-    async def receive(self) -> dict[str, Any]:
-        body, self._body = self._body, None
-        if body is None:
-            await asyncio.Event().wait()  # a client that stays
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        else:
-            self.pieces.append(message.get("body", b""))

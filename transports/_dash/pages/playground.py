@@ -1,0 +1,207 @@
+"""The playground: one question to one or more models, in the dialect of any door, answered side by side."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+
+from hub.errors import BadRequest
+from transports._dash.page import Page, Shown
+from transports._inside import Inside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from transports._dash.forms import Form
+    from transports._dash.page import Outcome
+    from transports._dash.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a question is asked in a dialect, and where its answer has the text.
+
+    In ``path`` and ``body`` ``$name`` stands for what was typed; what was left empty goes with what holds it. ``piece`` is the place of the
+    text in an event of a stream, ``whole`` in an answer: names and numbers with dots, ``*`` for every item. ``stream`` is what a body has
+    besides to be streamed, and ``streamed`` the path where that is another.
+    """
+
+    title: str
+    path: str
+    body: dict[str, Any]
+    piece: str
+    whole: str
+    stream: dict[str, Any]
+    streamed: str = ""
+
+
+_CHAT = [{"role": "system", "content": "$system"}, {"role": "user", "content": "$prompt"}]
+DIALECTS = {
+    "openai": Dialect(
+        "OpenAI chat",
+        "/v1/chat/completions",
+        {"model": "$model", "messages": _CHAT, "temperature": "$temperature", "max_tokens": "$most"},
+        "choices.0.delta.content",
+        "choices.0.message.content",
+        {"stream": True},
+    ),
+    "anthropic": Dialect(
+        "Anthropic messages",
+        "/v1/messages",
+        {
+            "model": "$model",
+            "system": "$system",
+            "messages": [{"role": "user", "content": "$prompt"}],
+            "temperature": "$temperature",
+            "max_tokens": "$most",
+        },
+        "delta.text",
+        "content.*.text",
+        {"stream": True},
+    ),
+    "responses": Dialect(
+        "OpenAI responses",
+        "/v1/responses",
+        {
+            "model": "$model",
+            "instructions": "$system",
+            "input": "$prompt",
+            "temperature": "$temperature",
+            "max_output_tokens": "$most",
+            "store": False,
+        },
+        "delta",
+        "output.*.content.*.text",
+        {"stream": True},
+    ),
+    "gemini": Dialect(
+        "Gemini",
+        "/v1beta/models/$model:generateContent",
+        {
+            "systemInstruction": {"parts": [{"text": "$system"}]},
+            "contents": [{"role": "user", "parts": [{"text": "$prompt"}]}],
+            "generationConfig": {"temperature": "$temperature", "maxOutputTokens": "$most"},
+        },
+        "candidates.0.content.parts.*.text",
+        "candidates.0.content.parts.*.text",
+        {},
+        "/v1beta/models/$model:streamGenerateContent?alt=sse",
+    ),
+    "ollama": Dialect(
+        "Ollama",
+        "/api/chat",
+        {"model": "$model", "messages": _CHAT, "options": {"temperature": "$temperature", "num_predict": "$most"}, "stream": False},
+        "message.content",
+        "message.content",
+        {"stream": True},
+    ),
+}
+_MOST_MODELS = 4
+_USUAL_MOST = 1024
+_SLOT = re.compile(r"\$(model|system|prompt|temperature|most)")
+
+
+async def _load(view: View) -> dict[str, Any]:
+    models = [one.id for one in (await view.ask("models-list")).models if "chat" in one.capabilities]
+    combos = [one.name for one in (await view.ask("combos-list")).combos if one.is_active]
+    return {
+        "names": ["auto", *combos, *models][:500],
+        "typed": {"models": view.query.get("model") or "auto", "dialect": "openai", "most": str(_USUAL_MOST)} | view.values,
+        "dialects": DIALECTS,
+        "table": {"dialects": {name: asdict(one) for name, one in DIALECTS.items()}, "optional": sorted(_OPTIONAL)},
+        "most_models": _MOST_MODELS,
+        "answers": [],
+    }
+
+
+async def _ask(view: View, form: Form) -> Outcome:
+    """Without scripts: each model in turn, and whole answers."""
+    dialect = DIALECTS.get(form.text("dialect"))
+    if dialect is None:
+        raise BadRequest("choose one of the dialects", field="dialect")
+    models = list(dict.fromkeys(form.text("models").split()))[:_MOST_MODELS]
+    if not models or not form.text("prompt"):
+        raise BadRequest("name a model, and write something to it", field="prompt" if models else "models")
+    inside = Inside(view.hub, "dashboard")
+    answers: list[dict[str, Any]] = []
+    for model in models:
+        slots = _slots(form, model)
+        path, body = _filled(dialect.path, slots), _filled(dialect.body, slots)
+        began = view.hub.clock.monotonic()
+        reply = await inside.answer(view.exchange.caller, path, orjson.dumps(body))
+        raw = orjson.loads(reply.body)
+        answers.append(
+            {
+                "model": model,
+                "request": reply.request_id,
+                "status": reply.status,
+                "text": picked(raw, dialect.whole) if reply.status == 200 else "",
+                "raw": orjson.dumps(raw, option=orjson.OPT_INDENT_2).decode(),
+                "sent": orjson.dumps(body, option=orjson.OPT_INDENT_2).decode(),
+                "ms": 1000 * (view.hub.clock.monotonic() - began),
+            }
+        )
+    return Shown({"answers": answers})
+
+
+def _slots(form: Form, model: str) -> dict[str, Any]:
+    """What stands in a dialect's places; None for what was left empty."""
+    slots: dict[str, Any] = {"model": model, "system": form.text("system") or None, "prompt": form.text("prompt")}
+    try:
+        slots["temperature"] = float(form.text("temperature")) if form.text("temperature") else None
+        slots["most"] = int(form.text("most") or _USUAL_MOST)
+    except ValueError:
+        raise BadRequest("temperature and the most tokens are numbers", field="temperature") from None
+    return slots
+
+
+def _filled(shape: Any, slots: Mapping[str, Any]) -> Any:
+    """A shape with its places filled; what holds an empty one only is left out."""
+    if isinstance(shape, str):
+        if (whole := _SLOT.fullmatch(shape)) is not None:
+            return slots[whole[1]]
+        return _SLOT.sub(lambda found: str(slots[found[1]]), shape)
+    if isinstance(shape, dict):
+        found = {name: _filled(inner, slots) for name, inner in cast("dict[str, Any]", shape).items()}
+        kept = {name: value for name, value in found.items() if value is not None}
+        return kept if kept and set(found) - set(kept) <= _OPTIONAL else None
+    if isinstance(shape, list):
+        return [value for inner in cast("list[Any]", shape) if (value := _filled(inner, slots)) is not None] or None
+    return shape
+
+
+#: Names in bodies that may be left out; a thing that lacks another of its names is left out itself.
+_OPTIONAL = {"system", "instructions", "temperature", "max_tokens", "systemInstruction", "generationConfig", "maxOutputTokens", "options"}
+
+
+def picked(tree: Any, place: str) -> str:
+    """The text at a place of an answer; empty where there is none."""
+    here = [tree]
+    for part in place.split("."):
+        here = [inner for one in here for inner in _inner(one, part)]
+    return "".join(one for one in here if isinstance(one, str))
+
+
+def _inner(tree: Any, part: str) -> list[Any]:
+    if isinstance(tree, list):
+        items = cast("list[Any]", tree)
+        return items if part == "*" else items[int(part) : int(part) + 1] if part.isdigit() else []
+    return [cast("dict[str, Any]", tree)[part]] if isinstance(tree, dict) and part in tree else []
+
+
+PAGES = (
+    Page(
+        "playground",
+        "Playground",
+        "playground.html",
+        _load,
+        actions={"ask": _ask},
+        group="Route",
+        order=4,
+        keys="y",
+        words="chat try compare models dialects",
+    ),
+)
