@@ -161,16 +161,17 @@ def _slots(form: Form, model: str) -> dict[str, Any]:
 def _filled(shape: Any, slots: Mapping[str, Any]) -> Any:
     """A shape with its places filled; what holds an empty one only is left out."""
     if isinstance(shape, str):
-        if (whole := _SLOT.fullmatch(shape)) is not None:
-            return slots[whole[1]]
-        return _SLOT.sub(lambda found: str(slots[found[1]]), shape)
-    if isinstance(shape, dict):
-        found = {name: _filled(inner, slots) for name, inner in cast("dict[str, Any]", shape).items()}
-        kept = {name: value for name, value in found.items() if value is not None}
-        return kept if kept and set(found) - set(kept) <= _OPTIONAL else None
+        whole = _SLOT.fullmatch(shape)
+        return slots[whole[1]] if whole is not None else _SLOT.sub(lambda found: str(slots[found[1]]), shape)
     if isinstance(shape, list):
         return [value for inner in cast("list[Any]", shape) if (value := _filled(inner, slots)) is not None] or None
-    return shape
+    return _object(cast("dict[str, Any]", shape), slots) if isinstance(shape, dict) else shape
+
+
+def _object(shape: dict[str, Any], slots: Mapping[str, Any]) -> dict[str, Any] | None:
+    found = {name: _filled(inner, slots) for name, inner in shape.items()}
+    kept = {name: value for name, value in found.items() if value is not None}
+    return kept if kept and found.keys() - kept.keys() <= _OPTIONAL else None
 
 
 #: Names in bodies that may be left out; a thing that lacks another of its names is left out itself.
