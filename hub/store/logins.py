@@ -95,9 +95,14 @@ class LoginRows:
         The account's tries do not count at an address with a session. ``wait`` gives the milliseconds after so many failures.
         """
 
+        def names(link: Link) -> list[str]:
+            return [columns.text(place)] if link.run(_KNOWN, columns.text(address), now) else sorted((account, columns.text(place)))
+
+        def look(link: Link) -> int:
+            return max((row["until"] for name in names(link) for row in link.run(_LOOK, name)), default=0)
+
         def work(link: Link) -> int:
-            names = [place] if link.run(_KNOWN, columns.text(address), now) else sorted((account, place))
-            rows = [_locked(link, name) for name in map(columns.text, names)]
+            rows = [_locked(link, name) for name in names(link)]
             until = max(row["until"] for row in rows)
             if until > now:
                 return until
@@ -106,7 +111,9 @@ class LoginRows:
                 link.run(_COUNT, failures, now + wait(row["name"], failures), forget_at, row["name"])
             return 0
 
-        return await self._database.write(work, durable=True)
+        # Whoever must wait writes nothing, however often they ask.
+        until = await self._database.read(look)
+        return until if until > now else await self._database.write(work, durable=True)
 
     async def uncount(self, names: Sequence[str], now: int) -> None:
         """Take one try back."""
