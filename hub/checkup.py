@@ -18,6 +18,7 @@ from hub import scopes, vault
 from hub.clock import Clock
 from hub.control import Remote
 from hub.errors import HubError
+from hub.login import oidc
 from hub.oauth.keycache import KeyCache
 from hub.outbound.client import Outbound
 from hub.reach import reach
@@ -217,10 +218,13 @@ async def providers(settings: Settings, *, online: bool) -> list[Finding]:
 
 
 async def issuers(settings: Settings) -> list[Finding]:
-    """Every authorization server whose tokens are taken: is it there, has it keys, and can clients log in there?"""
+    """Every authorization server whose tokens are taken, and the owner's identity provider: is it there, has it keys, who can log in?"""
     outbound = Outbound(allow_private=settings.allow_private)
     try:
-        return [await _issuer(KeyCache(one, outbound, Clock()), settings.base_url) for one in settings.oauth_issuers]
+        found = [await _issuer(KeyCache(one, outbound, Clock()), settings.base_url) for one in settings.oauth_issuers]
+        if settings.oidc_issuer:
+            found.append(await _identity(KeyCache(oidc.provider(settings), outbound, Clock()), settings.base_url))
+        return found
     finally:
         await outbound.aclose()
 
@@ -237,6 +241,19 @@ async def _issuer(cache: KeyCache, here: str) -> Finding:
     audiences = " or ".join((here, *cache.issuer.audience))
     found = f"keys for {', '.join(keys.algorithms) or 'nothing'}; its tokens must be for {audiences}"
     return Finding(name, "warn" if doubt else "ok", doubt or found)
+
+
+async def _identity(cache: KeyCache, here: str) -> Finding:
+    name = f"identity provider {cache.issuer}"
+    try:
+        keys = await cache.current()
+    except HubError:
+        return Finding(name, "fail", f"{cache.fault}; until it answers, nobody can log in by it")
+    finally:
+        await cache.close()
+    if cache.metadata is None or not cache.metadata.authorization_endpoint or not cache.metadata.token_endpoint:
+        return Finding(name, "fail", "its metadata names no endpoints for a login; is it the issuer of an OpenID Connect provider?")
+    return Finding(name, "ok", f"keys for {', '.join(keys.algorithms)}; the address to register there is {here}{oidc.CALLBACK}")
 
 
 def _doubt(cache: KeyCache) -> str:

@@ -242,6 +242,30 @@ async def strangers(client: Client, search: Search) -> None:
             assert answer.status_code in (401, 404), answer.text
 
 
+async def logins(client: Client, search: Search, link: str) -> None:
+    """The owner's password, session and second factor, and wrong ones."""
+    password, wrong = search.plant("the owner's password"), search.plant("a wrong password of the owner's")
+    made = await client.send("POST", "/api/auth/setup", {"token": link, "password": password}, keep=False)
+    assert made.status_code == 200, made.text
+    search.plant("a session", raw=made.cookies["auth_token"], digests=False)  # random: a plain digest will do
+    for body in (
+        {"password": wrong},
+        {"password": [wrong]},
+        {"password": wrong, "code": wrong},
+        f'{{"password": "{wrong}'.encode(),
+    ):
+        await client.send("POST", "/api/auth/login", body)
+    await client.send("POST", "/api/auth/setup", {"token": search.plant("a wrong link"), "password": password})
+    await client.send("GET", f"/owner?token={link}")
+    await client.send("POST", "/api/settings/require-login", {"password": password, "currentPassword": wrong})
+    factor = await client.send("POST", "/api/auth/totp", keep=False)
+    search.plant("the second factor", raw=factor.json()["secret"])
+    await client.send("POST", "/api/auth/totp/confirm", {"code": "000000"})
+    await client.send("DELETE", "/api/auth/totp", {"password": wrong})
+    for path in ("/api/auth/sessions", "/api/auth/totp", "/api/policies", "/login"):
+        await client.send("GET", path)
+
+
 async def flows(client: Client, search: Search, proxy: FakeProxy) -> None:
     """Everything that happens while the hub runs."""
     async with asyncio.timeout(10):  # on PostgreSQL another process's key is seen within a second
@@ -302,7 +326,9 @@ async def test_no_secret_leaves_its_place(tmp_path: Path, dialect: str, request:
             search.seen.pop()  # the one answer that shows it
             search.plant("the root key", raw=token[16:])
             async with httpx.AsyncClient(base_url=served.url, timeout=30) as http:
-                await flows(Client(http, token, search), search, proxy)
+                client = Client(http, token, search)
+                await flows(client, search, proxy)
+                await logins(client, search, link[1])
             commands = [
                 ("doctor", "--json", "--online"),
                 ("providers", "list", "--json"),

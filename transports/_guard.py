@@ -11,7 +11,7 @@ from hub.settings import LOOPBACK
 
 if TYPE_CHECKING:
     from hub.call import Hub
-    from transports._http import Head
+    from transports._head import Head
 
 
 @dataclass(slots=True)
@@ -35,13 +35,16 @@ class Guard:
         public = urlsplit(settings.public_url).hostname if settings.public_url else None
         hosts = {*LOOPBACK, settings.host.lower(), *named, *([public] if public else [])}
         origins = {origin.strip().rstrip("/").lower() for origin in settings.allowed_origins.split(",") if origin.strip()}
+        if public:
+            parts = urlsplit(settings.public_url.lower())
+            origins.add(f"{parts.scheme}://{parts.netloc}")
         return cls(frozenset(hosts), frozenset(origins), strict=settings.loopback or bool(named))
 
-    def check(self, head: Head) -> None:
-        """Raises Forbidden for a foreign Host or Origin."""
+    def check(self, head: Head, *, pages: bool = False) -> None:
+        """Raises Forbidden for a foreign Host or Origin. ``pages`` lets those of the address itself call, whatever name it has."""
         if self.strict and head.host not in self._passed:
             self._check_host(head.host)
-        if head.origin is not None and not self.allows_origin(head.origin):
+        if head.origin is not None and not self.allows_origin(head.origin) and not (pages and same_address(head)):
             raise Forbidden(
                 "requests from this web origin are not allowed; name it in HUBROUTE_ALLOWED_ORIGINS if it is yours", code="origin_refused"
             )
@@ -66,3 +69,8 @@ class Guard:
         except ValueError:
             return False
         return parts.scheme in ("http", "https") and (parts.hostname or "") in self.hosts and self.strict
+
+
+def same_address(head: Head) -> bool:
+    """Whether a plain web page of the very address that is asked sends a request."""
+    return head.origin is not None and bool(head.host) and head.origin.lower() == f"http://{head.host.lower()}"

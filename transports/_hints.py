@@ -12,7 +12,7 @@ from hub.routing.scoring import MODES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from transports._http import Head
+    from transports._head import Head
 
 #: Headers that are kept as they came, under these names.
 _KEPT = {

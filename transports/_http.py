@@ -29,8 +29,9 @@ from hub.errors import (
 from hub.log import logger
 from hub.records import Caller
 from hub.registry import modules
-from transports import _access, _hints, _session, _sockets
+from transports import _access, _session, _sockets
 from transports._guard import Guard
+from transports._head import read_head
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
@@ -63,6 +64,7 @@ class Door:
     ``query_field`` is the query field that holds one, for clients that know no other way; it is never logged. ``id_header`` is where
     the dialect's clients look for the id of a request, besides the one that all doors have.
     ``cookies`` says that a browser's session counts here, too (:mod:`transports._session`); with its CSRF token it counts everywhere.
+    ``pages`` says that pages of this hub call here.
     ``opens`` is the scope without which nothing works here. ``resource`` is the path of a door that access tokens may be made for.
     """
 
@@ -76,6 +78,7 @@ class Door:
     opens: str = ""
     resource: str = ""
     cookies: bool = False
+    pages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +99,6 @@ class Route:
     socket: bool = False
 
 
-@dataclass(slots=True)
-class Head:
-    """The request headers that the hub itself looks at, read in one pass."""
-
-    token: str | None = None
-    host: str = ""
-    origin: str | None = None
-    length: int | None = None
-    content_type: str = ""
-    encoding: str = ""
-    accept: str = ""
-    session: str = ""
-    cookie: str = ""
-    csrf: str = ""
-    wishes: dict[str, str] | None = None
-
-
 class Exchange:
     """One request and its answer. Handlers read from it and answer through it."""
 
@@ -124,7 +110,7 @@ class Exchange:
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.head = _read_head(scope["headers"], route.door.token_headers)
+        self.head = read_head(scope["headers"], route.door.token_headers)
         if route.door.query_field and self.head.token is None:
             self.head.token = self.query.get(route.door.query_field)
         self.params: dict[str, str] = scope.get("path_params") or {}
@@ -141,7 +127,7 @@ class Exchange:
         Raises Forbidden, HeadTooLarge, Unauthenticated, Unavailable while nobody can say whether a token is good, and
         UnsupportedMedia for a compressed body (REL-08: nothing is unpacked).
         """
-        guard.check(self.head)
+        guard.check(self.head, pages=self.route.door.pages or bool(self.head.csrf))
         if len(self.scope["headers"]) > MOST_HEADERS:
             raise HeadTooLarge(f"a request may have {MOST_HEADERS} headers")
         hub, token = self.hub, self.head.token
@@ -278,47 +264,6 @@ def _plain(value: object) -> Any:
 
 def _too_large(limit: int, setting: str = "max_body_mb") -> TooLarge:
     return TooLarge(f"the body is over the limit of {limit // (1024 * 1024)} MiB; HUBROUTE_{setting.upper()} raises it")
-
-
-def _read_head(headers: Iterable[tuple[bytes, bytes]], token_headers: tuple[bytes, ...]) -> Head:
-    """One pass over the request headers. Only the first Bearer credential counts, then the door's own headers."""
-    head = Head()
-    setters = _SETTERS
-    for name, value in headers:
-        setter = setters.get(name)
-        if setter is not None:
-            setter(head, value)
-        elif head.token is None and name in token_headers:
-            head.token = value.decode("latin-1").strip()
-    return head
-
-
-def _set_authorization(head: Head, value: bytes) -> None:
-    kind, _, token = value.decode("latin-1").partition(" ")
-    if kind.lower() == "bearer":
-        head.token = token.strip()
-
-
-def _set_length(head: Head, value: bytes) -> None:
-    head.length = int(value) if value.isdigit() else None
-
-
-def _set_cookie(head: Head, value: bytes) -> None:
-    head.cookie = f"{head.cookie}; {value.decode('latin-1')}" if head.cookie else value.decode("latin-1")
-
-
-_SETTERS: dict[bytes, Callable[[Head, bytes], None]] = {
-    b"authorization": _set_authorization,
-    b"host": lambda head, value: setattr(head, "host", value.decode("latin-1")),
-    b"origin": lambda head, value: setattr(head, "origin", value.decode("latin-1")),
-    b"content-length": _set_length,
-    b"content-type": lambda head, value: setattr(head, "content_type", value.decode("latin-1")),
-    b"accept": lambda head, value: setattr(head, "accept", value.decode("latin-1")),
-    b"content-encoding": lambda head, value: setattr(head, "encoding", value.decode("latin-1").strip().lower().removeprefix("identity")),
-    b"cookie": _set_cookie,
-    b"x-csrf-token": lambda head, value: setattr(head, "csrf", value.decode("latin-1")),
-    **_hints.SETTERS,
-}
 
 
 class App:

@@ -59,7 +59,7 @@ def _error(error: HubError) -> dict[str, object]:
     return {"error": {"message": error.message, "code": error.code}}
 
 
-DOOR = Door("page", error=_error, route_class=b"PUBLIC")
+DOOR = Door("page", error=_error, route_class=b"PUBLIC", pages=True)
 
 
 def shown(title: str, work: Callable[[Exchange], Awaitable[None]]) -> Callable[[Exchange], Awaitable[None]]:

@@ -5,19 +5,20 @@ The routes are public because they answer strangers with a way to sign in; who i
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hub.errors import Unauthenticated
 from transports import _pages
-from transports._http import Door, Route
+from transports._http import Route
 
 if TYPE_CHECKING:
     from hub.call import Hub
     from transports._dash.site import Site
     from transports._http import Exchange
 
-DOOR = Door("dashboard", error=_pages.DOOR.error, cookies=True)
+DOOR = dataclasses.replace(_pages.DOOR, name="dashboard", cookies=True)
 _FORM_BYTES = 1024 * 1024
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Body)
 
 #: The JSON addresses. Only the one that ends a session looks at the cookie by itself.
-DOOR = Door("login", error=rest_body, route_class=b"PUBLIC")
+DOOR = Door("login", error=rest_body, route_class=b"PUBLIC", pages=True)
 _KNOWN = dataclasses.replace(DOOR, cookies=True)
 #: Pages that know the browser's session.
 PAGES = dataclasses.replace(_pages.DOOR, cookies=True)
@@ -121,7 +121,7 @@ async def _login_page(exchange: Exchange) -> None:
 async def _login_form(exchange: Exchange) -> None:
     _session.refuse_foreign(exchange)
     fields = await _session.form(exchange)
-    guard = _session.cookie(exchange, _session.name(exchange.hub.settings, _GUARD), _session.TOKEN)
+    guard = _guard(exchange)
     if not guard or not hmac.compare_digest(guard.encode(), fields.get("csrf", "").encode("utf-8", "replace")):
         raise Forbidden("this form is not of this browser, or too old; open the login page anew", code="csrf_refused")
     then = _then(fields)
@@ -133,9 +133,14 @@ async def _login_form(exchange: Exchange) -> None:
     await _go(exchange, then, [_cookie(exchange, token), _session.written(exchange.hub.settings, "", seconds=0, plain=_GUARD)])
 
 
+def _guard(exchange: Exchange) -> str:
+    """What tells this browser's form from others' before there is a session; empty for a browser that saw none yet."""
+    return _session.cookie(exchange, _session.name(exchange.hub.settings, _GUARD), _session.TOKEN)
+
+
 async def _ask(exchange: Exchange, status: int, then: str, error: HubError | None = None) -> None:
     """The page that asks for the password."""
-    hub, guard = exchange.hub, secrets.token_urlsafe(32)
+    hub, guard = exchange.hub, _guard(exchange) or secrets.token_urlsafe(32)
     owner = await hub.login.record.get()
     fault = f'<p role="alert"><strong>{html.escape(error.message)}</strong></p>' if error else ""
     provider = f'<p><a href="{START}?{html.escape(urlencode({"next": then}))}">Log in with your identity provider</a></p>'

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hub.call import Hub
     from hub.skill import Rest, Skill
 
-DOOR = Door("rest", error=rest_body, cookies=True)
+DOOR = Door("rest", error=rest_body, cookies=True, pages=True)
 _FORM = "multipart/form-data"
 #: Addresses that belong to a public dialect, by the start of their path.
 _DOORS = {"/v1/": openai.DOOR, "/v2/": Door("cohere", error=cohere_body, route_class=b"CLIENT_API")}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from hub.errors import BadRequest, Forbidden, HubError, NotConfigured, NotFound, RateLimited, Unauthenticated
+from hub.errors import BadRequest, Forbidden, HubError, NotConfigured, NotFound, RateLimited, Unauthenticated, UpstreamFailed
 from hub.log import logger, masked
 from hub.login import passwords
 from hub.login.lockout import Lockout
@@ -35,6 +35,8 @@ log = logger("hub.login")
 LOGIN, SETUP, PROVIDER, LOGOUT = "auth-login", "auth-setup", "auth-oidc", "auth-logout"
 #: How long after a login its session may change the password without the old one.
 _FRESH_MS = 15 * 60_000
+#: How often the audit log is told that logins are refused because they come too early.
+_TOLD_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Login:
         self.second = SecondFactor(self.record, store, clock)
         self.lockout = Lockout(store, clock)
         self.oidc = Oidc(settings, outbound, store, clock)
+        self._tell_at = 0.0
 
     @property
     def optional(self) -> bool:
@@ -70,6 +73,12 @@ class Login:
     def may_be_optional(self) -> bool:
         """Whether the owner may do without a login: nobody but this machine reaches the hub, and no proxy speaks for others."""
         return self._settings.local_only and not self._settings.public_url
+
+    async def lives(self, session: Session) -> bool:
+        """Whether a browser still is who it was: for answers that outlast their request."""
+        if session.id == OPEN:
+            return self.optional
+        return any(one.id == session.id for one in await self.sessions.list())
 
     def check_optional(self) -> None:
         """Raise BadRequest where the owner may not do without a login."""
@@ -106,12 +115,23 @@ class Login:
         the code is missing; RateLimited after too many tries; Forbidden while there is no password.
         """
         try:
-            await self._proved(password, code, browser)
-        except (Unauthenticated, RateLimited) as error:
+            proved = await self._proved(password, code, browser)
+            await self.lockout.clear(browser.address)
+            session, token = await self._begin(LOGIN, browser)
+            # A password that was changed meanwhile has ended the sessions before this one.
+            now = (await self.record.get()).password
+            if now != proved and not await self._passwords.holds(password, now):
+                await self._end(session)
+                raise _wrong()
+        except Unauthenticated as error:
             await self._note(LOGIN, browser, error)
             raise
-        await self.lockout.clear(browser.address)
-        return await self._begin(LOGIN, browser)
+        except RateLimited as error:
+            if self._clock.monotonic() >= self._tell_at:  # anybody can be refused any number of times
+                self._tell_at = self._clock.monotonic() + _TOLD_SECONDS
+                await self._note(LOGIN, browser, error)
+            raise
+        return session, token
 
     async def setup(self, token: str, password: str, browser: Browser) -> tuple[Session, str]:
         """Set the password by the owner's link, which is used up, end every session and begin one. Raises NotFound, BadRequest."""
@@ -126,7 +146,7 @@ class Login:
         """The token of a new session for whom the identity provider logged in, and where the browser goes. Raises as Oidc.finish."""
         try:
             who, then = await self.oidc.finish(answer, sealed)
-        except HubError as error:
+        except (Forbidden, UpstreamFailed) as error:  # what comes before is not from the provider, and anybody can send it
             await self._note(PROVIDER, browser, error)
             raise
         _, token = await self._begin(PROVIDER, browser, who)
@@ -177,7 +197,8 @@ class Login:
         found = next((one for one in await self.sessions.list() if one.id == caller.session), None)
         return found is None or self._clock.now_ms() - found.created_at > _FRESH_MS
 
-    async def _proved(self, password: str, code: str, browser: Browser) -> None:
+    async def _proved(self, password: str, code: str, browser: Browser) -> str:
+        """The stored hash of the password that was given."""
         if len(password) > passwords.MOST:
             raise BadRequest(f"a password has at most {passwords.MOST} characters", field="password")
         owner = await self.record.get()
@@ -193,6 +214,7 @@ class Login:
         newer = await self._passwords.renewed(password, owner.password)
         if not await self.record.change(lambda now: self._spent(now, owner.password, newer, code)):
             raise _wrong()
+        return newer or owner.password
 
     def _spent(self, now: Owner, proved: str, newer: str, code: str) -> tuple[Owner, bool]:
         """The owner after a login, if the password is still the one that was looked at and the code is good."""

@@ -54,6 +54,11 @@ class Attempt(msgspec.Struct, frozen=True):
     until: int
 
 
+def provider(settings: Settings) -> Issuer:
+    """The identity provider of the settings."""
+    return Issuer(issuer=settings.oidc_issuer, allow_private=settings.oidc_allow_private)
+
+
 class Oidc:
     """:meth:`start` sends a browser to the provider, :meth:`finish` looks at what it brings back. HubErrors are in words for a person."""
 
@@ -65,8 +70,7 @@ class Oidc:
         self._keys: KeyCache | None = None
         self._known: tuple[float, ServerMetadata] | None = None
         if self.configured:
-            issuer = Issuer(issuer=settings.oidc_issuer, allow_private=settings.oidc_allow_private)
-            self._keys = KeyCache(issuer, outbound, clock)
+            self._keys = KeyCache(provider(settings), outbound, clock)
 
     @property
     def configured(self) -> bool:

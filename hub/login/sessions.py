@@ -28,6 +28,8 @@ _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 #: How often the last use of a session is written down.
 _SEEN_EVERY_MS = 60_000
 _LONGEST = 200
+#: Browsers that may be logged in.
+_MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Sessions:
             "address": address[:_LONGEST],
             "agent": agent[:_LONGEST],
         }
-        await self._rows.add(row)
+        await self._rows.add(row, most=_MOST)
         return self._session(row), token
 
     async def find(self, token: str) -> Session | None:

@@ -26,6 +26,8 @@ class Tries(msgspec.Struct, frozen=True):
 
 SESSIONS = ("id", "digest", "created_at", "last_seen", "expires_at", "address", "agent")
 _ADD = columns.insert("login_sessions", SESSIONS)
+_TRIM = "DELETE FROM login_sessions WHERE id IN (SELECT id FROM login_sessions ORDER BY last_seen DESC, id DESC LIMIT ? OFFSET ?)"
+_MOST_ROWS = 1_000_000
 _FIND = "SELECT * FROM login_sessions WHERE digest = ?"
 _ALL = "SELECT * FROM login_sessions ORDER BY created_at DESC, id DESC"
 _SEEN = "UPDATE login_sessions SET last_seen = ? WHERE id = ? AND last_seen < ?"
@@ -55,10 +57,15 @@ class LoginRows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, row: dict[str, Any]) -> None:
-        """Store a new session."""
+    async def add(self, row: dict[str, Any], *, most: int) -> None:
+        """Store a new session; of more than ``most`` those that were not used for the longest time go."""
         values = [columns.text(row[name]) if isinstance(row[name], str) else row[name] for name in SESSIONS]
-        await self._database.write(lambda link: link.run(_ADD, *values), durable=True)
+
+        def work(link: Link) -> None:
+            link.run(_ADD, *values)
+            link.run(_TRIM, _MOST_ROWS, most)
+
+        await self._database.write(work, durable=True)
 
     async def find(self, digest: str) -> dict[str, Any] | None:
         """The session of a token's digest."""
@@ -88,9 +95,14 @@ class LoginRows:
         The account's tries do not count at an address with a session. ``wait`` gives the milliseconds after so many failures.
         """
 
+        def names(link: Link) -> list[str]:
+            return [columns.text(place)] if link.run(_KNOWN, columns.text(address), now) else sorted((account, columns.text(place)))
+
+        def look(link: Link) -> int:
+            return max((row["until"] for name in names(link) for row in link.run(_LOOK, name)), default=0)
+
         def work(link: Link) -> int:
-            names = [place] if link.run(_KNOWN, columns.text(address), now) else sorted((account, place))
-            rows = [_locked(link, name) for name in map(columns.text, names)]
+            rows = [_locked(link, name) for name in names(link)]
             until = max(row["until"] for row in rows)
             if until > now:
                 return until
@@ -99,7 +111,9 @@ class LoginRows:
                 link.run(_COUNT, failures, now + wait(row["name"], failures), forget_at, row["name"])
             return 0
 
-        return await self._database.write(work, durable=True)
+        # Whoever must wait writes nothing, however often they ask.
+        until = await self._database.read(look)
+        return until if until > now else await self._database.write(work, durable=True)
 
     async def uncount(self, names: Sequence[str], now: int) -> None:
         """Take one try back."""

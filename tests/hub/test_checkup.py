@@ -283,3 +283,15 @@ async def test_authorization_servers(settings: Settings) -> None:
         state, words = await found()
         assert (state, "exactly as it names itself" in words) == ("fail", True)
         assert (await found(jwks_url=f"{issuer.url}/keys"))[0] == "ok"
+
+
+async def test_the_owner_s_identity_provider(settings: Settings) -> None:
+    async with Issuer(openid=True) as issuer:
+        entry = settings.model_copy(update={"oidc_issuer": issuer.issuer})
+        name = f"identity provider {issuer.issuer}"
+        state, words = by_name(await checkup.issuers(entry))[name]
+        assert (state, words.endswith(f"127.0.0.1:{settings.port}/api/auth/oidc/callback")) == ("ok", True)
+        issuer.described = {"token_endpoint": ""}
+        assert by_name(await checkup.issuers(entry))[name][0] == "fail"
+        issuer.described = {"issuer": "https://other.example"}
+        assert "exactly as it names itself" in by_name(await checkup.issuers(entry))[name][1]

@@ -11,6 +11,7 @@ from tests.fakes.hub import Running, running_hub
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from hub.login import Session
 
@@ -114,6 +115,58 @@ async def test_a_form_needs_the_token_wherever_it_comes_from(
         "/api/policies", content=f"csrf={session[0].csrf}&csrf=x", headers={**proof, "content-type": "application/x-www-form-urlencoded"}
     )
     assert twice.status_code == 400
+
+
+def test_what_a_session_can_get_by_an_address_alone_changes_nothing(running: Running) -> None:
+    """SEC-08: links and pictures on other sites reach no skill that does more than read."""
+    skills = {address.path: skill for skill in running.hub.skills for address in skill.rest if address.method == "GET"}
+    routes = [route for route in running.hub.kept["routes"] if route.door.cookies and "GET" in route.methods]
+    assert len(routes) > 50
+    assert [route.path for route in routes if route.path != "/login" and not skills[route.path].read_only] == []
+
+
+async def test_a_page_may_call_the_hub_that_it_came_from_by_any_name_of_it(tmp_path: Path) -> None:
+    """SEC-07: on a network the hub does not know its names; its own pages do, and other doors take no page at all."""
+    async with running_hub(tmp_path, host="0.0.0.0") as running:
+        session, token = await running.hub.login.sessions.begin(address="", agent="")
+        async with httpx.AsyncClient(base_url=running.url, headers={"host": "hub.lan:20128"}) as browser:
+            for origin, status in (
+                ("http://hub.lan:20128", 200),
+                ("https://hub.lan:20128", 403),
+                ("http://hub.lan", 403),
+                ("http://evil.example", 403),
+            ):
+                sent = {"origin": origin, "cookie": f"auth_token={token}"}
+                assert (await browser.patch("/api/settings", json=_CHANGE, headers=sent)).status_code == status, origin
+            own = {"origin": "http://hub.lan:20128"}
+            assert (await browser.post("/api/auth/login", json={"password": "x"}, headers=own)).json()["needsSetup"] is True
+            for path in ("/v1/models", "/api/mcp/stream", "/a2a"):
+                assert (await browser.post(path, json={}, headers={**own, **await running.headers()})).status_code == 403, path
+        assert session.id
+
+
+async def test_the_public_address_is_the_hub_s_own_wherever_it_listens(tmp_path: Path) -> None:
+    async with running_hub(tmp_path, host="0.0.0.0", public_url="https://Hub.example.com/") as running:
+        _, token = await running.hub.login.sessions.begin(address="", agent="")
+        async with httpx.AsyncClient(base_url=running.url) as browser:
+            for origin, status in (
+                ("https://hub.example.com", 200),
+                ("https://hub.example.com:444", 403),
+                ("http://hub.example.com", 403),
+                ("null", 403),
+            ):
+                sent = {"origin": origin, "cookie": f"__Host-auth_token={token}"}
+                assert (await browser.patch("/api/settings", json=_CHANGE, headers=sent)).status_code == status, origin
+
+
+async def test_a_hundred_browsers_are_enough(running: Running) -> None:
+    """SEC B8."""
+    sessions = running.hub.login.sessions
+    kept = await sessions.begin(address="", agent="first")
+    for _ in range(100):
+        await sessions.begin(address="", agent="")
+    assert len(await sessions.list()) == 100
+    assert await sessions.find(kept[1]) is None
 
 
 async def test_an_ended_session_is_nobody_at_once(running: Running) -> None:

@@ -96,8 +96,11 @@ async def test_a_session_lives_by_its_token_until_it_is_ended(hub: Hub) -> None:
         with pytest.raises(Forbidden):
             check_csrf(session, other)
     assert [one.id for one in await hub.login.sessions.list()] == [session.id]
+    assert await hub.login.lives(session)
     await hub.login.sessions.end(session.id)
     assert await hub.login.sessions.find(token) is None
+    assert not await hub.login.lives(session)
+    assert not await hub.login.lives(hub.login.sessions.anonymous()), "there is a login"
     with pytest.raises(NotFound):
         await hub.login.sessions.end(session.id)
     await hub.login.leave(session, HERE)  # out already: nothing to say
@@ -185,6 +188,28 @@ async def test_a_crowd_of_right_codes_and_links_gives_one_session_each(hub: Hub)
     assert sorted(type(one).__name__ for one in made) == ["NotFound", "NotFound", "NotFound", "tuple"]
     with pytest.raises(NotFound):
         await hub.login.setup("é" * 20, PASSWORD, HERE)
+
+
+async def test_no_session_survives_a_password_that_was_changed_meanwhile(hub: Hub) -> None:
+    for number in range(8):
+        now, new = (PASSWORD, "another horse") if number % 2 == 0 else ("another horse", PASSWORD)
+        change = hub.login.set_password(new, current="", caller=Caller.owner())
+        tries = [hub.login.enter(now, "", HERE) for _ in range(3)]
+        await asyncio.gather(change, *tries, return_exceptions=True)
+        assert await hub.login.sessions.list() == []
+        await hub.login.lockout.unlock()
+
+
+async def test_who_has_to_wait_writes_nothing(hub: Hub) -> None:
+    """SEC B8: refused tries leave no rows, and one line of the audit log a minute."""
+    await wrong(hub, times=FREE)
+    before, _ = await hub.store.audit.page(skill="auth-login", limit=200)
+    for number in range(20):
+        with pytest.raises(RateLimited):
+            await hub.login.enter(PASSWORD, "", Browser(f"192.0.2.{number}", ""))
+    assert len(await hub.store.logins.waiting(-1)) == 2
+    after, _ = await hub.store.audit.page(skill="auth-login", limit=200)
+    assert len(after) - len(before) <= 1
 
 
 async def test_an_old_hash_is_made_anew_at_login(hub: Hub, real: PasswordHasher) -> None:

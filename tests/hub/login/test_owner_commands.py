@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from tests.fakes.command import Served, answer, hubroute, serving
+from tests.fakes.database import postgres_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,3 +72,21 @@ def test_a_hub_without_an_owner_is_not_put_where_others_reach_it(tmp_path: Path)
         assert f"{served.url}/login" in served.words
     weak = hubroute(folder, "serve", "--port", "0", INITIAL_PASSWORD="changeme")
     assert (weak.returncode, "mend HUBROUTE_INITIAL_PASSWORD" in weak.stderr, "changeme" in weak.stderr) == (2, True, False)
+
+
+def test_two_processes_on_one_database_are_one_hub_to_a_browser(tmp_path: Path) -> None:
+    """Sessions, failed tries and logouts of one are the other's at once."""
+    master = base64.b64encode(bytes(32)).decode()
+    with postgres_database() as url:
+        shared = {"HUBROUTE_DATABASE_URL": url, "HUBROUTE_MASTER_KEY": master, "INITIAL_PASSWORD": PASSWORD}
+        with serving(tmp_path / "one", **shared) as one, serving(tmp_path / "two", **shared) as two, httpx.Client() as browser:
+            assert browser.post(f"{one.url}/api/auth/login", json={"password": PASSWORD}).status_code == 200
+            token = browser.cookies["auth_token"]
+            browser.cookies.clear()
+            sent = {"cookie": f"auth_token={token}", "sec-fetch-site": "same-origin"}
+            assert browser.get(f"{two.url}/api/keys", headers=sent).status_code == 200
+            assert browser.post(f"{two.url}/api/auth/logout", headers=sent).status_code == 200
+            assert browser.get(f"{one.url}/api/keys", headers=sent).status_code == 401
+            for place in (one, two, one, two, one):
+                browser.post(f"{place.url}/api/auth/login", json={"password": "wrong pony"})
+            assert browser.post(f"{two.url}/api/auth/login", json={"password": PASSWORD}).status_code == 429
