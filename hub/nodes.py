@@ -54,6 +54,7 @@ class Nodes:
         self._store = store
         self.documents: Documents[Node] = store.collection("node", what="provider node", prefix="node_", body=Node)
         self._seen = (-1, -1)
+        self._rows: list[ProviderRow] = []
 
     def refresh(self) -> bool:
         """Lay what is stored over the shipped catalogue; whether anything changed."""
@@ -70,7 +71,11 @@ class Nodes:
             below = rows.get(one.name) or self._catalog.shipped.get(one.name)
             if below is not None:
                 rows[one.name] = laid_over(below, one.body)
-        self._catalog.overlay(list(rows.values()))
+        made = list(rows.values())
+        if made == self._rows:  # another process changed something else
+            return False
+        self._rows = made
+        self._catalog.overlay(made)
         return True
 
     def kinds(self) -> list[str]:

@@ -445,6 +445,9 @@ class Parts:
         ask.notice = found.notice
         # Combos are all told apart from their earlier selves by any change to one of them, since they may be nested.
         written = "" if found.provider else f"{self.combos.version}.{self.mappings.version}"
+        row = self.catalog.find(found.provider)
+        if row is not None and (row.template or row.compat):
+            written += f"@{self.catalog.version}"  # where the owner's own provider is, and how it is asked
         thinking = self._preferred().thinking_budget
         written += "" if thinking.mode == PASSTHROUGH else f"/{thinking.model_dump_json()}"
         return f"{found.provider}/{found.model}/{found.connection}/{written}"

@@ -213,8 +213,7 @@ class Roots:
         row = self._catalog.find(provider)
         blocked = provider in self._preferences().blocked_providers
         unheard = self._unheard(row, model, service) if row is not None else ""
-        listed = row.model(model) if row is not None else None
-        only = listed.only if listed is not None else ()
+        only = self._having(provider, model)
         for connection in self._accounts_of(provider):
             leaf.options.append(Option(connection, provider, model, key or connection.id))
             leaf.reasons.append("this provider is blocked" if blocked else unheard if unheard else _never(connection, model, tags, only))
@@ -248,7 +247,8 @@ class Roots:
             price, model = self._offered(provider, service)
             for connection in self._accounts_of(provider) if model else ():
                 at = f"{key}>{connection.id}" if key else connection.id
-                leaf = Leaf(at, provider, model, [Option(connection, provider, model, at)], [_never(connection, model, ())])
+                never = _never(connection, model, (), self._having(provider, model))
+                leaf = Leaf(at, provider, model, [Option(connection, provider, model, at)], [never])
                 found.append((price, leaf))
         group.items = [leaf for _, leaf in sorted(found, key=lambda pair: (pair[0], _stored_order(pair[1])))]
         return group
@@ -258,6 +258,12 @@ class Roots:
         row = self._catalog.find(provider)
         found = row.cheapest(KINDS[service]) if row is not None else None
         return found if row is not None and found and not self._unheard(row, found[1], service) else (0.0, "")
+
+    def _having(self, provider: str, model: str) -> Sequence[str]:
+        """The connections that alone have a model; empty where all do."""
+        row = self._catalog.find(provider)
+        listed = row.model(model) if row is not None else None
+        return listed.only if listed is not None else ()
 
     def _accounts_of(self, provider: str) -> Sequence[Connection]:
         return self._builtin.get(provider) or self._connections(provider)

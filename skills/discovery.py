@@ -174,7 +174,7 @@ def _ids(known: KnownProviders) -> list[str]:
 
 
 def _connections(hub: Hub) -> object:
-    return [(one.id, one.provider) for one in hub.store.connections.all()]
+    return [(one.id, one.provider) for one in hub.store.connections.all()], hub.catalog.version
 
 
 @skill(

@@ -80,7 +80,7 @@ def _ids(found: ModelList) -> list[str]:
 def _connections(hub: Hub) -> object:
     """What of the connections decides which models can be called."""
     connections = [(one.id, one.provider, one.active, one.rules.excluded_models) for one in hub.store.connections.all()]
-    return connections, hub.directory.discovered()
+    return connections, hub.directory.discovered(), hub.catalog.version
 
 
 def _status(ctx: Context, provider: str) -> Status:

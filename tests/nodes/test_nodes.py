@@ -291,6 +291,8 @@ async def test_a_trial_tells_what_it_found(lab: Lab) -> None:
         "POST", "/api/provider-nodes/validate", json={**ask, "modelId": "owl-1", "chatPath": "/chat/talk", "type": "openai-compatible"}
     )
     assert (talked["valid"], talked["method"], talked["reached"]) == (True, "chat", f"{lab.upstream.url}/v1/chat/talk")
+    answers = await lab.ok("POST", "/api/provider-nodes/validate", json={**ask, "modelId": "m", "apiType": "responses"})
+    assert (answers["valid"], answers["reached"], answers["models"]) == (True, f"{lab.upstream.url}/v1/responses", ["owl-1", "owl-2"])
     lab.upstream.script(None)  # type: ignore[arg-type]
     lab.upstream.answer(json_answer({"error": {"message": f"Your key {KEY} is no good here"}}, status=401))
     bad = await lab.ok("POST", "/api/provider-nodes/validate", json=ask)
