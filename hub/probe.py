@@ -117,7 +117,9 @@ async def _list(hub: Hub, row: ProviderRow, connection: Connection, sent: list[O
         return Verdict(valid=True, warning=words, method="none", source="local")
     incoming, body = await _send(hub, outgoing, target, sent)
     if incoming.status < 300:
-        return Verdict(valid=True, status=incoming.status, models=adapter.parse_models(body))
+        models = adapter.parse_models(body)
+        words = None if models else "the provider answers, but its list of models is empty or none at all, so the key was not proven"
+        return Verdict(valid=True, status=incoming.status, models=models, warning=words, remedy=None if models else _CHECK_URL)
     if incoming.status in _NOT_OFFERED:
         words = "the provider answers, but lists no models, so the key was not proven"
         return Verdict(valid=True, status=incoming.status, warning=words)

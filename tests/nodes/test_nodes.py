@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.fakes.hub import running_hub
-from tests.fakes.upstream import FaultUpstream, json_answer
+from tests.fakes.upstream import FaultUpstream, html, json_answer, reset_before_head
 from tests.nodes.conftest import KEY, NODE, PICTURE, Lab, open_lab, own_server
 
 if TYPE_CHECKING:
@@ -305,9 +305,16 @@ async def test_a_trial_tells_what_it_found(lab: Lab) -> None:
     )
     lost = await lab.ok("POST", "/api/provider-nodes/validate", json={**ask, "modelId": "owl-7"})
     assert (lost["valid"], "owl-7 does not exist" in lost["error"], lost["method"]) == (False, True, "chat")
-    lab.upstream.answer(json_answer("<html>a page</html>"))
+    lab.upstream.answer(html())
     page = await lab.ok("POST", "/api/provider-nodes/validate", json=ask)
-    assert page["valid"] is False or page["models"] == []
+    assert (page["valid"], "baseUrl" in page["remedy"]) == (False, True), "a web page is no list of models"
+    lab.upstream.answer(json_answer({"hello": "world"}))
+    other = await lab.ok("POST", "/api/provider-nodes/validate", json=ask)
+    assert ("not proven" in other["warning"], "baseUrl" in other["remedy"]) == (True, True)
+    lab.upstream.answer(reset_before_head())
+    broken = await lab.ok("POST", "/api/provider-nodes/validate", json=ask)
+    assert (broken["valid"], broken["statusCode"]) == (False, None)
+    assert broken["error"]
     for wrong in (
         {"baseUrl": ""},
         {"baseUrl": "nonsense"},
