@@ -21,6 +21,7 @@ from hub.clock import Clock
 from hub.cloud_agents.tasks import CloudTasks
 from hub.comboboard import ComboBoard
 from hub.counting import Counting
+from hub.custom_models import CustomModels
 from hub.delivery import Deliverer
 from hub.directory import Directory
 from hub.embeddings import Embeddings
@@ -33,6 +34,7 @@ from hub.limits import Limits
 from hub.login.login import Login
 from hub.media.engine import Formats, MediaEngine
 from hub.media.searches import Searches
+from hub.nodes import Nodes
 from hub.oauth.resource import ResourceServer
 from hub.outbound.client import Outbound
 from hub.plan import Planner
@@ -104,6 +106,8 @@ class Parts:
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.login = Login(self.store, self.outbound, self.clock, settings, self._preferred)
         self.targets = Targets(self.catalog, self.adapters)
+        self.custom_models = CustomModels(self.store)
+        self.nodes = Nodes(self.store, self.catalog, self.directory, self.custom_models)
         self.spool = Spool(settings.data_dir / "uploads")
         self.files = Files(self.store, self.spool, self.clock)
         self.upstreams = Upstreams(self.store, self.outbound, self.events, self.clock, settings, self.skills)
@@ -395,6 +399,9 @@ class Parts:
         """Connections, keys, documents or settings changed, here or in another process."""
         connections = self.store.connections.all()
         self.directory.forget()
+        rows = self.nodes.refresh()
+        if rows:
+            self.targets.clear()
         self.preferences.refresh()
         self.resolver.strip_prefix = self._preferred().strip_model_prefix
         self.resolver.spelling = self._preferred().model_alias_compat_enabled
@@ -404,7 +411,7 @@ class Parts:
         self.remote_agents.refresh()
         self.policies.refresh()
         self.limits.refresh(self.store.keys.all())
-        if self.pricebook.refresh():
+        if self.pricebook.refresh(again=rows) or rows:
             self.prices.clear()
         self.resilience.load(connections)
         for listener in list(self.on_changed):
@@ -441,6 +448,9 @@ class Parts:
         ask.notice = found.notice
         # Combos are all told apart from their earlier selves by any change to one of them, since they may be nested.
         written = "" if found.provider else f"{self.combos.version}.{self.mappings.version}"
+        row = self.catalog.find(found.provider)
+        if row is not None and (row.template or row.compat):
+            written += f"@{self.catalog.version}"  # where the owner's own provider is, and how it is asked
         thinking = self._preferred().thinking_budget
         written += "" if thinking.mode == PASSTHROUGH else f"/{thinking.model_dump_json()}"
         return f"{found.provider}/{found.model}/{found.connection}/{written}"

@@ -39,10 +39,10 @@ class PriceBook:
         self.overrides: Mapping[str, Mapping[str, Price]] = {}
         self.synced: Mapping[str, Mapping[str, Price]] = {}
 
-    def refresh(self) -> bool:
-        """Take over what is stored; whether anything changed."""
+    def refresh(self, *, again: bool = False) -> bool:
+        """Take over what is stored, ``again`` also where only the rows beneath it changed; whether anything changed."""
         stored = (self._values.get(_OVERRIDES), self._values.get(_SYNCED))
-        if stored == self._seen:
+        if stored == self._seen and not again:
             return False
         self._seen = stored
         self.synced = {} if stored[1] is None else msgspec.convert(stored[1], dict[str, dict[str, Price]])

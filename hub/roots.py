@@ -213,18 +213,19 @@ class Roots:
         row = self._catalog.find(provider)
         blocked = provider in self._preferences().blocked_providers
         unheard = self._unheard(row, model, service) if row is not None else ""
+        only = self._having(provider, model)
         for connection in self._accounts_of(provider):
             leaf.options.append(Option(connection, provider, model, key or connection.id))
-            leaf.reasons.append("this provider is blocked" if blocked else unheard if unheard else _never(connection, model, tags))
+            leaf.reasons.append("this provider is blocked" if blocked else unheard if unheard else _never(connection, model, tags, only))
         return leaf
 
     def _unheard(self, row: ProviderRow, model: str, service: str) -> str:
         """Why a provider's model cannot do what is asked of it, whoever asks; empty when it can."""
         wire = row.speaks(service, model)
-        if service == CHAT:
+        if service == CHAT and wire:
             return "" if wire in self._formats else "no adapter speaks its wire format"
         listed = row.model(model)
-        if listed is not None and listed.kind != KINDS[service] and not row.builtin:
+        if listed is not None and not listed.does(service) and not row.builtin:
             return f"it is a model for {listed.kind}, not for {KINDS[service]}"
         if not wire:
             return f"{row.name} does not offer {service}"
@@ -246,7 +247,8 @@ class Roots:
             price, model = self._offered(provider, service)
             for connection in self._accounts_of(provider) if model else ():
                 at = f"{key}>{connection.id}" if key else connection.id
-                leaf = Leaf(at, provider, model, [Option(connection, provider, model, at)], [_never(connection, model, ())])
+                never = _never(connection, model, (), self._having(provider, model))
+                leaf = Leaf(at, provider, model, [Option(connection, provider, model, at)], [never])
                 found.append((price, leaf))
         group.items = [leaf for _, leaf in sorted(found, key=lambda pair: (pair[0], _stored_order(pair[1])))]
         return group
@@ -256,6 +258,12 @@ class Roots:
         row = self._catalog.find(provider)
         found = row.cheapest(KINDS[service]) if row is not None else None
         return found if row is not None and found and not self._unheard(row, found[1], service) else (0.0, "")
+
+    def _having(self, provider: str, model: str) -> Sequence[str]:
+        """The connections that alone have a model; empty where all do."""
+        row = self._catalog.find(provider)
+        listed = row.model(model) if row is not None else None
+        return listed.only if listed is not None else ()
 
     def _accounts_of(self, provider: str) -> Sequence[Connection]:
         return self._builtin.get(provider) or self._connections(provider)
@@ -296,6 +304,9 @@ class Roots:
             self._require_service(row, resolution, service)
             return
         wire = row.speaks(CHAT, resolution.model)
+        if not wire:
+            words = self._unheard(row, resolution.model, CHAT)
+            raise NotConfigured(f"{words}; choose another model or provider for {CHAT}", field="model")
         if wire not in self._formats:
             words = f"{resolution.model!r} of {row.name} speaks the wire format {wire!r}, for which this version has no chat adapter"
             raise NotConfigured(f"{words}; choose another {'model' if row.format in self._formats else 'provider'}", field="model")
@@ -308,7 +319,7 @@ class Roots:
         if not words:
             return
         listed = row.model(resolution.model)
-        if listed is not None and listed.kind != KINDS[service]:
+        if listed is not None and not listed.does(service):
             raise BadRequest(f"{resolution.model!r} of {row.name}: {words}", field="model", code="model_not_supported")
         raise NotConfigured(f"{words}; choose another provider for {service}", field="model")
 
@@ -332,12 +343,19 @@ def _stored_order(item: Item) -> tuple[int, int, str]:
     return (connection.priority, connection.created_at, connection.id) if connection else (0, 0, "")
 
 
-def _never(connection: Connection, model: str, tags: Sequence[str]) -> str:
-    """Why a connection cannot serve a target until somebody changes something; empty when it can."""
+def _never(connection: Connection, model: str, tags: Sequence[str], only: Sequence[str] = ()) -> str:
+    """Why a connection cannot serve a target until somebody changes something; empty when it can. ``only`` are those with the model."""
     if not connection.active:
         return "switched off"
+    if only and connection.id not in only:
+        return "its owner says that other connections have this model"
     if connection.test_status in TERMINAL:
         return f"{connection.test_status.value}: {connection.last_error or 'needs a person'}"
+    return _ruled_out(connection, model, tags)
+
+
+def _ruled_out(connection: Connection, model: str, tags: Sequence[str]) -> str:
+    """Why a connection's own rules keep it from a target; empty when they do not."""
     rules = connection.rules
     if rules.excluded_models and any(wildcard.matches(pattern, model) for pattern in rules.excluded_models):
         return "its rules exclude this model"
@@ -348,7 +366,7 @@ def _never(connection: Connection, model: str, tags: Sequence[str]) -> str:
 
 def preferred_model(row: ProviderRow, connection: Connection, needs: frozenset[str], formats: frozenset[str]) -> str:
     """The model a connection uses when none is named: its default, else the provider's first chat model with the abilities
-    needed. Models that speak none of these wire formats are passed over."""
+    needed. Models that are hidden, are another connection's, or speak none of these wire formats are passed over."""
     if connection.default_model:
         names = [connection.default_model]
     elif connection.models:
@@ -356,9 +374,15 @@ def preferred_model(row: ProviderRow, connection: Connection, needs: frozenset[s
         names = sorted(connection.models, key=lambda name: able.index(name) if name in able else len(able))
     else:
         names = _able(row, needs)
-    return next((name for name in names if row.speaks(CHAT, name) in formats), "")
+    return next((name for name in names if _offers_to(row, connection, name) and row.speaks(CHAT, name) in formats), "")
+
+
+def _offers_to(row: ProviderRow, connection: Connection, name: str) -> bool:
+    """Whether the owner lets ``auto`` choose a model on a connection."""
+    listed = row.model(name)
+    return name not in row.hidden and (listed is None or not listed.only or connection.id in listed.only)
 
 
 def _able(row: ProviderRow, needs: frozenset[str]) -> list[str]:
     """The provider's chat models with these abilities."""
-    return [model.id for model in row.models if model.kind == "chat" and needs.issubset(model.caps)]
+    return [model.id for model in row.shown if model.does(CHAT) and needs.issubset(model.caps)]

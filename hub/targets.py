@@ -51,6 +51,14 @@ class Targets:
         self._made[connection.id, model, number] = (connection, target)
         return target
 
+    def clear(self) -> None:
+        """Make every target anew: rows of the catalogue changed."""
+        self._made.clear()
+
+    def draft(self, row: ProviderRow, connection: Connection, model: str = "") -> Target:
+        """A target that is not kept, at a provider that need not be in the catalogue. Raises BadRequest as :meth:`get` does."""
+        return _target(row, connection, model, _keys(connection)[0])
+
     def refused(self, connection: Connection, secret: Secret) -> bool:
         """Note that a key was refused (401). True when no key of the connection is left: it is the connection's end then.
 
@@ -94,21 +102,23 @@ class Targets:
             parse_url(target.base_url)
 
     def _build(self, connection: Connection, model: str, number: int) -> Target:
-        row = self._catalog.get(connection.provider)
-        secret = _keys(connection)[number]
-        if not secret and row.auth.type not in KEYLESS:
-            raise BadRequest(f"connection {connection.name!r} has no API key; {row.name} needs one", field="apiKey", code="not_configured")
-        return Target(
-            provider=row,
-            model=model,
-            model_row=row.model(model),
-            connection_id=connection.id,
-            base_url=_base_url(row, connection),
-            secret=secret,
-            data=connection.data,
-            private=connection.allow_private,
-            proxy=connection.proxy.reveal() if connection.proxy else None,
-        )
+        return _target(self._catalog.get(connection.provider), connection, model, _keys(connection)[number])
+
+
+def _target(row: ProviderRow, connection: Connection, model: str, secret: Secret) -> Target:
+    if not secret and row.auth.type not in KEYLESS:
+        raise BadRequest(f"connection {connection.name!r} has no API key; {row.name} needs one", field="apiKey", code="not_configured")
+    return Target(
+        provider=row,
+        model=model,
+        model_row=row.model(model),
+        connection_id=connection.id,
+        base_url=_base_url(row, connection),
+        secret=secret,
+        data=connection.data,
+        private=connection.allow_private,
+        proxy=connection.proxy.reveal() if connection.proxy else None,
+    )
 
 
 def _keys(connection: Connection) -> tuple[Secret, ...]:

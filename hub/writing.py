@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from hub import compat
 from hub.errors import BadRequest, NotConfigured
 from hub.reshape import without_markers
 from hub.thinking import PASSTHROUGH, rethought
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hub.chat import ChatRequest
     from hub.preferences import Preferences, ThinkingBudget
     from hub.providers.base import Adapter, Prepared, Target
+    from hub.providers.catalog import Compat
 
 _MOST_REMEMBERED = 1000
 
@@ -66,11 +68,22 @@ class Writing:
         adapter = self._adapters.get(wire)
         if adapter is None:
             raise NotConfigured(f"the connection's format {wire!r} is none of this version's; change its data", field="data.format")
+        rules = compat.rules_of(target, _dialect(ask)) if target.provider.compat else None
+        written = self._written(adapter, ask, target, run, rules)
+        if rules is not None:
+            compat.add_headers(written.prepared, rules)
+        return written
+
+    def _written(self, adapter: Adapter, ask: ChatAsk, target: Target, run: Run, rules: Compat | None) -> Written:
         preferences = self._preferences()
         raw = ask.verbatim
-        if raw is not None and raw.dialect == adapter.dialect and _passes(ask, target, adapter, preferences, run):
+        if raw is not None and raw.dialect == adapter.dialect and _passes(ask, target, adapter, preferences, run, rules):
             return Written(adapter, adapter.splice(raw, target), lossless=True)
-        request, dropped, words = rethought(ask.request(), target, preferences.thinking_budget, adapter.dialect)
+        request = ask.request()
+        if rules is not None:
+            request, changes = compat.fitted(request, rules)
+            run.changed(*changes)
+        request, dropped, words = rethought(request, target, preferences.thinking_budget, adapter.dialect)
         prepared = adapter.prepare(_marked(request, preferences.always_preserve_client_cache, run), target)
         if words:
             run.changed(f"{target.provider.id}/{target.model}: {words}")
@@ -79,11 +92,18 @@ class Writing:
         return Written(adapter, prepared, lossless=ask.raw is not None and ask.raw.dialect == adapter.dialect)
 
 
-def _passes(ask: ChatAsk, target: Target, adapter: Adapter, preferences: Preferences, run: Run) -> bool:
+def _dialect(ask: ChatAsk) -> str:
+    """The dialect of a request's client."""
+    return ask.raw.dialect if ask.raw is not None else ask.request().dialect
+
+
+def _passes(ask: ChatAsk, target: Target, adapter: Adapter, preferences: Preferences, run: Run, rules: Compat | None) -> bool:
     """Whether a client's own bytes may pass: nothing is to be changed of them, or they are a text that goes on, without such words."""
     if not adapter.translates:
         return True
     if preferences.always_preserve_client_cache == "never" and ask.raw is not None and b"cache_control" in ask.raw.body:
+        return False
+    if rules is not None and not _fits(ask, rules, run):
         return False
     setting = preferences.thinking_budget
     return setting.mode == PASSTHROUGH or _as_wanted(ask, target, setting, run)
@@ -97,6 +117,15 @@ def _marked(request: ChatRequest, markers: str, run: Run) -> ChatRequest:
     if made is not request:
         run.changed("prompt-cache markers taken out (alwaysPreserveClientCache: never)")
     return made
+
+
+def _fits(ask: ChatAsk, rules: Compat, run: Run) -> bool:
+    """Whether the owner's rules for the model change nothing of a request, or cannot."""
+    try:
+        return not compat.fitted(ask.request(), rules)[1]
+    except BadRequest:
+        run.changed("the model's rules are not applied: the client's request cannot be read here")
+        return True
 
 
 def _as_wanted(ask: ChatAsk, target: Target, setting: ThinkingBudget, run: Run) -> bool:

@@ -175,7 +175,7 @@ def _resolved(ctx: Context, resolution: Resolution, source: str, target: str) ->
     row = ctx.hub.catalog.get(resolution.provider)
     listed = row.model(resolution.model)
     # The prefix of an own node is what leads to it.
-    qualified = target if resolution.rule == "node" else f"{row.id}/{resolution.model}"
+    qualified = target if resolution.rule == "node" else f"{row.alias if row.template else row.id}/{resolution.model}"
     return Resolved(
         provider=row.id,
         provider_alias=row.alias,

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel, Field, SecretStr
 
-from hub import accounts
 from hub.context import Context
-from hub.probe import Verdict, list_models, probe
-from hub.records import NO_RULES, Connection, ConnectionRules, TestStatus
+from hub.errors import BadRequest
+from hub.records import NO_RULES, Connection, ConnectionRules
 from hub.secret import Secret
 from hub.skill import Audit, CostClass, Rest, skill
 from hub.wire import Body, Done, Nothing, Wire, iso
+from skills import _node_facts as node_facts
 from skills._connection_health import Health
 
 _GLOBAL = "Order over the connections of all providers, before priority; lower first."
@@ -120,60 +120,6 @@ class ConnectionChange(Body):
     health_check_interval: int | None = Field(default=None, ge=0, description="0 only: connections are tested on request.")
 
 
-class TestReport(Wire):
-    """What a test found. ``valid`` is about the credential; ``warning`` says what was not proven."""
-
-    __test__ = False  # pytest: not a test class
-
-    id: str
-    name: str
-    provider: str
-    valid: bool
-    error: str | None
-    warning: str | None
-    status_code: int | None
-    latency_ms: int
-    models: int | None
-    tested_at: str | None
-
-
-class Credential(Wire):
-    """A credential to check without saving it."""
-
-    provider: str = Field(min_length=1, description="Provider id or alias.")
-    api_key: SecretStr = Field(default=SecretStr(""), description="The key to check.")
-    base_url: str = Field(default="", description="Base URL, where the provider has none of its own.")
-    allow_private: bool = Field(default=False, description="Let the check reach private addresses.")
-    provider_specific_data: dict[str, Any] = Field(default={}, description="Region, account and the like.")
-
-
-class Validity(Wire):
-    """Whether a credential works."""
-
-    valid: bool
-    error: str | None
-    warning: str | None
-    method: str = "models"
-
-
-class OfferedModel(Wire):
-    """One model of a connection, in OpenAI's shape."""
-
-    id: str
-    object: str = "model"
-    created: int = 0
-    owned_by: str = Field(serialization_alias="owned_by")
-
-
-class OfferedModels(Wire):
-    """The models a connection offers; ``source`` says whether the provider or the catalogue was asked."""
-
-    provider: str
-    connection_id: str
-    models: list[OfferedModel]
-    source: str
-
-
 def view(ctx: Context, connection: Connection) -> ConnectionView:
     """A connection as callers see it."""
     rules = connection.rules
@@ -195,7 +141,7 @@ def view(ctx: Context, connection: Connection) -> ConnectionView:
         proxied=bool(connection.proxy),
         default_model=connection.default_model,
         models=list(connection.models),
-        provider_specific_data=accounts.shown(connection),
+        provider_specific_data=node_facts.shown(ctx, connection),
         test_status=connection.test_status.value,
         last_error=connection.last_error,
         last_error_at=iso(connection.last_error_at),
@@ -242,13 +188,13 @@ async def create(ctx: Context, ask: NewConnection) -> ConnectionView:
     """Add a provider connection; it takes part in routing at once."""
     row = ctx.hub.catalog.get(ask.provider)
     health = Health(_sent(ask))
-    given = accounts.read(ask.provider_specific_data, rules=_rules(ask, NO_RULES))
+    given = node_facts.read(ctx, row.id, ask.provider_specific_data, _rules(ask, NO_RULES))
     draft = Connection(
         id="draft",
         provider=row.id,
         name=ask.name,
         secret=Secret(ask.api_key.get_secret_value().strip()),
-        base_url=ask.base_url or given.base_url,
+        base_url=node_facts.own_url(ctx, row.id, ask.base_url or given.base_url),
         data=given.facts,
         allow_private=ask.allow_private,
         extra_secrets=tuple(map(Secret, given.extra_secrets or ())),
@@ -298,8 +244,10 @@ async def update(ctx: Context, ask: ConnectionChange) -> ConnectionView:
     """Change a connection; takes effect at once."""
     connections = ctx.hub.store.connections
     kept = connections.get(ask.id)
+    if ask.model_fields_set <= {"id"}:
+        raise BadRequest("nothing to change: send at least one field beside the id")
     health = Health(_sent(ask))
-    changes = _changes(ask, kept)
+    changes = _changes(ctx, ask, kept)
     extra = changes.get("extra_secrets")
     ctx.hub.targets.check(
         Connection(
@@ -321,7 +269,7 @@ async def update(ctx: Context, ask: ConnectionChange) -> ConnectionView:
     return view(ctx, connections.get(ask.id))
 
 
-def _changes(ask: ConnectionChange, kept: Connection) -> dict[str, Any]:
+def _changes(ctx: Context, ask: ConnectionChange, kept: Connection) -> dict[str, Any]:
     """What was sent, in the names of the store."""
     named = {
         "name": ask.name,
@@ -339,18 +287,26 @@ def _changes(ask: ConnectionChange, kept: Connection) -> dict[str, Any]:
         changes["secret"] = ask.api_key.get_secret_value().strip()
     if ask.proxy is not None:
         changes["proxy"] = ask.proxy.get_secret_value()
-    rules = _rules(ask, kept.rules)
-    if ask.provider_specific_data is not None:
-        given = accounts.read(ask.provider_specific_data, rules=rules)
-        rules = given.rules
-        changes["data"] = given.facts
-        if given.base_url:
-            changes.setdefault("base_url", given.base_url)
-        if given.extra_secrets is not None:
-            changes["extra_secrets"] = given.extra_secrets
+    rules = _told(ctx, ask, kept, changes)
+    if "base_url" in changes:
+        changes["base_url"] = node_facts.own_url(ctx, kept.provider, changes["base_url"])
     if rules != kept.rules:
         changes["rules"] = rules
     return changes
+
+
+def _told(ctx: Context, ask: ConnectionChange, kept: Connection, changes: dict[str, Any]) -> ConnectionRules:
+    """The rules as they are to be; what else ``providerSpecificData`` says is put into ``changes``."""
+    rules = _rules(ask, kept.rules)
+    if ask.provider_specific_data is None:
+        return rules
+    given = node_facts.read(ctx, kept.provider, ask.provider_specific_data, rules)
+    changes["data"] = given.facts
+    if given.base_url:
+        changes.setdefault("base_url", given.base_url)
+    if given.extra_secrets is not None:
+        changes["extra_secrets"] = given.extra_secrets
+    return given.rules
 
 
 @skill(
@@ -366,67 +322,3 @@ async def delete(ctx: Context, ask: ConnectionId) -> Done:
     connection = ctx.hub.store.connections.get(ask.id)
     await ctx.hub.store.connections.delete(ask.id)
     return Done(message=f"connection {connection.name!r} of {connection.provider} is deleted")
-
-
-@skill("connections-test", scopes=["manage"], cost=CostClass.NETWORK, rest=[Rest("POST", "/api/providers/{id}/test")], idempotent=True)
-async def test(ctx: Context, ask: ConnectionId) -> TestReport:
-    """Test a connection against its provider and keep what was found; spends nothing."""
-    connection = ctx.hub.store.connections.get(ask.id)
-    ctx.hub.targets.forgive(connection.id)
-    verdict = await probe(ctx.hub, connection)
-    _keep(ctx, connection, verdict)
-    return TestReport(
-        id=connection.id,
-        name=connection.name,
-        provider=connection.provider,
-        valid=verdict.valid,
-        error=verdict.error,
-        warning=verdict.warning,
-        status_code=verdict.status,
-        latency_ms=verdict.latency_ms,
-        models=len(verdict.models) if verdict.models is not None else None,
-        tested_at=iso(ctx.hub.clock.now_ms()),
-    )
-
-
-def _keep(ctx: Context, connection: Connection, verdict: Verdict) -> None:
-    """A test that passes clears every mark; one that fails leaves its reason."""
-    if verdict.valid:
-        ctx.hub.resilience.cooldowns.clear(connection.id)
-        ctx.hub.mark(connection.id, test_status=TestStatus.ACTIVE, last_error="", last_error_at=None, cooldown_until=None, backoff_level=0)
-    else:
-        status = TestStatus.EXPIRED if verdict.status == 401 else TestStatus.UNAVAILABLE
-        ctx.hub.mark(connection.id, test_status=status, last_error=(verdict.error or "")[:100], last_error_at=ctx.hub.clock.now_ms())
-
-
-@skill("connections-validate", scopes=["manage"], cost=CostClass.NETWORK, rest=[Rest("POST", "/api/providers/validate")], read_only=True)
-async def validate(ctx: Context, ask: Credential) -> Validity:
-    """Check a provider credential without saving it."""
-    row = ctx.hub.catalog.get(ask.provider)
-    given = accounts.read(ask.provider_specific_data)
-    verdict = await probe(
-        ctx.hub,
-        Connection(
-            id="draft",
-            provider=row.id,
-            name="draft",
-            secret=Secret(ask.api_key.get_secret_value().strip()),
-            base_url=ask.base_url or given.base_url,
-            data=given.facts,
-            allow_private=ask.allow_private,
-        ),
-    )
-    return Validity(valid=verdict.valid, error=verdict.error, warning=verdict.warning)
-
-
-@skill("connections-models", scopes=["manage"], cost=CostClass.NETWORK, rest=[Rest("GET", "/api/providers/{id}/models")], read_only=True)
-async def models(ctx: Context, ask: ConnectionId) -> OfferedModels:
-    """List the models a connection offers: the provider's own list, or the catalogue's where it has none."""
-    connection = ctx.hub.store.connections.get(ask.id)
-    names, source = await list_models(ctx.hub, connection)
-    return OfferedModels(
-        provider=connection.provider,
-        connection_id=connection.id,
-        models=[OfferedModel(id=name, owned_by=connection.provider) for name in names],
-        source=source,
-    )

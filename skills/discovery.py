@@ -81,7 +81,7 @@ class _Rated:
         self.row, self.health = row, health
         self.configured = bool(connections)
         self.active = any(connection.active for connection in connections)
-        self.score = 100 + 30 * self.active + 20 * self.configured + _HEALTH_SCORE[health] + min(25, len(row.models))
+        self.score = 100 + 30 * self.active + 20 * self.configured + _HEALTH_SCORE[health] + min(25, len(row.shown))
 
     def shown(self) -> ProviderCandidate:
         """The provider as the answer has it."""
@@ -92,7 +92,7 @@ class _Rated:
             configured=self.configured,
             active=self.active,
             health=self.health,
-            model_count=len(self.row.models),
+            model_count=len(self.row.shown),
             score=self.score,
         )
 
@@ -174,7 +174,7 @@ def _ids(known: KnownProviders) -> list[str]:
 
 
 def _connections(hub: Hub) -> object:
-    return [(one.id, one.provider) for one in hub.store.connections.all()]
+    return [(one.id, one.provider) for one in hub.store.connections.all()], hub.catalog.version
 
 
 @skill(
@@ -199,7 +199,7 @@ async def providers(ctx: Context, ask: Nothing) -> KnownProviders:
                 format=row.format,
                 chat=row.format in ctx.hub.adapters,
                 services=list(row.services),
-                model_count=len(row.models),
+                model_count=len(row.shown),
                 verified=row.verified,
                 website=row.website,
                 needs=row.needs,

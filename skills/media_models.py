@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hub.context import Context
-from hub.providers.catalog import KINDS, ModelRow, ProviderRow
+from hub.providers.catalog import ModelRow, ProviderRow
 from hub.skill import Audit, CostClass, Rest, skill
 from hub.wire import Wire
 from skills.models import callable_models, kind_of
@@ -80,11 +80,10 @@ def _address(service: Service, path: str) -> Rest:
 async def media_models(ctx: Context, ask: ModelsAsk) -> MediaModels:
     """List the models of a service that this key can call."""
     formats = ctx.hub.media.formats.names()
-    kind = KINDS[ask.service]
     return MediaModels(
         data=[
             _shown(row, model)
             for row, model in callable_models(ctx)
-            if model.kind == kind and (ask.service, row.speaks(ask.service, model.id)) in formats
+            if model.does(ask.service) and (ask.service, row.speaks(ask.service, model.id)) in formats
         ]
     )

@@ -80,7 +80,7 @@ def _ids(found: ModelList) -> list[str]:
 def _connections(hub: Hub) -> object:
     """What of the connections decides which models can be called."""
     connections = [(one.id, one.provider, one.active, one.rules.excluded_models) for one in hub.store.connections.all()]
-    return connections, hub.directory.discovered()
+    return connections, hub.directory.discovered(), hub.catalog.version
 
 
 def _status(ctx: Context, provider: str) -> Status:
@@ -97,13 +97,15 @@ def kind_of(row: ModelRow) -> str:
 
 
 def _served(ctx: Context, row: ProviderRow) -> list[ModelRow]:
-    """The models of a provider: the catalogue's, and those its connections name."""
-    models = {model.id: model for model in row.models}
-    for connection in ctx.hub.store.connections.of(row.id):
+    """The models of a provider: the catalogue's, the owner's own, and those its connections name; without the hidden ones."""
+    connections = ctx.hub.store.connections.of(row.id)
+    there = {connection.id for connection in connections}
+    models = {model.id: model for model in row.models if not model.only or not there.isdisjoint(model.only)}
+    for connection in connections:
         for name in (*connection.models, connection.default_model):
             if name and name not in models:
                 models[name] = ModelRow(id=name)
-    return list(models.values())
+    return [model for model in models.values() if model.id not in row.hidden]
 
 
 def callable_models(ctx: Context) -> list[tuple[ProviderRow, ModelRow]]:
@@ -339,12 +341,12 @@ async def openai_model(ctx: Context, ask: ModelName) -> OpenAiModel:
 
 
 def _listed(row: ProviderRow, model: ModelRow) -> dict[str, Any]:
-    """A model in the catalogue; ``custom`` ones, which the seed adds to it by hand, are names of connections here."""
+    """A model in the catalogue; ``custom`` ones are the owner's own."""
     return {
         "id": f"{row.alias}/{model.id}",
         "name": model.name or model.id,
         "type": kind_of(model),
-        "custom": False,
+        "custom": model.custom,
         "capabilities": _abilities(model),
         "max_output_tokens": _most_output(row, model),
     }
@@ -372,7 +374,7 @@ async def catalog(ctx: Context, ask: Nothing) -> Catalogue:
         row.alias: {
             "provider": row.id,
             "active": row.id in connected,
-            "models": [_listed(row, model) for model in row.models],
+            "models": [_listed(row, model) for model in row.shown],
         }
         for row in ctx.hub.catalog.providers.values()
         if not row.builtin

@@ -126,7 +126,9 @@ class Placing:
     def _takes(self, target: Target, endpoint: str, lines: int) -> bool:
         """Whether the connection is to be used so, and its provider takes such requests as they are."""
         service = self.service(target)
-        if service is None or target.data.get(SWITCH, "").lower() not in _ON or target.provider.request_defaults:
+        if service is None or target.data.get(SWITCH, "").lower() not in _ON:
+            return False
+        if target.provider.request_defaults or target.compat is not None:
             return False
         dialect = service.endpoints.get(endpoint)
         return dialect is not None and lines <= service.most_lines and (not dialect or target.lane(dialect) == dialect)

@@ -15,10 +15,10 @@ import msgspec
 
 from hub.errors import BadRequest, NotConfigured
 from hub.outbound.address import parse_url
-from hub.outbound.base import Headers, Outgoing
+from hub.outbound.base import Fixed, Headers, Outgoing
 from hub.providers import _service_account, _sigv4
 from hub.providers._service_account import is_account
-from hub.providers.catalog import Auth, fill_template
+from hub.providers.catalog import KEYLESS, Auth, fill_template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +34,7 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 _FIELD = re.compile(r"{\w+}")
 #: Header types that carry the secret in ``auth.value``; the others have a branch of their own.
 _HEADER_AUTH = frozenset({"bearer", "header", "oauth_bearer"})
+_OPTIONAL = KEYLESS - {"none"}
 #: Types under which requests are signed, and what makes the signer of a target.
 _SIGNERS = {"aws-sigv4": _sigv4.signer, "service-account": _service_account.signer}
 
@@ -59,11 +60,14 @@ def build(
     """A request to ``base_url + path`` of a target, with its credentials.
 
     ``path`` may hold ``{model}`` and the connection's own ``{fields}``, and a query of its own; ``query`` is added to it.
-    ``headers`` come after the row's own and replace those of the same name. Raises NotConfigured when the
-    connection lacks its key, its base URL or a field; the message names it.
+    ``headers`` come after the row's own and replace those of the same name; the owner's for this model come last. Raises
+    NotConfigured when the connection lacks its key, its base URL or a field; the message names it.
     """
     if "{" in path:
         path = _fill(target, path)
+    compat = target.compat
+    if compat is not None and compat.headers:
+        headers = (*headers, *compat.headers)
     origin, full, shared = _address(*_key(target), path, tuple(query.items()) if query else (), tuple(headers))
     return Outgoing(origin, method, full, list(shared), body, target.private, target.proxy, sign=_signer(target))
 
@@ -103,6 +107,11 @@ def build_url(target: Target, url: str, *, method: str = "GET") -> Outgoing:
     return Outgoing(origin, method, path, plain, private=target.private, proxy=target.proxy)
 
 
+def with_headers(kept: Headers | Fixed, more: Pairs) -> Headers:
+    """A request's headers with further ones, which replace those of the same name."""
+    return _merge(list(kept), [_header(name, value) for name, value in more])
+
+
 def _merge(base: Headers, more: Headers) -> Headers:
     replaced = {name.lower() for name, _ in more}
     return [pair for pair in base if pair[0].lower() not in replaced] + more
@@ -130,13 +139,13 @@ def _head(provider: str, base_url: str, secret: Secret, auth: Auth, extra: Pairs
 
 def _credentials(provider: str, secret: Secret, auth: Auth, fields: Mapping[str, str]) -> Headers:
     headers: Headers = []
-    if auth.type in _HEADER_AUTH or (auth.type == "optional_bearer" and secret):
+    if auth.type in _HEADER_AUTH or (auth.type in _OPTIONAL and secret):
         headers.append(_header(auth.header, _keyed(provider, secret, auth.value)))
     elif auth.type == "query":
         _keyed(provider, secret, "{key}")
     elif auth.type in _SIGNERS:
         headers += _signing(provider, secret, auth)
-    elif auth.type not in ("none", "optional_bearer"):
+    elif auth.type not in KEYLESS:
         raise NotConfigured(f"{provider} takes its key as {auth.type!r}, which this wire format cannot do; choose another provider")
     if auth.extra:
         name, _, value = auth.extra.partition(":")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hub.ask import ChatAsk
     from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
     from hub.outbound.base import Incoming, Outgoing
-    from hub.providers.catalog import ModelRow, ProviderRow
+    from hub.providers.catalog import Compat, ModelRow, ProviderRow
     from hub.secret import Secret
 
 
@@ -47,6 +47,11 @@ class Target:
     def wire(self) -> str:
         """The wire format of its chats: what the connection says (``format``), else the model's own, else the provider's."""
         return self.data.get("format") or (self.model_row.wire if self.model_row else "") or self.provider.format
+
+    @property
+    def compat(self) -> Compat | None:
+        """What the owner changes of the requests to this model."""
+        return self.provider.compat.get(self.model) if self.provider.compat else None
 
     def lane(self, dialect: str) -> str:
         """The format in which a client of this dialect reaches it: the dialect itself where its bytes are taken, else :attr:`wire`."""

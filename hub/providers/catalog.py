@@ -1,8 +1,9 @@
-"""The provider catalogue: rows of facts, read once from ``catalog.json`` (D25).
+"""The provider catalogue: rows of facts, read once from ``catalog.json`` (D25), and what the owner lays over them.
 
 A row of the catalogue says where a provider is, which wire format it speaks, how it takes its key,
 what it offers and what its models cost. ``catalog.json`` keeps one fact of a provider and one model a
-line, so that a change reads well as a diff.
+line, so that a change reads well as a diff. Providers and models of the owner's own are rows like the shipped
+ones (:mod:`hub.nodes` makes them), so that everything that reads the catalogue treats them alike.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import importlib.resources
 import re
 import zlib
-from functools import cached_property
 from operator import itemgetter
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from hub.errors import BadRequest, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 CHAT = "chat"
 #: What else a provider may offer (its ``services``), and the kind of model that does it.
@@ -72,8 +75,8 @@ class Price(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
 
 
 class Auth(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How a provider takes its key. ``type``: bearer, header, query, optional_bearer, none, aws-sigv4 (``param`` is the service that is
-    signed for), service-account (Google's JSON, or an access token), oauth_bearer.
+    """How a provider takes its key. ``type``: bearer, header, query, optional_bearer and optional_header (which work without one), none,
+    aws-sigv4 (``param`` is the service that is signed for), service-account (Google's JSON, or an access token), oauth_bearer.
 
     ``value`` holds ``{key}``; ``extra`` is a second header as ``Name: {field}`` filled from the connection's data;
     ``also`` is a second query parameter filled the same way.
@@ -89,17 +92,18 @@ class Auth(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
 
 #: Ways of taking a key that also work without one.
-KEYLESS = frozenset({"none", "optional_bearer"})
+KEYLESS = frozenset({"none", "optional_bearer", "optional_header"})
 
 
 class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One model of a provider. ``kind`` is chat unless stated; ``wire`` overrides the provider's format.
+    """One model of a provider. ``kind`` is chat unless stated; ``wire`` overrides the provider's format for its kind of work.
 
     ``aliases`` are other names for it at this provider; ``max_thinking`` is the largest budget of thinking it takes;
     ``sizes`` are those of its pictures, where its vendor has a list;
     ``successor`` is the model that its vendor names in its place, set where it is deprecated and still served.
     ``price_src``: P the provider's public table, V the model vendor's list price (notional at a reseller or in a plan), O a
-    rough default.
+    rough default. Of a model that the owner added, ``serves`` are further services that it does, and ``only`` the connections that have
+    it, where not all do.
     """
 
     id: str
@@ -117,6 +121,45 @@ class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     aliases: tuple[str, ...] = ()
     successor: str = ""
     drop_params: tuple[str, ...] = ()
+    serves: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    custom: bool = False
+
+    def does(self, service: str) -> bool:
+        """Whether it is a model for a service."""
+        return self.kind == KINDS[service] or service in self.serves
+
+
+class Compat(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What the owner changes of the requests to one model. ``short_ids`` gives tool calls ids of nine letters and digits;
+    ``developer`` False sends the developer's words as the system's, else they go as the client wrote them; ``headers`` go along with
+    every request. None is unsaid.
+
+    ``by_dialect`` holds what is otherwise for clients of a dialect.
+    """
+
+    short_ids: bool | None = None
+    developer: bool | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    by_dialect: dict[str, Compat] = {}
+
+
+class ApiType(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What an owner's own provider may be for: one ``service``, at a ``path``, in a ``format`` where that is not the row's.
+
+    ``all`` says that the row's other services come with it.
+    """
+
+    service: str
+    path: str
+    format: str = ""
+    all: bool = False
+
+
+class NodeKind(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Marks a row that owners make providers of their own of. Without ``api_types`` such a provider is for all that the row offers."""
+
+    api_types: dict[str, ApiType] = {}
 
 
 class VendorBatch(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -137,6 +180,9 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     bytes the provider takes as they are, each read by the adapter of that name, to their path; ``paths`` maps wire formats that only
     some models speak to theirs. ``refuses`` are fields of a request that no model of it takes. ``retired`` maps models that it no
     longer serves to those that take their place. ``vendor_batch`` is set where it works off batches itself, cheaper.
+
+    ``node`` marks the rows that owners make providers of their own of; one that was made so has the row's id as ``template``. ``hidden``
+    are models that the owner lets nobody see, ``compat`` what is changed of requests to a model.
     """
 
     id: str
@@ -175,8 +221,11 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     search: dict[str, Any] = {}
     oauth: dict[str, Any] = {}
     fallback_base_urls: tuple[str, ...] = ()
-    node: dict[str, Any] | None = None
+    node: NodeKind | None = None
     vendor_batch: VendorBatch | None = None
+    template: str = ""
+    hidden: tuple[str, ...] = ()
+    compat: dict[str, Compat] = {}
 
     @property
     def local(self) -> bool:
@@ -209,6 +258,11 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         """The row of a model id or one of its aliases."""
         return next((row for row in self.models if row.id == model_id or model_id in row.aliases), None)
 
+    @property
+    def shown(self) -> tuple[ModelRow, ...]:
+        """Its models that lists have and that ``auto`` may choose."""
+        return tuple(row for row in self.models if row.id not in self.hidden) if self.hidden else self.models
+
     def path(self, wire: str, *, stream: bool = False) -> str:
         """Where chats in a wire format are asked for, under the base URL; empty where the format's usual place is meant."""
         if wire == self.format:
@@ -221,16 +275,22 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         The model's own goes before what ``endpoints`` says of the service, and that before the provider's.
         """
         listed = self.model(model)
-        own = listed.wire if listed else ""
-        if service == CHAT:
-            return own or self.format
+        if listed is None:
+            return self._offered(service)
+        if listed.custom and not listed.does(service):
+            return ""
+        own = listed.wire if listed.kind == KINDS[service] else ""
+        offered = self._offered(service)
+        return own if own and (offered or service == CHAT) else offered
+
+    def _offered(self, service: str) -> str:
         if service not in self.services:
             return ""
-        return own or self.endpoints.get(f"{service}_format") or self.format
+        return self.format if service == CHAT else self.endpoints.get(f"{service}_format") or self.format
 
     def cheapest(self, kind: str) -> tuple[float, str] | None:
         """The listed price of a unit and the id of the cheapest model of a kind, the first of equals; None without one."""
-        found = [(_unit_price(model.price), model.id) for model in self.models if model.kind == kind]
+        found = [(_unit_price(model.price), model.id) for model in self.shown if model.kind == kind]
         return min(found, key=itemgetter(0), default=None)
 
 
@@ -265,26 +325,49 @@ def fill_template(template: str, data: dict[str, str]) -> str:
 class Catalog:
     """All provider rows, by id and alias, with an index from model id to the providers that list it.
 
-    Raises ValueError when two rows claim the same id or alias.
+    ``providers`` is replaced as a whole when the owner's rows change. Raises ValueError when two shipped rows claim the same id or alias.
     """
 
     def __init__(self, rows: list[ProviderRow], *, version: str = "") -> None:
-        self.version = version
-        self.providers: dict[str, ProviderRow] = {}
-        self._names: dict[str, str] = {}
-        self._offering: dict[frozenset[str], list[ProviderRow]] = {}
+        self.version = self._shipped_version = version
+        self.shipped: Mapping[str, ProviderRow] = {row.id: row for row in rows}
+        self._shipped_names: dict[str, str] = {}
         for row in rows:
             for name in {row.id, row.alias}:
-                if name in self._names:
-                    raise ValueError(f"catalogue: providers {self._names[name]} and {row.id} are both called {name!r}")
-                self._names[name] = row.id
-            self.providers[row.id] = row
+                if name in self._shipped_names:
+                    raise ValueError(f"catalogue: providers {self._shipped_names[name]} and {row.id} are both called {name!r}")
+                self._shipped_names[name] = row.id
+        self.providers: Mapping[str, ProviderRow] = self.shipped
+        self._take(())
 
     @classmethod
     def load(cls) -> Catalog:
         """Read the shipped catalogue. Raises msgspec.ValidationError when a row does not fit."""
         text = importlib.resources.files("hub.providers").joinpath("catalog.json").read_bytes()
         return cls(msgspec.json.decode(text, type=list[ProviderRow]), version=f"{zlib.crc32(text):08x}")
+
+    def overlay(self, rows: Sequence[ProviderRow]) -> None:
+        """Lay the owner's rows over the shipped ones: a row with a shipped one's id takes its place, the others come after them.
+
+        Where a later version ships a provider with an own one's alias, the alias stays the owner's; ids stay what they are.
+        """
+        self._take(rows)
+        own = f"-{zlib.crc32(msgspec.json.encode(list(rows))):08x}" if rows else ""
+        self.version = self._shipped_version + own
+
+    def _take(self, rows: Iterable[ProviderRow]) -> None:
+        made = dict(self.shipped)
+        for row in rows:
+            kept = self.providers.get(row.id, row)
+            made[row.id] = kept if kept == row else row  # what others keep for this very row stays good
+        self.providers = made
+        self._names = {
+            **self._shipped_names,
+            **{row.alias: row.id for row in made.values() if row.id not in self.shipped},
+            **{name: name for name in made},
+        }
+        self._offering: dict[frozenset[str], list[ProviderRow]] = {}
+        self._serving: dict[str, tuple[str, ...]] | None = None
 
     def find(self, name: str) -> ProviderRow | None:
         """The provider with this id or alias."""
@@ -322,13 +405,11 @@ class Catalog:
     @property
     def serving(self) -> dict[str, tuple[str, ...]]:
         """Model id or model alias -> ids of the providers that list it, in catalogue order."""
+        if self._serving is None:
+            found: dict[str, list[str]] = {}
+            for row in self.providers.values():
+                for model in row.models:
+                    for name in (model.id, *model.aliases):
+                        found.setdefault(name, []).append(row.id)
+            self._serving = {name: tuple(dict.fromkeys(ids)) for name, ids in found.items()}
         return self._serving
-
-    @cached_property
-    def _serving(self) -> dict[str, tuple[str, ...]]:
-        found: dict[str, list[str]] = {}
-        for row in self.providers.values():
-            for model in row.models:
-                for name in (model.id, *model.aliases):
-                    found.setdefault(name, []).append(row.id)
-        return {name: tuple(dict.fromkeys(ids)) for name, ids in found.items()}

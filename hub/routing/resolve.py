@@ -12,7 +12,6 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from hub.errors import AmbiguousModel, BadRequest, UnknownModel
@@ -65,6 +64,8 @@ class Provider(Protocol):
     def retired(self) -> Mapping[str, str]: ...
     @property
     def models(self) -> Sequence[Model]: ...
+    @property
+    def shown(self) -> Sequence[Model]: ...
     def model(self, model_id: str) -> Model | None: ...
 
 
@@ -130,11 +131,21 @@ class Resolver:
         self.strip_prefix = strip_prefix
         self.spelling = spelling
         self._builtin = [row for row in catalog.providers.values() if row.category == BUILTIN]
-        self._order = {name: index for index, name in enumerate(catalog.providers)}
+        self._indexed: Mapping[str, Provider] | None = None
+        self._order: dict[str, int] = {}
+        self._by_spelling: dict[str, dict[str, str]] | None = None
 
-    @cached_property
+    def _follow(self) -> None:
+        """Make new indexes when the catalogue's rows were replaced."""
+        if self._indexed is not self._catalog.providers:
+            self._indexed, self._by_spelling = self._catalog.providers, None
+            self._order = {name: index for index, name in enumerate(self._indexed)}
+
+    @property
     def _spelled(self) -> dict[str, dict[str, str]]:
-        return _spellings(self._catalog.providers.values())
+        if self._by_spelling is None:
+            self._by_spelling = _spellings(self._catalog.providers.values())
+        return self._by_spelling
 
     def resolve(self, model: str) -> Resolution:
         """The provider and model of a model string.
@@ -142,6 +153,7 @@ class Resolver:
         Raises BadRequest when it is malformed, AmbiguousModel naming two candidates when several connected
         providers serve it, UnknownModel with near names and what to set up when none is known.
         """
+        self._follow()
         name, extended = _clean(model)
         look = _Look(self._connected() | {row.id for row in self._builtin}, self._prefixes(), name, extended)
         found = self._fallback(look) or self._by_alias(look) or self._out_of_use(look, name)
@@ -349,7 +361,7 @@ class Resolver:
     def _near(self, look: _Look) -> list[str]:
         """Up to three listed names close to an unknown one, those of connected providers before others."""
         rows = [self._catalog.providers[name] for name in look.connected if name in self._catalog.providers]
-        known = dict.fromkeys(model.id for row in rows if row.category != BUILTIN for model in row.models)
+        known = dict.fromkeys(model.id for row in rows if row.category != BUILTIN for model in row.shown)
         word = look.name.rpartition("/")[2]
         for names in (known, self._catalog.serving):
             found = difflib.get_close_matches(word, [name for name in names if abs(len(name) - len(word)) <= 8], n=3, cutoff=0.7)

@@ -172,12 +172,24 @@ class Connections:
             if not deferred.management().remove(session, "connections", connection_id):
                 raise NotFound(f"there is no connection {connection_id!r}")
 
-        def apply(_: None) -> None:
-            self._drop(connection_id)
-            self._opened_as.pop(connection_id, None)
-            self._queue.forget("connections", connection_id)
+        await self._changes.make(work, lambda _: self._forget(connection_id))
 
-        await self._changes.make(work, apply)
+    def removal(self, provider: str) -> tuple[Callable[[Session], list[str]], Callable[[list[str]], None]]:
+        """The removal of all connections of a provider as a transaction's work, which gives their ids, and what follows it."""
+
+        def work(session: Session) -> list[str]:
+            return deferred.management().remove_of(session, "connections", "provider", provider)
+
+        def apply(gone: list[str]) -> None:
+            for connection_id in gone:
+                self._forget(connection_id)
+
+        return work, apply
+
+    def _forget(self, connection_id: str) -> None:
+        self._drop(connection_id)
+        self._opened_as.pop(connection_id, None)
+        self._queue.forget("connections", connection_id)
 
     def mark(self, connection_id: str, **state: Any) -> None:
         """Note health: any of test_status, last_error, last_error_at, cooldown_until, backoff_level.

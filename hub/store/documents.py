@@ -162,6 +162,10 @@ class Documents(Generic[T]):
 
     async def delete(self, document_id: str) -> None:
         """Remove a document. Raises NotFound."""
+        await self._changes.make(*self.removal(document_id))
+
+    def removal(self, document_id: str) -> tuple[Callable[[Session], None], Callable[[None], None]]:
+        """The removal of a document as a transaction's work and what follows it (:meth:`hub.store.Store.together`)."""
 
         def work(session: Session) -> None:
             if not deferred.management().remove(session, "documents", document_id):
@@ -171,7 +175,7 @@ class Documents(Generic[T]):
             self._drop(document_id)
             self.version += 1
 
-        await self._changes.make(work, apply)
+        return work, apply
 
     async def _made(self, work: Callable[[Session], dict[str, Any]], name: str) -> None:
         def apply(row: dict[str, Any]) -> None:

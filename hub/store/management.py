@@ -52,6 +52,16 @@ def remove(session: Session, table: str, identity: str) -> bool:
     return found is not None
 
 
+def remove_of(session: Session, table: str, column: str, value: str) -> list[str]:
+    """Delete every row with a value in a column; their ids."""
+    kind = TABLES[table]
+    found = session.exec(select(kind).where(getattr(kind, column) == text(value))).all()
+    for row in found:
+        session.delete(row)
+    session.flush()
+    return [str(row.model_dump()["id"]) for row in found]
+
+
 def every(session: Session, table: str) -> list[Row]:
     """All rows of a table."""
     return [row.model_dump() for row in session.exec(select(TABLES[table]))]

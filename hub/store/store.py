@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pydantic import BaseModel
+    from sqlmodel import Session
 
     from hub.clock import Clock
     from hub.settings import Settings
@@ -157,6 +158,18 @@ class Store:
             await self.queue.close()
             self._vault = None
         await self._shut()
+
+    async def together(self, *parts: tuple[Callable[[Session], Any], Callable[[Any], None]]) -> Any:
+        """Make several changes in one transaction: all of them or none. What the first one's work gave."""
+
+        def work(session: Session) -> list[Any]:
+            return [part[0](session) for part in parts]
+
+        def apply(made: list[Any]) -> None:
+            for part, result in zip(parts, made, strict=True):
+                part[1](result)
+
+        return (await self._changes.make(work, apply))[0]
 
     async def flush(self) -> None:
         """Store every row that was added so far. Raises the HubError of the database."""

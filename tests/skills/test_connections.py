@@ -82,8 +82,10 @@ async def test_a_change_holds_at_once(desk: Desk) -> None:
     assert (changed.default_model, changed.models) == ("m", ["x"])
     assert changed.provider_specific_data == {"prefix": "p", "baseUrl": "https://a.example/v1"}
     assert changed.test_status == "expired"
-    untouched = await desk.ask("connections-update", id=one.id)
+    untouched = await desk.ask("connections-update", id=one.id, priority=3)
     assert untouched.model_dump(exclude={"updated_at"}) == changed.model_dump(exclude={"updated_at"})
+    with pytest.raises(BadRequest, match="at least one field"):
+        await desk.ask("connections-update", id=one.id)
     renewed = await desk.ask("connections-update", id=one.id, apiKey="sk-other-key-99", proxy="http://p.example:1")
     assert (renewed.test_status, renewed.last_error, renewed.api_key, renewed.proxied) == ("unknown", "", "…y-99", True)
     moved = await desk.ask("connections-update", id=one.id, proxy="", providerSpecificData={"baseUrl": "https://b.example/v1"})

@@ -25,7 +25,7 @@ FORMATS = {
     "acp", "cartesia", "playht", "inworld", "aws-polly", "coqui", "tortoise",
 }  # fmt: skip
 AGENTS = {row.id: row for row in AgentList.load().agents}
-AUTH_TYPES = {"bearer", "header", "query", "optional_bearer", "none", "aws-sigv4", "service-account"}
+AUTH_TYPES = {"bearer", "header", "query", "optional_bearer", "optional_header", "none", "aws-sigv4", "service-account"}
 KINDS = {"chat", "tts", "stt", "image", "embedding", "moderation", "rerank", "video", "music", "search", "realtime"}
 CAPS = {
     "adaptive_thinking",
@@ -88,7 +88,7 @@ def test_a_row_says_where_it_is(row: ProviderRow) -> None:
 def test_a_row_says_how_it_takes_its_key(row: ProviderRow) -> None:
     auth = row.auth
     assert auth.type in AUTH_TYPES
-    if auth.type in ("bearer", "header", "optional_bearer"):
+    if auth.type in ("bearer", "header", "optional_bearer", "optional_header"):
         assert re.fullmatch(r"[A-Za-z-]+", auth.header)
         assert auth.value.count("{key}") == 1
         assert re.findall(r"{(\w+)}", auth.value) == ["key"]
@@ -220,7 +220,7 @@ def test_ollama_is_native_and_local() -> None:
     assert row.auth.type == "optional_bearer"
 
 
-@pytest.mark.parametrize("name", ["openai-compatible", "anthropic-compatible"])
+@pytest.mark.parametrize("name", ["openai-compatible", "anthropic-compatible", "gemini-compatible", "ollama-compatible"])
 def test_compatible_nodes_take_the_base_url_from_the_connection(name: str) -> None:
     row = CATALOG.get(name)
     assert row.needs_base_url

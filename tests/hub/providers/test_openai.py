@@ -328,6 +328,8 @@ def test_success_status_with_something_else(body: bytes, words: str, status: int
         (Auth("oauth_bearer", value="Bearer {access_token}"), "k", (b"Authorization", b"Bearer k")),
         (Auth("optional_bearer"), "k", (b"Authorization", b"Bearer k")),
         (Auth("optional_bearer"), "", None),
+        (Auth("optional_header", "x-api-key", "{key}"), "k", (b"x-api-key", b"k")),
+        (Auth("optional_header", "x-api-key", "{key}"), "", None),
         (Auth("none"), "k", None),
     ],
 )
