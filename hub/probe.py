@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hub.errors import HubError
-from hub.outbound.base import Timeouts
+from hub.outbound.base import Fault, OutboundError, Timeouts
 from hub.providers.base import LocalAdapter
 from hub.secret import mask
 
@@ -36,7 +36,8 @@ async def probe(hub: Hub, connection: Connection) -> Verdict:
     try:
         verdict = await _ask(hub, connection)
     except HubError as error:
-        verdict = Verdict(valid=False, error=error.message)
+        over = isinstance(error, OutboundError) and error.fault is Fault.LOGIN_ENDED
+        verdict = Verdict(valid=False, error=error.message, status=401 if over else None)
     verdict.latency_ms = round((hub.clock.monotonic() - began) * 1000)
     return verdict
 

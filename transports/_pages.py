@@ -7,12 +7,12 @@ import hashlib
 import html
 from typing import TYPE_CHECKING
 
+from hub.errors import HubError
 from transports._http import Door
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
-    from hub.errors import HubError
     from transports._http import Exchange
 
 _STYLE = (
@@ -67,3 +67,15 @@ async def page(
 </body></html>
 """
     await exchange.answer(status, text.encode(), [*(_FORM if forms else _PLAIN), *headers])
+
+
+def shown(work: Callable[[Exchange], Awaitable[None]]) -> Callable[[Exchange], Awaitable[None]]:
+    """A page of a login whose errors are a page, too."""
+
+    async def handle(exchange: Exchange) -> None:
+        try:
+            await work(exchange)
+        except HubError as error:
+            await page(exchange, error.status, "The login did not work", f"<p>{html.escape(error.message)}</p>", forms=True)
+
+    return handle

@@ -9,17 +9,16 @@ import html
 import re
 import secrets
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
-from hub.errors import BadRequest, HubError, NotFound
+from hub.errors import BadRequest, NotFound
+from hub.grants.way import once
 from hub.upstream.login.flow import CALLBACK, DOCUMENT, START
 from hub.upstream.login.model import SHARED
 from transports._http import Route
-from transports._pages import DOOR, page
+from transports._pages import DOOR, page, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from hub.call import Hub
     from hub.upstream.login.flow import Consent
     from transports._http import Exchange
@@ -32,24 +31,12 @@ _FORM_BYTES = 64 * 1024
 def routes(hub: Hub) -> list[Route]:
     """The pages, and the document by which authorization servers may know this hub."""
     return [
-        Route(START, _shown(_consent), DOOR, public=True),
-        Route(START, _shown(_start), DOOR, methods=("POST",), public=True, body_limit=_FORM_BYTES),
-        Route(CALLBACK, _shown(_back), DOOR, public=True),
-        Route(f"{CALLBACK}/{{tag}}", _shown(_back), DOOR, public=True),
+        Route(START, shown(_consent), DOOR, public=True),
+        Route(START, shown(_start), DOOR, methods=("POST",), public=True, body_limit=_FORM_BYTES),
+        Route(CALLBACK, shown(_back), DOOR, public=True),
+        Route(f"{CALLBACK}/{{tag}}", shown(_back), DOOR, public=True),
         Route(f"{DOCUMENT}/{{tag}}", _document, DOOR, public=True),
     ]
-
-
-def _shown(work: Callable[[Exchange], Awaitable[None]]) -> Callable[[Exchange], Awaitable[None]]:
-    """A page whose errors are a page, too."""
-
-    async def handle(exchange: Exchange) -> None:
-        try:
-            await work(exchange)
-        except HubError as error:
-            await page(exchange, error.status, "The login did not work", f"<p>{html.escape(error.message)}</p>", forms=True)
-
-    return handle
 
 
 async def _consent(exchange: Exchange) -> None:
@@ -60,7 +47,7 @@ async def _consent(exchange: Exchange) -> None:
 
 
 async def _start(exchange: Exchange) -> None:
-    fields = _once(parse_qsl((await exchange.body()).decode("latin-1"), keep_blank_values=True))
+    fields = once((await exchange.body()).decode("latin-1"))
     browser = _browser(exchange)
     if not browser:
         raise BadRequest("this page needs its cookie to know your browser again; allow it and open the address anew")
@@ -74,8 +61,7 @@ async def _start(exchange: Exchange) -> None:
 
 
 async def _back(exchange: Exchange) -> None:
-    query = exchange.scope["query_string"].decode("latin-1")
-    answer = _once(parse_qsl(query, keep_blank_values=True))
+    answer = once(exchange.scope["query_string"].decode("latin-1"))
     attempt = await exchange.hub.upstreams.flow.finish(answer, _browser(exchange), exchange.params.get("tag", ""))
     who = html.escape(attempt.ticket.name)
     await page(exchange, 200, "You are logged in", f"<p>{who} is connected now. You can close this page.</p>", forms=True)
@@ -108,14 +94,6 @@ def _question(consent: Consent, ticket: str) -> str:
 <p>Go on only if you asked for this yourself: if somebody sent you the link, they would get access to your account.</p>{warning}
 <form method="post" action="{START}"><input type="hidden" name="ticket" value="{html.escape(ticket, quote=True)}">
 <input type="hidden" name="shown" value="{html.escape(consent.shown, quote=True)}"><button>Go on to the login</button></form>"""
-
-
-def _once(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Fields by name. Raises BadRequest for one that is there twice (RFC 6749, 3.1)."""
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise BadRequest("a parameter is there twice")
-    return fields
 
 
 def _browser(exchange: Exchange) -> str:
