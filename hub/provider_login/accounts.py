@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hub.events import Events
     from hub.outbound.base import Headers
     from hub.outbound.client import Outbound
+    from hub.provider_login.clients import Clients
     from hub.provider_login.model import Attempt
     from hub.providers.catalog import Catalog
     from hub.records import Connection
@@ -38,17 +39,25 @@ _YOUNG_MS = 60_000
 class Accounts:
     """Use :meth:`opened` for the credentials of a connection, :meth:`keep` for a new login, :meth:`forget` when a connection goes."""
 
-    def __init__(self, store: Store, outbound: Outbound, events: Events, clock: Clock, catalog: Catalog, mark: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        outbound: Outbound,
+        events: Events,
+        clock: Clock,
+        catalog: Catalog,
+        mark: Callable[..., None],
+        clients: Clients,
+    ) -> None:
         self.documents = store.collection("provider-login", what="login", prefix="account_", body=Account)
-        self.renewals = Renewals(
-            self.documents, store, clock, way_of=self._way, secret_of=lambda document: secret_of(store, document), told=self._told
-        )
+        self.renewals = Renewals(self.documents, store, clock, way_of=self._way, secret_of=self._secret, told=self._told)
         self._store = store
         self._outbound = outbound
         self._events = events
         self._clock = clock
         self._catalog = catalog
         self._mark = mark
+        self._clients = clients
         self._tokens: dict[str, tuple[int, str]] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
 
@@ -153,7 +162,7 @@ class Accounts:
         tokens = [(kind, self._plain(document.id, name, text)) for kind, name, text in sealed if text]
         way = self._way(account)
         try:
-            secret = secret_of(self._store, document)
+            secret = self._secret(document)
         except NotConfigured:
             secret = ""
         # Forgotten first: what cannot be taken back must not stay usable here either.
@@ -181,6 +190,13 @@ class Accounts:
         if row is None or row.oauth is None:
             return None
         return Way(self._outbound, row.name, frozenset(account.hosts), frozenset(row.oauth.final))
+
+    def _secret(self, document: Document[Account]) -> str:
+        """The client's secret as it is now: owners change it at the provider, and here after that."""
+        found = self._clients.documents.find(document.body.provider)
+        if found is not None and found.body.client_id == document.body.client.id and (secret := self._clients.secret(found).reveal()):
+            return secret
+        return secret_of(self._store, document)
 
     def _token(self, identity: str) -> str:
         document = self.documents.peek(identity)

@@ -177,8 +177,7 @@ class ProviderFlow:
             raise LoginFailed(f"{provider} did not log in: {plain(answer['error'])}", reason=plain(answer["error"]))
         if not answer.get("code"):
             raise BadRequest("the address holds no code", field="code")
-        if connection:
-            attempt = msgspec.structs.replace(attempt, facts=msgspec.structs.replace(attempt.facts, connection=connection))
+        attempt = self._renewing(attempt, connection)
         return await self._redeemed(name, msgspec.structs.replace(attempt, code=answer["code"], iss=answer.get("iss")))
 
     async def poll_callback(self, provider: str, principal: str, state: str) -> Came:
@@ -196,8 +195,7 @@ class ProviderFlow:
         name, attempt = await self._mine(provider, handle, principal)
         if not attempt.device_code:
             raise BadRequest("this login was begun with the browser; ask with poll-callback", field="deviceCode")
-        if connection:
-            attempt = msgspec.structs.replace(attempt, facts=msgspec.structs.replace(attempt.facts, connection=connection))
+        attempt = self._renewing(attempt, connection)
         if name in self._asking or self._clock.now_ms() < attempt.next_at:
             return Came(error=PENDING, description="nobody has agreed yet", interval=attempt.interval)
         self._asking.add(name)
@@ -249,33 +247,46 @@ class ProviderFlow:
         """The connection of a login: the one that was to be renewed, else a new one, which works once its tokens are stored."""
         connections, facts = self._store.connections, attempt.facts
         kept = connections.peek(facts.connection) if facts.connection else None
-        if kept is None:
-            made = await connections.create(
-                provider=row.id,
-                name=facts.name or f"{row.name} login",
-                secret="",
-                base_url=facts.base_url,
-                data=facts.data,
-                allow_private=facts.private,
-                auth_type=LOGIN,
-                active=False,
-            )
+        if kept is not None:
+            await self._accounts.keep(kept.id, attempt, given)
+            # A secret that is set, if to none, starts with a clean record: what was learned of the old login says nothing of the new one.
+            return await connections.update(kept.id, auth_type=LOGIN, secret="", extra_secrets=(), data=facts.data)
+        made = await connections.create(
+            provider=row.id,
+            name=facts.name or f"{row.name} login",
+            secret="",
+            base_url=facts.base_url,
+            data=facts.data,
+            allow_private=facts.private,
+            auth_type=LOGIN,
+            active=False,
+        )
+        try:
             await self._accounts.keep(made.id, attempt, given)
-            return await connections.update(made.id, active=True)
-        if kept.auth_type != LOGIN or kept.data != facts.data:
-            await connections.update(kept.id, auth_type=LOGIN, secret="", data=facts.data, extra_secrets=())
-        await self._accounts.keep(kept.id, attempt, given)
-        # What was learned of the old login says nothing of the new one.
-        return await connections.update(kept.id, secret="")
+        except BaseException:
+            await connections.delete(made.id)
+            raise
+        return await connections.update(made.id, active=True)
+
+    def _renewing(self, attempt: Attempt, connection: str) -> Attempt:
+        """A login that ends with a connection other than it began with. Raises BadRequest where that one is elsewhere: a token goes to
+        nobody but whom it is for."""
+        if not connection or connection == attempt.facts.connection:
+            return attempt
+        row, sign_in = self.clients.sign_in(attempt.provider)
+        began = attempt.facts
+        facts = self._facts(row, self.clients.known(row), Facts(connection=connection, data=began.data))
+        if places(sign_in, _base_url(row, facts), facts.data).token != attempt.token_endpoint or _base_url(row, facts) != _base_url(
+            row, began
+        ):
+            raise BadRequest("that connection is at another address than the one that this login began for", field="connectionId")
+        return msgspec.structs.replace(attempt, facts=facts)
 
     def _begun(self, row: ProviderRow, sign_in: SignIn, facts: Facts, principal: str, kind: Kind) -> tuple[Attempt, Places, Known]:
         """What is known of a login before it has a name."""
         known = self.clients.known(row)
         facts = self._facts(row, known, facts)
-        draft = Connection(
-            id="draft", provider=row.id, name=facts.name or row.name, secret=NO_SECRET, base_url=facts.base_url, data=facts.data
-        )
-        base_url = base_url_of(row, draft)
+        base_url = _base_url(row, facts)
         at = places(sign_in, base_url, facts.data)
         second_header(sign_in, facts.data)
         attempt = Attempt(
@@ -345,6 +356,12 @@ class ProviderFlow:
 
     def _way(self, row: ProviderRow, sign_in: SignIn, attempt: Attempt) -> Way:
         return Way(self._outbound, row.name, frozenset(attempt.hosts), frozenset(sign_in.final))
+
+
+def _base_url(row: ProviderRow, facts: Facts) -> str:
+    """Where the connection of a login is. Raises BadRequest naming a fact that is missing."""
+    name = facts.name or row.name
+    return base_url_of(row, Connection(id="draft", provider=row.id, name=name, secret=NO_SECRET, base_url=facts.base_url, data=facts.data))
 
 
 def _client(attempt: Attempt) -> Client:

@@ -38,7 +38,7 @@ class ProviderLogins:
         agents: Callable[[], Iterable[tuple[str, str]]],
     ) -> None:
         self.clients = Clients(store, settings, catalog, agents)
-        self.accounts = Accounts(store, outbound, events, clock, catalog, mark)
+        self.accounts = Accounts(store, outbound, events, clock, catalog, mark, self.clients)
         self.flow = ProviderFlow(self.clients, self.accounts, store, outbound, clock)
         self.listeners = Listeners()
         self._clock = clock

@@ -192,25 +192,24 @@ async def test_a_code_is_traded_for_a_key_that_lasts(scene: Scene) -> None:
     assert "canary" not in answer.text
 
 
-@pytest.mark.parametrize(
-    ("provider", "status", "words"),
-    [
-        ("nobody", 404, "providers clients"),
-        ("qwen", 404, "ACP"),
-        ("claude", 400, "ACP"),
-        ("openai", 400, "providers add openai"),
-        ("demo", 400, "takes no account"),
-        ("gemini", 400, "register one at https://console.cloud.google.com"),
-    ],
-)
-async def test_providers_without_such_a_login_say_so_and_name_the_way(scene: Scene, provider: str, status: int, words: str) -> None:
+#: Provider, status, and what the answer names.
+WITHOUT = [
+    ("nobody", 404, "providers clients"),
+    ("qwen", 404, "ACP"),
+    ("claude", 400, "ACP"),
+    ("openai", 400, "providers add openai"),
+    ("demo", 400, "takes no account"),
+    ("gemini", 400, "register one at https://console.cloud.google.com"),
+]
+
+
+async def test_providers_without_such_a_login_say_so_and_name_the_way(scene: Scene) -> None:
     """D5: no plan's own client is impersonated, no client secret is shipped."""
-    for action in ("authorize", "device-code", "start-callback-server"):
-        answer = await scene.owner.get(f"/api/oauth/{provider}/{action}")
-        if (provider, action) == ("gemini", "device-code"):
-            assert (answer.status_code, "no such login" in answer.text) == (400, True)
-        else:
-            assert (answer.status_code, words in answer.text) == (status, True), answer.text
+    for provider, status, words in WITHOUT:
+        for action in ("authorize", "device-code", "start-callback-server"):
+            answer = await scene.owner.get(f"/api/oauth/{provider}/{action}")
+            named = "no such login" if (provider, action) == ("gemini", "device-code") else words
+            assert (answer.status_code, named in answer.text) == (status, True), answer.text
 
 
 async def test_who_may_and_what_is_wrong(scene: Scene) -> None:

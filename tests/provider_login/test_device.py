@@ -54,14 +54,14 @@ async def test_a_provider_that_is_asked_too_often_is_asked_less(scene: Scene) ->
     assert len(scene.vendor.requests) == asked
 
 
-@pytest.mark.parametrize("reason", ["access_denied", "expired_token"])
-async def test_a_refusal_ends_it(scene: Scene, reason: str) -> None:
-    begun = await scene.begin("device-code", DEVICE)
-    scene.vendor.agree(reason)
-    came = await polled(scene, begun)
-    assert (came["success"], came["pending"], came["error"]) == (False, False, reason)
-    assert "canary" not in str(came), "the code that was sent is not repeated (SEC-25)"
-    assert (await scene.post("poll", DEVICE, deviceCode=begun["device_code"])).status_code == 404
+async def test_a_refusal_ends_it(scene: Scene) -> None:
+    for reason in ("access_denied", "expired_token"):
+        begun = await scene.begin("device-code", DEVICE)
+        scene.vendor.agree(reason)
+        came = await polled(scene, begun)
+        assert (came["success"], came["pending"], came["error"]) == (False, False, reason)
+        assert "canary" not in str(came), "the code that was sent is not repeated (SEC-25)"
+        assert (await scene.post("poll", DEVICE, deviceCode=begun["device_code"])).status_code == 404
     assert scene.running.hub.store.connections.all() == []
 
 
@@ -74,15 +74,13 @@ async def test_a_code_that_ran_out_is_over(scene: Scene) -> None:
     assert (await scene.post("poll", DEVICE, deviceCode=begun["device_code"])).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "url", ["javascript:alert(1)", "data:text/html,x", "file:///etc/passwd", "vbscript:x", "smb://h/x", "http://evil.example/d"]
-)
-async def test_an_address_that_no_browser_should_open_is_refused(scene: Scene, url: str) -> None:
+async def test_an_address_that_no_browser_should_open_is_refused(scene: Scene) -> None:
     """SEC-32, SEC-53."""
-    scene.vendor.verification = url
-    answer = await scene.owner.get(f"/api/oauth/{DEVICE}/device-code")
-    assert answer.status_code == 502
-    assert url not in answer.text
+    for url in ("javascript:alert(1)", "data:text/html,x", "file:///etc/passwd", "vbscript:x", "smb://h/x", "http://evil.example/d"):
+        scene.vendor.verification = url
+        answer = await scene.owner.get(f"/api/oauth/{DEVICE}/device-code")
+        assert answer.status_code == 502, url
+        assert url not in answer.text
 
 
 async def test_a_client_that_the_provider_does_not_know(scene: Scene) -> None:
