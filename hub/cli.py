@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hub.commands import agents, batches, calling, chat, connect, doctor, keys, mcp_servers, owner, providers, serving, setting
+from hub.commands import accounts, agents, batches, calling, chat, connect, doctor, keys, mcp_servers, owner, providers, serving, setting
 from hub.commands.session import INTERRUPTED, WRONG_USE, Flags, fail
 from hub.version import VERSION
 
@@ -30,6 +30,8 @@ app = typer.Typer(
 )
 app.command()(serving.serve)
 app.command()(serving.mcp)
+providers.app.command()(accounts.login)
+providers.app.command()(accounts.clients)
 app.add_typer(providers.app, name="providers")
 app.add_typer(keys.app, name="keys")
 app.add_typer(owner.app, name="owner")

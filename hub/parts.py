@@ -44,6 +44,7 @@ from hub.preferences import PreferenceStore
 from hub.prefixes import Prefixes
 from hub.pricebook import PriceBook
 from hub.prices import Prices
+from hub.provider_login.logins import ProviderLogins
 from hub.providers.base import Adapter
 from hub.providers.catalog import Catalog
 from hub.push import Pushes
@@ -105,7 +106,17 @@ class Parts:
         self.tasks = LiveTasks(self.store, self.clock, self.pushes)
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.login = Login(self.store, self.outbound, self.clock, settings, self._preferred)
-        self.targets = Targets(self.catalog, self.adapters)
+        self.logins = ProviderLogins(
+            self.store,
+            self.outbound,
+            self.events,
+            self.clock,
+            settings,
+            self.catalog,
+            self.mark,
+            agents=lambda: ((row.id, row.alias) for row in self.agents.rows()),
+        )
+        self.targets = Targets(self.catalog, self.adapters, logins=self.logins.accounts.opened)
         self.custom_models = CustomModels(self.store)
         self.nodes = Nodes(self.store, self.catalog, self.directory, self.custom_models)
         self.spool = Spool(settings.data_dir / "uploads")
@@ -362,7 +373,7 @@ class Parts:
         self.remote_agents.open()
         await self.batches.worker.open()
         self.on_close += [self.oauth.close, self.remote_agents.close, self.upstreams.close, self.limits.close]
-        self.on_close += [self.agents.close, self.cloud_tasks.close, self.login.oidc.close]
+        self.on_close += [self.logins.close, self.agents.close, self.cloud_tasks.close, self.login.oidc.close]
         self.on_close += [self.pushes.close, self.tasks.close, self.sameness.close, self.responses.close]
         self.on_close.append(self.batches.worker.close)
 
@@ -414,6 +425,7 @@ class Parts:
         if self.pricebook.refresh(again=rows) or rows:
             self.prices.clear()
         self.resilience.load(connections)
+        self.logins.refresh()
         for listener in list(self.on_changed):
             listener()
 

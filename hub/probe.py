@@ -100,6 +100,8 @@ async def _guarded(hub: Hub, row: ProviderRow, connection: Connection, model: st
         source = "network" if network else "upstream" if error.code == "malformed_answer" else "local"
         verdict = _refused(error.message, error.code or "config", source)
         verdict.method = "chat" if model else "models"
+        if isinstance(error, OutboundError) and error.fault is Fault.LOGIN_ENDED:
+            verdict.status = 401
     verdict.reached = _where(sent[-1]) if sent else ""
     return verdict
 

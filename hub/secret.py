@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MASK = b"[masked]"
 
 
@@ -39,6 +44,32 @@ class Secret:
     def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
         """Pickled as its mask: a secret never leaves the process by serialisation."""
         return (Secret, (self.masked,))
+
+
+class Live(Secret):
+    """A secret that changes while it is held, such as an access token: :meth:`reveal` gives what it is now. Equal only to itself."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, read: Callable[[], str]) -> None:
+        super().__init__("")
+        self._read = read
+
+    def reveal(self) -> str:
+        return self._read()
+
+    @property
+    def masked(self) -> str:
+        return Secret(self._read()).masked
+
+    def __bool__(self) -> bool:
+        return bool(self._read())
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
 
 
 #: None at all.

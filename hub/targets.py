@@ -12,10 +12,13 @@ from hub.records import Connection
 from hub.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
 
+    from hub.outbound.base import Access
     from hub.providers.catalog import Catalog, ProviderRow
 
+#: The ``auth_type`` of connections whose credentials are a login's (OAuth).
+LOGIN = "oauth"
 #: Names under which clients of the seed send a base URL among a connection's further facts.
 BASE_URL_FIELDS = frozenset({"baseUrl", "base_url", "baseURL"})
 
@@ -29,9 +32,13 @@ class Targets:
     but a key that its provider refuses is rested while another is left, until the connection is changed or tested.
     """
 
-    def __init__(self, catalog: Catalog, formats: Container[str] = ()) -> None:
+    def __init__(
+        self, catalog: Catalog, formats: Container[str] = (), *, logins: Callable[[Connection], tuple[Access, Secret]] | None = None
+    ) -> None:
         self._catalog = catalog
         self._formats = formats
+        #: The credentials of a connection that somebody logged in for, and the token that they hold now.
+        self._logins = logins
         self._made: dict[tuple[str, str, int], tuple[Connection, Target]] = {}
         #: Connection -> when it was last changed, and its keys that were refused since.
         self._refused: dict[str, tuple[int, frozenset[Secret]]] = {}
@@ -57,7 +64,7 @@ class Targets:
 
     def draft(self, row: ProviderRow, connection: Connection, model: str = "") -> Target:
         """A target that is not kept, at a provider that need not be in the catalogue. Raises BadRequest as :meth:`get` does."""
-        return _target(row, connection, model, _keys(connection)[0])
+        return self._target(row, connection, model, 0)
 
     def refused(self, connection: Connection, secret: Secret) -> bool:
         """Note that a key was refused (401). True when no key of the connection is left: it is the connection's end then.
@@ -102,23 +109,26 @@ class Targets:
             parse_url(target.base_url)
 
     def _build(self, connection: Connection, model: str, number: int) -> Target:
-        return _target(self._catalog.get(connection.provider), connection, model, _keys(connection)[number])
+        return self._target(self._catalog.get(connection.provider), connection, model, number)
 
-
-def _target(row: ProviderRow, connection: Connection, model: str, secret: Secret) -> Target:
-    if not secret and row.auth.type not in KEYLESS:
-        raise BadRequest(f"connection {connection.name!r} has no API key; {row.name} needs one", field="apiKey", code="not_configured")
-    return Target(
-        provider=row,
-        model=model,
-        model_row=row.model(model),
-        connection_id=connection.id,
-        base_url=_base_url(row, connection),
-        secret=secret,
-        data=connection.data,
-        private=connection.allow_private,
-        proxy=connection.proxy.reveal() if connection.proxy else None,
-    )
+    def _target(self, row: ProviderRow, connection: Connection, model: str, number: int) -> Target:
+        access, secret = None, _keys(connection)[number]
+        if connection.auth_type == LOGIN and self._logins is not None:
+            access, secret = self._logins(connection)
+        elif not secret and row.auth.type not in KEYLESS:
+            raise BadRequest(f"connection {connection.name!r} has no API key; {row.name} needs one", field="apiKey", code="not_configured")
+        return Target(
+            provider=row,
+            model=model,
+            model_row=row.model(model),
+            connection_id=connection.id,
+            base_url=base_url_of(row, connection),
+            secret=secret,
+            data=connection.data,
+            private=connection.allow_private,
+            proxy=connection.proxy.reveal() if connection.proxy else None,
+            access=access,
+        )
 
 
 def _keys(connection: Connection) -> tuple[Secret, ...]:
@@ -126,7 +136,8 @@ def _keys(connection: Connection) -> tuple[Secret, ...]:
     return (connection.secret, *connection.extra_secrets) if connection.secret or not connection.extra_secrets else connection.extra_secrets
 
 
-def _base_url(row: ProviderRow, connection: Connection) -> str:
+def base_url_of(row: ProviderRow, connection: Connection) -> str:
+    """Where the provider of a connection is. Raises BadRequest naming what it lacks."""
     if connection.base_url:
         return connection.base_url
     if row.base_url_template:

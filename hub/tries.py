@@ -12,7 +12,7 @@ from hub.chat import ChatResponse, Text, Usage
 from hub.errors import HubError, RateLimited, UpstreamFailed, UpstreamRejected, UpstreamTimeout
 from hub.fallback import Next
 from hub.flow import Refused
-from hub.outbound.base import OutboundError
+from hub.outbound.base import Fault, OutboundError
 from hub.providers.base import Failure, FailureKind
 from hub.reshape import keep_tools, with_system
 from hub.routing.pattern import compiled
@@ -132,6 +132,8 @@ def failure_of(error: RateLimited | Refused | OutboundError | UpstreamFailed) ->
     if isinstance(error, Refused):
         return error.error, error.failure, None
     if isinstance(error, OutboundError):
+        if error.fault is Fault.LOGIN_ENDED:
+            return upstream_error(error), Failure(FailureKind.AUTH, 401, error.message, code=error.fault.value), None
         return upstream_error(error), Failure(FailureKind.NETWORK, error.status, error.message, code=error.fault.value), error
     # No place came free in time: nobody was called.
     kind = FailureKind.CONFIG if isinstance(error, RateLimited) else FailureKind.SERVER

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from hub.errors import BadRequest
+from hub.grants.model import SCOPE, State, sealed_place, state_of
 from hub.outbound.address import parse_url
 from hub.upstream.login.flow import CALLBACK
 from hub.upstream.login.logins import whose
-from hub.upstream.login.model import OAuth, State, sealed_place, state_of
+from hub.upstream.login.model import OAuth
 from hub.wire import Body, Wire, iso
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from hub.store.documents import Document
     from hub.upstream.login.model import Login
     from hub.upstream.model import Server
-
-#: A scope as RFC 6749 writes it.
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}")
 
 
 class OAuthAsk(Body):
@@ -83,7 +80,7 @@ def oauth_of(ctx: Context, identity: str, ask: OAuthAsk | None, kept: OAuth | No
 def _check(ask: OAuthAsk, kept: OAuth | None) -> None:
     if ask.issuer:
         parse_url(ask.issuer, field="issuer")
-    if wrong := [scope for scope in ask.scopes if not _SCOPE.fullmatch(scope)]:
+    if wrong := [scope for scope in ask.scopes if not SCOPE.fullmatch(scope)]:
         raise BadRequest(f"{wrong[0][:60]!r} is no scope: a word of plain ASCII without blanks, quotes and backslashes", field="scopes")
     if ask.client_secret and not (ask.client_id or (kept and kept.client_id)):
         raise BadRequest("a client secret goes with a client id", field="clientSecret")

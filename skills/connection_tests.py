@@ -103,6 +103,7 @@ async def test(ctx: Context, ask: ConnectionId) -> TestReport:
     """Test a connection against its provider and keep what was found; spends nothing."""
     connection = ctx.hub.store.connections.get(ask.id)
     ctx.hub.targets.forgive(connection.id)
+    ctx.hub.logins.accounts.renewals.forgive()
     verdict = await probe(ctx.hub, connection)
     _keep(ctx, connection, verdict)
     return TestReport(

@@ -9,9 +9,11 @@ from pydantic import BaseModel, Field, SecretStr
 
 from hub.context import Context
 from hub.errors import BadRequest
+from hub.grants.model import state_of
 from hub.records import NO_RULES, Connection, ConnectionRules
 from hub.secret import Secret
 from hub.skill import Audit, CostClass, Rest, skill
+from hub.targets import LOGIN
 from hub.wire import Body, Done, Nothing, Wire, iso
 from skills import _node_facts as node_facts
 from skills._connection_health import Health
@@ -56,6 +58,8 @@ class ConnectionView(Wire):
     last_error: str
     last_error_at: str | None
     rate_limited_until: str | None
+    login_state: str | None
+    expires_at: str | None
     backoff_level: int
     consecutive_use_count: int
     created_at: str | None
@@ -122,7 +126,8 @@ class ConnectionChange(Body):
 
 def view(ctx: Context, connection: Connection) -> ConnectionView:
     """A connection as callers see it."""
-    rules = connection.rules
+    rules, now = connection.rules, ctx.hub.clock.now_ms()
+    login = ctx.hub.logins.accounts.of(connection.id)
     return ConnectionView(
         id=connection.id,
         provider=connection.provider,
@@ -146,6 +151,8 @@ def view(ctx: Context, connection: Connection) -> ConnectionView:
         last_error=connection.last_error,
         last_error_at=iso(connection.last_error_at),
         rate_limited_until=iso(connection.cooldown_until),
+        login_state=state_of(login.body, now).value if login else None,
+        expires_at=iso(login.body.expires_at) if login else None,
         backoff_level=connection.backoff_level,
         consecutive_use_count=ctx.hub.ledger.streak(connection.provider, connection.id),
         created_at=iso(connection.created_at),
@@ -257,16 +264,25 @@ async def update(ctx: Context, ask: ConnectionChange) -> ConnectionView:
             secret=Secret(changes["secret"]) if "secret" in changes else kept.secret,
             base_url=changes.get("base_url", kept.base_url),
             data=changes.get("data", kept.data),
+            auth_type=changes.get("auth_type", kept.auth_type),
             extra_secrets=kept.extra_secrets if extra is None else tuple(map(Secret, extra)),
         )
     )
     if changes:
         kept = await connections.update(ask.id, **changes)
+    if "auth_type" in changes:
+        await ctx.hub.logins.accounts.forget(ask.id)
     if "secret" in changes or extra is not None:
         # What was learned of the old credential says nothing of the new one.
         ctx.hub.resilience.clear_connection(ask.id)
     health.apply(ctx.hub, kept)
     return view(ctx, connections.get(ask.id))
+
+
+def _keyed(key: SecretStr, kept: Connection) -> dict[str, Any]:
+    """A new key, which takes the place of a login where there is one."""
+    secret = key.get_secret_value().strip()
+    return {"secret": secret, "auth_type": "apikey"} if kept.auth_type == LOGIN else {"secret": secret}
 
 
 def _changes(ctx: Context, ask: ConnectionChange, kept: Connection) -> dict[str, Any]:
@@ -284,7 +300,7 @@ def _changes(ctx: Context, ask: ConnectionChange, kept: Connection) -> dict[str,
         changes["default_model"] = ask.default_model or ""
     if ask.api_key is not None:
         # The store starts a new credential with a clean record.
-        changes["secret"] = ask.api_key.get_secret_value().strip()
+        changes.update(_keyed(ask.api_key, kept))
     if ask.proxy is not None:
         changes["proxy"] = ask.proxy.get_secret_value()
     rules = _told(ctx, ask, kept, changes)
@@ -321,4 +337,5 @@ async def delete(ctx: Context, ask: ConnectionId) -> Done:
     """Delete a connection with its stored credential."""
     connection = ctx.hub.store.connections.get(ask.id)
     await ctx.hub.store.connections.delete(ask.id)
+    await ctx.hub.logins.accounts.forget(ask.id)
     return Done(message=f"connection {connection.name!r} of {connection.provider} is deleted")

@@ -146,7 +146,7 @@ async def discover(ctx: Context, ask: DiscoverAsk) -> Discovery:
 
 
 class KnownProvider(Wire):
-    """One row of the catalogue, in brief. ``needs`` are the facts a connection must give."""
+    """One row of the catalogue, in brief. ``needs`` are the facts a connection must give, ``login`` the ways of OAuth."""
 
     id: str
     alias: str
@@ -159,6 +159,7 @@ class KnownProvider(Wire):
     verified: str
     website: str
     needs: list[str]
+    login: list[str]
     connections: int
 
 
@@ -203,6 +204,7 @@ async def providers(ctx: Context, ask: Nothing) -> KnownProviders:
                 verified=row.verified,
                 website=row.website,
                 needs=row.needs,
+                login=row.oauth.ways if row.oauth else [],
                 connections=len(ctx.hub.store.connections.of(row.id)),
             )
             for row in ctx.hub.catalog.providers.values()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from hub.errors import BadRequest, Forbidden
+from hub.grants.way import single
 from hub.login import check_csrf
 from hub.records import Caller
 from hub.settings import LOOPBACK
@@ -105,15 +106,7 @@ async def form(exchange: Exchange) -> dict[str, str]:
         pairs = parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=200)
     except ValueError:
         raise BadRequest("the form cannot be read: it is not UTF-8, or has too many fields") from None
-    return once(pairs)
-
-
-def once(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Fields by name. Raises BadRequest for one that is there twice (RFC 6749, 3.1)."""
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise BadRequest("a parameter is there twice")
-    return fields
+    return single(pairs)
 
 
 def secure(settings: Settings) -> bool:

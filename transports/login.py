@@ -11,12 +11,13 @@ import html
 import re
 import secrets
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 import orjson
 from pydantic import Field, ValidationError
 
 from hub.errors import BadRequest, Forbidden, HubError, InvalidInput, UnsupportedMedia, rest_body
+from hub.grants.way import once
 from hub.login.login import Browser
 from hub.login.oidc import CALLBACK, MINUTES, START
 from hub.login.passwords import LEAST, MOST
@@ -206,7 +207,7 @@ async def _to_provider(exchange: Exchange) -> None:
 
 async def _from_provider(exchange: Exchange) -> None:
     settings = exchange.hub.settings
-    answer = _session.once(parse_qsl(exchange.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    answer = once(exchange.scope["query_string"].decode("latin-1"))
     sealed = _session.cookie(exchange, _session.name(settings, _LEFT), _SEALED)
     token, then = await exchange.hub.login.by_provider(answer, sealed, _browser(exchange))
     await _go(exchange, then, [_cookie(exchange, token), _session.written(settings, "", seconds=0, plain=_LEFT)])

@@ -9,9 +9,10 @@ import html
 import re
 import secrets
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from hub.errors import BadRequest, NotFound
+from hub.grants.way import once
 from hub.upstream.login.flow import CALLBACK, DOCUMENT, START
 from hub.upstream.login.model import SHARED
 from transports import _session
@@ -62,8 +63,7 @@ async def _start(exchange: Exchange) -> None:
 
 
 async def _back(exchange: Exchange) -> None:
-    query = exchange.scope["query_string"].decode("latin-1")
-    answer = _session.once(parse_qsl(query, keep_blank_values=True))
+    answer = once(exchange.scope["query_string"].decode("latin-1"))
     attempt = await exchange.hub.upstreams.flow.finish(answer, _browser(exchange), exchange.params.get("tag", ""))
     who = html.escape(attempt.ticket.name)
     await page(exchange, 200, "You are logged in", f"<p>{who} is connected now. You can close this page.</p>", forms=True)

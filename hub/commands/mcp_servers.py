@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.commands.providers import fact
+from hub.commands.providers import fact, piped
 from hub.commands.session import FAILED, AsJson, run
 from hub.commands.show import show
 from hub.errors import NotConfigured, Unavailable
@@ -207,8 +207,7 @@ def _oauth(share: str, client_id: str, given: str, scopes: list[str] | None) -> 
 
 
 def _client(client_id: str, given: str) -> dict[str, str]:
-    secret = sys.stdin.readline().strip() if given == "-" else given
-    return {name: value for name, value in (("clientId", client_id), ("clientSecret", secret)) if value}
+    return {name: value for name, value in (("clientId", client_id), ("clientSecret", piped(given))) if value}
 
 
 def _chosen(server: str, tools: list[str] | None, *others: list[str] | None) -> dict[str, Any]:

@@ -135,11 +135,14 @@ class _Bar:
 
 def _secret(given: str | None, provider: str) -> str:
     """The key as an option, from standard input, or asked for without echo on a terminal; empty where none is given."""
-    if given == "-":
-        return sys.stdin.readline().strip()
     if given is not None or not sys.stdin.isatty():
-        return given or ""
+        return piped(given or "")
     return typer.prompt(f"API key for {provider} (empty for none)", default="", hide_input=True, show_default=False)
+
+
+def piped(given: str) -> str:
+    """A secret as it was given, or from standard input for ``-``."""
+    return sys.stdin.readline().strip() if given == "-" else given
 
 
 def fact(item: str, option: str = "--data") -> tuple[str, str]:

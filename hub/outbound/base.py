@@ -58,6 +58,18 @@ class Payload(ABC):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
+class Access(Protocol):
+    """Credentials that run out and are renewed, such as the tokens of a login."""
+
+    async def headers(self) -> tuple[Headers, int]:
+        """The headers to send now, and the number of the credentials in them. Raises OutboundError where there are none to be had."""
+        ...
+
+    async def renewed(self, serial: int) -> bool:
+        """The upstream refused the credentials of this number: whether there are newer ones now, or could be made."""
+        ...
+
+
 @dataclass(slots=True)
 class Outgoing:
     """One request. ``target`` is path and query as sent; ``headers`` lack Host and Content-Length (the engine adds them).
@@ -65,7 +77,7 @@ class Outgoing:
     A tuple of headers is checked once and its bytes are kept, for callers that send the same ones again.
     ``private`` allows private and loopback addresses for this request (a connection's own switch, SEC-15);
     ``proxy`` is a proxy URL of the connection, ``http2`` asks for the breadth engine. ``sign`` makes of it what is sent, where that
-    needs the whole request and the moment.
+    needs the whole request and the moment; ``access`` holds credentials that have to be fetched first and may be renewed.
     """
 
     origin: Origin
@@ -79,6 +91,7 @@ class Outgoing:
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
     sign: Callable[[Outgoing], Outgoing] | None = None
+    access: Access | None = None
 
     @property
     def whole(self) -> bytes:
@@ -172,6 +185,8 @@ class Fault(StrEnum):
     BAD_ENCODING = "bad_encoding"  # content-encoding unknown or corrupt
     PROXY_FAILED = "proxy_failed"
     POOL_BUSY = "pool_busy"  # every connection this hub may open to the origin is in use
+    LOGIN_FAILED = "login_failed"  # the access token could not be refreshed now
+    LOGIN_ENDED = "login_ended"  # only a new login helps
 
 
 #: Faults that are this hub's or the operator's doing; they say nothing about the provider's health.

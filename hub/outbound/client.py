@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from hub.outbound.address import AddressGuard
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from hub.outbound.address import Resolver
-    from hub.outbound.base import Incoming, Outgoing, Socket
+    from hub.outbound.base import Access, Headers, Incoming, Outgoing, Socket
     from hub.outbound.breadth import Breadth
     from hub.outbound.http1 import Ages, PoolStats
 
@@ -55,11 +56,30 @@ class Outbound:
         Raises OutboundError, BadRequest for a header or target that must not be sent, NotConfigured where
         an optional package is missing. Cancellation closes the connection at once.
         """
+        if request.access is not None:
+            return self._with_access(request, request.access)
         if request.sign is not None:
             request = request.sign(request)
         if request.proxy is None and not request.http2:
             return self._http1.send(request)
         return self._wide().send(request)
+
+    async def _with_access(self, request: Outgoing, access: Access) -> Incoming:
+        """Send a request with credentials that may have run out: they are renewed once when the upstream refuses them."""
+        headers, serial = await access.headers()
+        incoming = await self.send(_carrying(request, headers))
+        if incoming.status != 401:
+            return incoming
+        try:
+            renewed = await access.renewed(serial)
+        except BaseException:
+            await incoming.close()
+            raise
+        if not renewed:
+            return incoming
+        await incoming.close()
+        headers, _ = await access.headers()
+        return await self.send(_carrying(request, headers))
 
     async def websocket(self, request: Outgoing, *, most: int = 64 * 1024 * 1024) -> Socket:
         """Open a WebSocket at a request's target; close it, whatever happens. ``most`` bounds a message in bytes.
@@ -71,6 +91,8 @@ class Outbound:
 
         if request.proxy is not None:
             raise OutboundError(Fault.PROXY_FAILED, "WebSockets do not go through a proxy yet; use a connection without one")
+        if request.access is not None:
+            request = _carrying(request, (await request.access.headers())[0])
         return await dial(request, guard=self.guard, tls=self._http1.tls, most=most)
 
     async def aclose(self) -> None:
@@ -95,3 +117,10 @@ class Outbound:
 
             self._breadth = Breadth(self.guard, tls=self._tls, max_per_origin=self._limit)
         return self._breadth
+
+
+def _carrying(request: Outgoing, headers: Headers) -> Outgoing:
+    """A request with its credentials, in place of headers of the same names."""
+    names = {name.lower() for name, _ in headers}
+    kept = [pair for pair in request.headers if pair[0].lower() not in names]
+    return replace(request, headers=[*kept, *headers], access=None)

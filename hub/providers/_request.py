@@ -19,6 +19,7 @@ from hub.outbound.base import Fixed, Headers, Outgoing
 from hub.providers import _service_account, _sigv4
 from hub.providers._service_account import is_account
 from hub.providers.catalog import KEYLESS, Auth, fill_template
+from hub.secret import NO_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +38,8 @@ _HEADER_AUTH = frozenset({"bearer", "header", "oauth_bearer"})
 _OPTIONAL = KEYLESS - {"none"}
 #: Types under which requests are signed, and what makes the signer of a target.
 _SIGNERS = {"aws-sigv4": _sigv4.signer, "service-account": _service_account.signer}
+#: How a target is addressed whose credentials are those of a login.
+_LOGIN = Auth("none")
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -69,13 +72,13 @@ def build(
     if compat is not None and compat.headers:
         headers = (*headers, *compat.headers)
     origin, full, shared = _address(*_key(target), path, tuple(query.items()) if query else (), tuple(headers))
-    return Outgoing(origin, method, full, list(shared), body, target.private, target.proxy, sign=_signer(target))
+    return Outgoing(origin, method, full, list(shared), body, target.private, target.proxy, sign=_signer(target), access=target.access)
 
 
 def _signer(target: Target) -> Callable[[Outgoing], Outgoing] | None:
     """What signs requests to a target, where its provider takes no key but signatures."""
     make = _SIGNERS.get(target.provider.auth.type)
-    return make(target) if make is not None else None
+    return make(target) if make is not None and target.access is None else None
 
 
 @lru_cache(maxsize=1024)
@@ -92,7 +95,9 @@ def _address(
 
 def _key(target: Target) -> tuple[str, str, Secret, Auth, Pairs, Pairs]:
     row = target.provider
-    return row.id, target.base_url, target.secret, row.auth, tuple(row.extra_headers.items()), tuple(target.data.items())
+    # The token of a login is another one every hour: it is added when the request is sent.
+    secret, auth = (target.secret, row.auth) if target.access is None else (NO_SECRET, _LOGIN)
+    return row.id, target.base_url, secret, auth, tuple(row.extra_headers.items()), tuple(target.data.items())
 
 
 def build_url(target: Target, url: str, *, method: str = "GET") -> Outgoing:
@@ -100,9 +105,12 @@ def build_url(target: Target, url: str, *, method: str = "GET") -> Outgoing:
     head = _head(*_key(target))
     origin, path = parse_url(url)
     if origin == head.origin:
-        extra = _secret_query(target.provider.id, target.secret, target.provider.auth, target.data)
+        _, _, secret, auth, _, _ = _key(target)
+        extra = _secret_query(target.provider.id, secret, auth, target.data)
         path = f"{path}{'&' if '?' in path else '?'}{extra}" if extra else path
-        return Outgoing(origin, method, path, list(head.headers), private=target.private, proxy=target.proxy, sign=_signer(target))
+        return Outgoing(
+            origin, method, path, list(head.headers), private=target.private, proxy=target.proxy, sign=_signer(target), access=target.access
+        )
     plain = [(name, value) for name, value in head.headers if name in (b"accept", b"accept-encoding", b"user-agent")]
     return Outgoing(origin, method, path, plain, private=target.private, proxy=target.proxy)
 

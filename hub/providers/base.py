@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hub.ask import ChatAsk
     from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
-    from hub.outbound.base import Incoming, Outgoing
+    from hub.outbound.base import Access, Incoming, Outgoing
     from hub.providers.catalog import Compat, ModelRow, ProviderRow
     from hub.secret import Secret
 
@@ -29,7 +29,8 @@ class Target:
 
     ``base_url`` is the connection's own where set, else the row's with its template filled in;
     ``model`` is the provider's id of the model; ``model_row`` is None for a model the catalogue does not list.
-    ``memo`` is the adapter's own, for what is the same in every request to this target.
+    ``memo`` is the adapter's own, for what is the same in every request to this target. ``access`` adds the credentials of a login in
+    place of ``secret``, which then is the token that is sent now, for masks.
     """
 
     provider: ProviderRow
@@ -42,6 +43,7 @@ class Target:
     private: bool = False
     proxy: str | None = None
     memo: dict[object, Outgoing] = field(default_factory=dict["object", "Outgoing"], compare=False, repr=False)
+    access: Access | None = field(default=None, compare=False, repr=False)
 
     @property
     def wire(self) -> str:

@@ -170,6 +170,49 @@ class VendorBatch(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     discount: float
 
 
+class SignIn(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How a provider lets programs of others sign its users in (OAuth), by a client that the hub's owner has registered there (D5).
+
+    Addresses, ``issuer`` and ``extra`` may hold ``{fields}`` of the connection's data; addresses also ``{origin}``, that of its base URL.
+    ``authorize_url`` is for codes with PKCE, ``device_url`` for device codes. ``client`` says what kind is registered: public (a secret
+    is sent where it has one), secret (it must have one), none (nothing is registered). ``method`` is how a secret is sent.
+    ``params`` are further fields of the request for a code. ``exchange`` says what a code is good for: tokens, or a lasting key.
+    ``final`` are errors of its own after which a refresh is not tried again; ``loopback`` is the name of this machine in redirect
+    addresses that it takes with any port. Requests carry the token as ``header`` with ``value``, and
+    ``extra`` as a second header. ``register`` is the page where a client is registered, ``docs`` the one that says all this.
+    """
+
+    token_url: str
+    docs: str
+    register: str = ""
+    authorize_url: str = ""
+    device_url: str = ""
+    revoke_url: str = ""
+    issuer: str = ""
+    scopes: tuple[str, ...] = ()
+    client: Literal["public", "secret", "none"] = "public"
+    method: Literal["client_secret_post", "client_secret_basic"] = "client_secret_post"
+    params: dict[str, str] = {}
+    exchange: Literal["tokens", "key"] = "tokens"
+    final: tuple[str, ...] = ()
+    loopback: Literal["127.0.0.1", "localhost"] = "127.0.0.1"
+    header: str = "Authorization"
+    value: str = "Bearer {token}"
+    extra: str = ""
+    note: str = ""
+
+    @property
+    def ways(self) -> list[str]:
+        """The flows that it has: ``code``, ``device``."""
+        return [name for name, url in (("code", self.authorize_url), ("device", self.device_url)) if url]
+
+    @property
+    def fields(self) -> list[str]:
+        """Fields of the connection's data that it needs."""
+        texts = (self.authorize_url, self.token_url, self.device_url, self.revoke_url, self.issuer, self.extra)
+        return list(dict.fromkeys(name for text in texts for name in re.findall(r"{(\w+)}", text) if name != "origin"))
+
+
 class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One provider. ``category`` as in the reference (api_key, local, oauth, search, ...) or agent; ``builtin`` needs no connection.
 
@@ -219,7 +262,7 @@ class ProviderRow(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     deprecated: str = ""
     timeout_ms: int | None = None
     search: dict[str, Any] = {}
-    oauth: dict[str, Any] = {}
+    oauth: SignIn | None = None
     fallback_base_urls: tuple[str, ...] = ()
     node: NodeKind | None = None
     vendor_batch: VendorBatch | None = None

@@ -77,7 +77,17 @@ class OpenAiAdapter(WireFormat):
         kept = target.memo.get(place)
         if kept is None:
             kept = target.memo[place] = self._template(target, stream=stream)
-        return Outgoing(kept.origin, kept.method, kept.target, kept.headers, body, private=kept.private, proxy=kept.proxy, sign=kept.sign)
+        return Outgoing(
+            kept.origin,
+            kept.method,
+            kept.target,
+            kept.headers,
+            body,
+            private=kept.private,
+            proxy=kept.proxy,
+            sign=kept.sign,
+            access=kept.access,
+        )
 
     def _template(self, target: Target, *, stream: bool) -> Outgoing:
         accept = "text/event-stream" if stream else "application/json"

@@ -13,12 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hub.errors import HubError, LoginRequired, NotConfigured, NotFound, Unavailable
+from hub.grants.model import sealed_place
 from hub.log import logger
 from hub.toll import toll
 from hub.upstream.listing import LISTINGS
 from hub.upstream.login.flow import LoginFlow
 from hub.upstream.login.logins import Logins
-from hub.upstream.login.model import sealed_place
 from hub.upstream.model import Server, Standing
 from hub.upstream.offered import Offered, fingerprints, offered
 from hub.upstream.outcome import Answer, Outcome, outcome_of

@@ -62,7 +62,7 @@ class Issuer:
     """The authorization server.
 
     ``name`` is its issuer where that is not its address, ``place`` where its metadata is; ``user`` is who sits at the
-    browser; ``life`` how long access tokens last, in seconds.
+    browser; ``life`` how long access tokens last, in seconds. ``resources`` says whether tokens are for a resource (RFC 8707).
     """
 
     url: str = ""
@@ -71,6 +71,7 @@ class Issuer:
     user: str = "ann"
     life: int | None = 3600
     rotates: bool = True
+    resources: bool = True
     says_iss: bool = True
     changes: dict[str, Any] = field(default_factory=dict[str, Any])
     broken: dict[str, Callable[[Request], Any]] = field(default_factory=dict[str, Any])
@@ -154,10 +155,10 @@ class Issuer:
         if "authorize" in self.broken:
             return self.broken["authorize"](request)
         answer = {"state": asked["state"], **({"iss": self.issuer} if self.says_iss else {})}
-        if asked.get("code_challenge_method") != "S256" or "resource" not in asked:
+        if asked.get("code_challenge_method") != "S256" or ("resource" in asked) is not self.resources:
             answer["error"] = "invalid_request"
         else:
-            grant = Grant(self.user, asked["client_id"], asked["resource"], tuple(asked.get("scope", "").split()))
+            grant = Grant(self.user, asked["client_id"], asked.get("resource", ""), tuple(asked.get("scope", "").split()))
             answer["code"] = f"canary-code-{secrets.token_hex(8)}"
             self.codes[answer["code"]] = Code(grant, asked["redirect_uri"], asked["code_challenge"])
         return RedirectResponse(f"{asked['redirect_uri']}?{urlencode(answer)}", status_code=302)
@@ -173,7 +174,7 @@ class Issuer:
         if client is None:
             return JSONResponse({"error": "invalid_client"}, status_code=401)
         grant = self._redeemed(form, client) if form.get("grant_type") == "authorization_code" else self._turned(form, client)
-        if grant is None or form.get("resource") != grant.resource:
+        if grant is None or form.get("resource", "") != grant.resource:
             return JSONResponse({"error": "invalid_grant"}, status_code=400)
         return JSONResponse(self._issued(grant))
 

@@ -46,6 +46,8 @@ PUBLIC = {
     "/api/mcp/oauth/callback",
     "/api/mcp/oauth/callback/tag",
     "/api/mcp/oauth/clients/tag",
+    # The way back from a login at a provider: its state proves that the hub asked, and only who began it can end it.
+    "/api/oauth/provider/callback",
 }
 
 

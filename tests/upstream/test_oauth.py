@@ -348,17 +348,24 @@ async def test_one_users_list_does_not_decide_for_all(running: Running, far: Pro
 
 
 async def test_the_lease_of_a_process_that_died(running: Running, far: Protected) -> None:
-    """REL-09: whoever refreshes after it waits until the lease is over, and no longer."""
+    """REL-09: whoever refreshes after it waits until the lease is over, and no longer; not at all for a process that is surely gone,
+    as every other one is on a database of one process (D24)."""
     async with user(running) as owner:
         await ready(owner, far)
         logins = running.hub.upstreams.logins.documents
         over = running.hub.clock.now_ms() + 700
-        held = {"lease": "lease_dead", "lease_until": over}
+        held = {"lease": f"{running.hub.store.replays.process}/dead", "lease_until": over}
         await logins.edit(logins.all()[0].id, lambda body: body.model_copy(update=held))
         far.issuer.expire()
         assert await call(owner) == "ann"
         assert running.hub.clock.now_ms() >= over
         assert far.issuer.refreshed == 1
+        far_off = running.hub.clock.now_ms() + 20_000
+        await logins.edit(logins.all()[0].id, lambda body: body.model_copy(update={"lease": "prc_gone/dead", "lease_until": far_off}))
+        far.issuer.expire()
+        assert await call(owner) == "ann"
+        assert running.hub.clock.now_ms() < far_off
+        assert far.issuer.refreshed == 2
 
 
 async def test_a_refresh_outlives_its_caller(running: Running, far: Protected) -> None:

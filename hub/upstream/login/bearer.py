@@ -8,8 +8,8 @@ import httpx2
 from mcp.client.auth import utils
 
 from hub.errors import HubError
+from hub.grants.model import scopes_of
 from hub.log import logger
-from hub.upstream.login.discovery import scopes_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

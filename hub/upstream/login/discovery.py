@@ -6,7 +6,6 @@ them together. Documents are parsed by the SDK. Imported at the first login: the
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +17,18 @@ from mcp_types import LATEST_PROTOCOL_VERSION
 from pydantic import ValidationError
 
 from hub.fetch import exchange
+from hub.grants.model import clean, scopes_of
+from hub.grants.way import MOST_BYTES, LoginFailed
 from hub.outbound.base import OutboundError
-from hub.upstream.login.way import MOST_BYTES, LoginFailed
 from hub.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hub.fetch import Answer
-    from hub.upstream.login.way import Way
+    from hub.grants.way import Way
     from hub.upstream.model import Server
 
-#: A scope as RFC 6749 writes it.
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}")
-_MOST_SCOPES = 100
 _REFUSALS = frozenset({401, 403})
 
 
@@ -77,11 +74,6 @@ async def discover(way: Way, server: Server) -> Found:
         scopes=_scopes(server, asked, resource, metadata),
         **endpoints,
     )
-
-
-def scopes_of(text: str | None) -> tuple[str, ...]:
-    """The scopes in a challenge or a token answer; what is none is left out."""
-    return _clean((text or "").split())
 
 
 async def _challenge(way: Way, server: Server) -> str:
@@ -176,11 +168,7 @@ def _scopes(server: Server, asked: str | None, resource: ProtectedResourceMetada
     wanted: Iterable[str] = (server.oauth.scopes if server.oauth else ()) or scopes_of(asked)
     if not wanted and resource is not None:
         wanted = resource.scopes_supported or ()
-    found = _clean(wanted)
+    found = clean(wanted)
     if "offline_access" in (metadata.scopes_supported or ()) and found and "offline_access" not in found:
         return (*found, "offline_access")  # without it such a server gives nothing to refresh with
     return found
-
-
-def _clean(scopes: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one for one in scopes if _SCOPE.fullmatch(one)))[:_MOST_SCOPES]

@@ -17,20 +17,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hub.errors import BadRequest, Conflict, Forbidden, HubError, NotConfigured, NotFound
+from hub.grants.attempts import Attempts
+from hub.grants.model import Client, digest, sealed_place
+from hub.grants.way import LoginFailed, home, plain
 from hub.log import masked
 from hub.outbound.address import parse_url
 from hub.records import AuditRow
 from hub.settings import LOOPBACK
 from hub.store.keys import ID_PREFIX as KEY_PREFIX
-from hub.upstream.login.logins import whose
-from hub.upstream.login.model import Attempt, Client, Registration, Ticket, digest, registration_id, sealed_place
-from hub.upstream.login.way import LoginFailed, Way, plain
+from hub.upstream.login.logins import way_to, whose
+from hub.upstream.login.model import Attempt, Registration, Ticket, registration_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hub.clock import Clock
     from hub.events import Events
+    from hub.grants.way import Way
     from hub.outbound.client import Outbound
     from hub.settings import Settings
     from hub.store.documents import Document
@@ -43,7 +46,8 @@ if TYPE_CHECKING:
 START, CALLBACK, DOCUMENT = "/api/mcp/oauth/start", "/api/mcp/oauth/callback", "/api/mcp/oauth/clients"
 _MINUTES = 10
 _LIFE_MS = _MINUTES * 60_000
-_ATTEMPTS, _OUTCOMES = "mcp-oauth", "mcp-oauth-outcome"
+_OUTCOMES = "mcp-oauth-outcome"
+_OVER = "this login is over, or was never begun here; ask for a new address"
 _TICKET_PLACE, _SHOWN_PLACE = "mcp-oauth/ticket", "mcp-oauth/shown"
 #: A registration whose secret ends sooner than this is made anew.
 _LEAST_LEFT_MS = 86_400_000
@@ -95,20 +99,14 @@ class LoginFlow:
         self._clock = clock
         self._settings = settings
         self._server_of = server_of
-        self._used: dict[str, int] = {}
+        self._attempts = Attempts("mcp-oauth", Attempt, store, clock)
         #: Told of each login: the server's id, the principal, and whether it may manage the hub.
         self.listeners: list[Callable[[str, str, bool], None]] = []
         logins.address = self._address
 
     def base(self) -> str:
-        """How browsers reach this hub. Raises NotConfigured where codes would travel in the clear, or nobody knows the port."""
-        base = self._settings.base_url
-        origin, _ = parse_url(base, field="public_url")
-        if not self._settings.port and not self._settings.public_url:
-            raise NotConfigured("logins come back to a fixed address: set HUBROUTE_PORT, or HUBROUTE_PUBLIC_URL", field="port")
-        if origin.scheme != "https" and origin.host not in LOOPBACK:
-            raise NotConfigured("logins come back over https only: set HUBROUTE_PUBLIC_URL to this hub's https address", field="public_url")
-        return base
+        """How browsers reach this hub. Raises NotConfigured."""
+        return home(self._settings)
 
     def offer(self, server: Document[Server], principal: str, name: str, *, manages: bool) -> tuple[str, Ticket]:
         """The address at which a principal logs in, and what it holds. Whoever opens it lends their account to the principal."""
@@ -129,7 +127,7 @@ class LoginFlow:
     async def found(self, server: Document[Server]) -> Found:
         """The server's authorization server, as it stands now. Raises LoginFailed."""
         discovery = await asyncio.to_thread(importlib.import_module, "hub.upstream.login.discovery")
-        return await discovery.discover(Way.of(self._outbound, server.name, server.body), server.body)
+        return await discovery.discover(way_to(self._outbound, server), server.body)
 
     async def consent(self, ticket: str, browser: str) -> Consent:
         """What to show to the browser that opened a ticket. Raises BadRequest for one that is over."""
@@ -150,10 +148,10 @@ class LoginFlow:
         found = await self.found(server)
         if found.issuer != agreed.issuer:
             raise Conflict(f"{server.name} names another authorization server than the one that was shown; open the address again")
-        way = Way.of(self._outbound, server.name, server.body)
+        way = way_to(self._outbound, server)
         client, secret, redirect_uri = await self._client(way, server, found)
-        granting = importlib.import_module("hub.upstream.login.granting")
-        verifier, challenge = granting.pkce()
+        tokens = importlib.import_module("hub.grants.tokens")
+        verifier, challenge = tokens.pkce()
         state = f"{opened.id}.{secrets.token_urlsafe(32)}"
         attempt = Attempt(
             ticket=opened,
@@ -169,10 +167,11 @@ class LoginFlow:
             client={"id": client.id, "secret": secret, "method": client.method},
             scopes=agreed.scopes,
         )
-        sealed = self._store.seal(msgspec.json.encode(attempt).decode(), f"{_ATTEMPTS}/{opened.id}")
-        self._store.state.put(_ATTEMPTS, opened.id, sealed, until=opened.until)
-        await self._store.flush()  # the browser may come back to another process
-        return granting.address(found, client.id, redirect_uri, state, challenge, agreed.scopes)
+        await self._attempts.keep(opened.id, attempt, opened.until)
+        asked = {**tokens.code_fields(client.id, redirect_uri, state, challenge), "resource": found.resource}
+        if "offline_access" in agreed.scopes:
+            asked["prompt"] = "consent"  # OpenID Connect grants it in no other way
+        return tokens.address(found.authorization_endpoint, asked, agreed.scopes)
 
     async def finish(self, answer: Mapping[str, str], browser: str, tag: str) -> Attempt:
         """The browser came back with an answer: store the login. ``tag`` is the end of the address that it came back to.
@@ -211,19 +210,19 @@ class LoginFlow:
         }
 
     async def _exchanged(self, server: Document[Server], attempt: Attempt, answer: Mapping[str, str]) -> None:
-        granting = await asyncio.to_thread(importlib.import_module, "hub.upstream.login.granting")
-        granting.check_issuer(answer.get("iss"), attempt.issuer, expected=attempt.answers_issuer)
+        tokens = await asyncio.to_thread(importlib.import_module, "hub.grants.tokens")
+        tokens.check_issuer(answer.get("iss"), attempt.issuer, expected=attempt.answers_issuer)
         if "error" in answer:
             code, words = plain(answer["error"]), plain(answer.get("error_description"))
             raise LoginFailed(f"{server.name} did not log in: {code or 'no reason given'}{f' ({words})' if words else ''}", reason=code)
         if not answer.get("code"):
             raise BadRequest("the answer holds no code")
-        way = Way.of(self._outbound, server.name, server.body)
+        way = way_to(self._outbound, server)
         secret = attempt.client["secret"]
         client = Client.model_validate({"id": attempt.client["id"], "method": attempt.client["method"]})
-        known = granting.Secrets(client, secret)
+        known = tokens.Secrets(client, secret)
         try:
-            given = await granting.redeem(
+            given = await tokens.redeem(
                 way,
                 attempt.token_endpoint,
                 known,
@@ -248,42 +247,24 @@ class LoginFlow:
 
     async def _attempt(self, state: str, browser: str, tag: str) -> Attempt:
         """The attempt that a state belongs to, taken so that it counts once on all processes."""
-        over = BadRequest("this login is over, or was never begun here; ask for a new address")
         name = state.partition(".")[0]
-        row = (await self._store.state.current(_ATTEMPTS)).get(name) if name else None
-        if row is None:
-            raise over
-        sealed = msgspec.json.decode(row, type=str)
-        attempt = msgspec.json.decode(self._store.unseal(sealed, f"{_ATTEMPTS}/{name}").reveal(), type=Attempt)
-        if not hmac.compare_digest(attempt.state, digest(state)) or attempt.ticket.until <= self._clock.now_ms():
-            raise over
+        attempt = await self._attempts.find(name) if name else None
+        if attempt is None or not hmac.compare_digest(attempt.state, digest(state)):
+            raise BadRequest(_OVER)
         if not hmac.compare_digest(attempt.browser, digest(browser)):
             raise Forbidden("this login was begun in another browser; finish it there, or ask for a new address", code="other_browser")
         expected = attempt.redirect_uri.removeprefix(f"{self.base()}{CALLBACK}").strip("/")
         if not hmac.compare_digest(expected, tag):
             raise Forbidden("the answer came back to another issuer's address", code="mix_up")
-        await self._use(name, attempt.ticket.until, over)
-        self._store.state.drop(_ATTEMPTS, name)
+        if not await self._attempts.use(name, attempt.ticket.until):
+            raise BadRequest(_OVER)
         return attempt
-
-    async def _use(self, name: str, until: int, over: BadRequest) -> None:
-        """Take a state, which counts once on all processes."""
-        now = self._clock.now_ms()
-        self._used = {one: end for one, end in self._used.items() if end > now}
-        if name in self._used:
-            raise over
-        self._used[name] = until
-        replays = self._store.replays
-        token = replays.token()
-        if not (await replays.claim(f"{_ATTEMPTS} {name}", "", token, until=until)).token:
-            raise over
-        await replays.done(f"{_ATTEMPTS} {name}", token, "", until=until)
 
     def _opened(self, ticket: str) -> tuple[Ticket, Document[Server]]:
         """The ticket that an address holds, and its server. Raises BadRequest when it is over."""
         opened = self._unsealed(ticket, _TICKET_PLACE, Ticket)
         server = self._server_of(opened.server)
-        over = opened.until <= self._clock.now_ms() or opened.id in self._used
+        over = opened.until <= self._clock.now_ms() or self._attempts.used(opened.id)
         if over or server is None or server.body.oauth is None or whose(server, opened.principal) != opened.principal:
             raise BadRequest(f"this address is over: it works once, for {_MINUTES} minutes; ask for a new one")
         self._still(opened)
@@ -308,11 +289,11 @@ class LoginFlow:
         come back to an address of their issuer's own, so that one issuer's code is not taken for another's (RFC 9700, 4.4).
         """
         oauth, base = server.body.oauth, self.base()
-        granting = await asyncio.to_thread(importlib.import_module, "hub.upstream.login.granting")
+        registering = await asyncio.to_thread(importlib.import_module, "hub.upstream.login.registering")
         if oauth is not None and oauth.client_id:
             place = sealed_place(server.id, "oauth", "client_secret")
             secret = self._store.unseal(oauth.client_secret, place).reveal() if oauth.client_secret else ""
-            return granting.configured(found, oauth.client_id, secret=bool(secret)), secret, f"{base}{CALLBACK}"
+            return registering.configured(found, oauth.client_id, secret=bool(secret)), secret, f"{base}{CALLBACK}"
         tag = digest(found.issuer)[:16]
         redirect_uri = f"{base}{CALLBACK}/{tag}"
         if found.documents and base.startswith("https://"):
@@ -333,8 +314,8 @@ class LoginFlow:
             client = kept.body.client
             secret = self._store.unseal(client.secret, place).reveal() if client.secret else ""
             return client, secret, redirect_uri
-        granting = importlib.import_module("hub.upstream.login.granting")
-        known, until = await granting.register(way, found, redirect_uri, web=not redirect_uri.startswith("http://"))
+        registering = importlib.import_module("hub.upstream.login.registering")
+        known, until = await registering.register(way, found, redirect_uri, web=not redirect_uri.startswith("http://"))
         sealed = self._store.seal(known.secret, place) if known.secret else ""
         body = Registration(
             issuer=found.issuer,

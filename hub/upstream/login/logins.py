@@ -12,17 +12,19 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from hub.errors import HubError, LoginRequired, NotConfigured, NotFound, Unavailable
+from hub.grants.model import sealed_place, usable
+from hub.grants.renewal import Renewals, sealed_tokens, secret_of
+from hub.grants.way import Way
 from hub.log import logger
 from hub.store.keys import ID_PREFIX as KEY_PREFIX
-from hub.upstream.login.model import SHARED, Client, Login, Registration, login_id, sealed_place, usable
-from hub.upstream.login.renewal import Renewals, sealed_tokens
-from hub.upstream.login.way import Way
+from hub.upstream.login.model import SHARED, Login, Registration, login_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from hub.clock import Clock
     from hub.events import Events
+    from hub.grants.model import Client
     from hub.outbound.client import Outbound
     from hub.store.documents import Document
     from hub.store.store import Store
@@ -47,7 +49,14 @@ class Logins:
     ) -> None:
         self.documents = store.collection("mcp-login", what="login", prefix="login_", body=Login)
         self.registrations = store.collection("mcp-client", what="client", prefix="client_", body=Registration)
-        self.renewals = Renewals(self.documents, store, outbound, events, clock, server_of)
+        self.renewals = Renewals(
+            self.documents,
+            store,
+            clock,
+            way_of=self._way,
+            secret_of=lambda document: secret_of(store, document),
+            told=self._told,
+        )
         #: Makes the address at which a principal logs in; set by the flow.
         self.address: Callable[[Document[Server], str, str], str] = lambda server, principal, name: ""
         self._store = store
@@ -197,9 +206,18 @@ class Logins:
         self._tokens.pop(document.id, None)
         if not login.revocation_endpoint or server is None:
             return False
-        granting = await asyncio.to_thread(importlib.import_module, "hub.upstream.login.granting")
-        way = Way.of(self._outbound, server.name, server.body)
-        return await granting.revoke(way, login.revocation_endpoint, granting.Secrets(login.client, secret), tokens)
+        grants = await asyncio.to_thread(importlib.import_module, "hub.grants.tokens")
+        way = way_to(self._outbound, server)
+        return await grants.revoke(way, login.revocation_endpoint, grants.Secrets(login.client, secret), tokens)
+
+    def _way(self, login: Login) -> Way | None:
+        server = self._server_of(login.server)
+        return None if server is None else way_to(self._outbound, server)
+
+    def _told(self, document: Document[Login], reason: str, final: bool) -> None:
+        login, server = document.body, self._server_of(document.body.server)
+        kind = "mcp.login.ended" if final else "mcp.login.failing"
+        self._events.emit(kind, server=server.name if server else login.server, principal=login.principal, reason=reason)
 
     def _orphaned(self, principal: str) -> bool:
         """Whether a login's key was deleted."""
@@ -234,3 +252,9 @@ class Logins:
 def whose(server: Document[Server], principal: str) -> str:
     """Whose login a principal's calls use at a server."""
     return SHARED if server.body.oauth is not None and server.body.oauth.share == "shared" else principal
+
+
+def way_to(outbound: Outbound, server: Document[Server]) -> Way:
+    """The way to the authorization servers of a server that wants logins."""
+    body = server.body
+    return Way.of(outbound, server.name, body.url, body.oauth.issuer if body.oauth else "", private=body.allow_private)

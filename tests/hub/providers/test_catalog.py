@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import json
 import re
 import time
 from urllib.parse import urlsplit
@@ -12,9 +13,12 @@ import pytest
 
 from hub.acp.rows import AgentList
 from hub.errors import BadRequest, NotFound
-from hub.providers.base import Adapter
+from hub.provider_login.accounts import Held
+from hub.provider_login.model import places, second_header
+from hub.providers.base import Adapter, Target
 from hub.providers.catalog import Auth, Catalog, ModelRow, Price, ProviderRow, fill_template
 from hub.registry import load
+from hub.secret import Secret
 
 CATALOG = Catalog.load()
 ROWS = list(CATALOG.providers.values())
@@ -277,3 +281,36 @@ def _load_seconds() -> float:
     began = time.process_time()
     assert Catalog.load().serving
     return time.process_time() - began
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.oauth], ids=[row.id for row in ROWS if row.oauth])
+def test_a_login_is_whole_safe_and_the_owner_s_own(row: ProviderRow) -> None:
+    """D5: by the vendor's documents, with the owner's own client; https everywhere, least scopes (SEC-54), and nothing that is a secret."""
+    login = row.oauth
+    assert login is not None
+    assert login.ways
+    data = dict.fromkeys([*login.fields, *re.findall(r"{(\w+)}", row.base_url_template)], "x-1")
+    base_url = fill_template(row.base_url_template, data) if row.base_url_template else row.base_url or "https://host.example/v1"
+    at = places(login, base_url, data)
+    for url in (at.authorize, at.token, at.device, at.revoke, at.issuer, login.register, login.docs):
+        if url:
+            assert url.startswith("https://"), url
+            strict_url(url)
+    assert at.token
+    assert login.docs
+    assert (login.client == "none") == (not login.register)
+    assert login.method == "client_secret_post" or login.client == "secret"
+    assert len(set(login.scopes)) == len(login.scopes) <= 2
+    assert not {"openid", "profile", "email", "read_user", "admin"} & set(login.scopes)
+    assert re.fullmatch(r"[A-Za-z-]+", login.header)
+    assert login.value.count("{token}") == 1
+    assert not {"client_id", "client_secret", "state", "redirect_uri", "code_challenge", "scope"} & set(login.params)
+    assert row.id not in AGENTS, "a plan's own client is not impersonated"
+    assert "secret" not in json.dumps(msgspec.to_builtins(login)).replace("client_secret_", "").replace('"client": "secret"', "")
+    # It is used: a request of such a connection carries the token, and no key.
+    target = Target(
+        provider=row, model="m", model_row=None, connection_id="c", base_url=base_url, secret=Secret("sk-other-key-1234"), data=data,
+        access=Held(None, "a", "n", login.header, login.value, second_header(login, data)),  # type: ignore[arg-type] - nothing is sent
+    )  # fmt: skip
+    made = load("hub.providers", Adapter, lambda one: one.name)[row.format].models_request(target)
+    assert made is None or (made.access is target.access and "sk-other" not in f"{made.headers} {made.target}")

@@ -1,8 +1,7 @@
-"""The way to a server's authorization servers: which addresses may be asked, and how answers are read (SEC-10 to 12, SEC-52).
+"""The way to an authorization server: which addresses may be asked, and how answers are read (SEC-10 to 12, SEC-52).
 
-An authorization server is named by a stranger's document, so it must use TLS and be public. Where the owner allowed
-the MCP server to be on a private address, that holds for its own host and for the issuer that the owner named, and
-for nothing else that its documents name.
+It must use TLS and be public, since it may be named by a stranger's document. Where the owner allowed the server that a login is for
+to be on a private address, that holds for the hosts that the owner named and for nothing else.
 """
 
 from __future__ import annotations
@@ -11,19 +10,21 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import parse_qsl
 
 import orjson
 
-from hub.errors import BadRequest, UpstreamFailed
+from hub.errors import BadRequest, NotConfigured, UpstreamFailed
 from hub.fetch import Answer, exchange
 from hub.outbound.address import parse_url
 from hub.outbound.base import OutboundError
+from hub.settings import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from hub.outbound.client import Outbound
-    from hub.upstream.model import Server
+    from hub.settings import Settings
 
 #: No document of an authorization server is larger (SEC-57).
 MOST_BYTES = 64 * 1024
@@ -42,18 +43,20 @@ class LoginFailed(UpstreamFailed):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Sends requests about one MCP server's logins. ``hosts`` may be on private addresses."""
+    """Sends requests about the logins at ``server``, its name for people. ``hosts`` may be on private addresses.
+
+    ``final`` are OAuth errors of this server's own after which no later try can help.
+    """
 
     outbound: Outbound
     server: str
-    hosts: frozenset[str]
+    hosts: frozenset[str] = frozenset()
+    final: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, outbound: Outbound, name: str, server: Server) -> Way:
-        """The way for a server that wants logins."""
-        named = (server.url, server.oauth.issuer if server.oauth else "")
-        allowed = frozenset(parse_url(url)[0].host for url in named if url) if server.allow_private else frozenset[str]()
-        return cls(outbound, name, allowed)
+    def of(cls, outbound: Outbound, name: str, *named: str, private: bool = False) -> Way:
+        """The way for a server with these addresses of the owner's own, which may be private ones where the owner said so."""
+        return cls(outbound, name, frozenset(parse_url(url)[0].host for url in named if url) if private else frozenset())
 
     def private(self, url: str) -> bool:
         """Whether the host of a URL may be on a private address."""
@@ -107,16 +110,49 @@ class Way:
         """Raise LoginFailed with the server's name in front."""
         raise LoginFailed(f"the login at {self.server} is not possible: {words}")
 
+    def says_error(self, answer: Answer) -> bool:
+        """Whether an answer names an OAuth error, which some servers do with status 200."""
+        return "error" in read(answer)
+
     def refused(self, answer: Answer, what: str, secrets: Iterable[str] = ()) -> LoginFailed:
         """The error for an answer that is none of success: its OAuth code and words, without the secrets that were sent (SEC-25)."""
-        try:
-            read = orjson.loads(answer.body)
-        except orjson.JSONDecodeError:
-            read = None
-        said: dict[str, object] = read if isinstance(read, dict) else {}  # pyright: ignore[reportUnknownVariableType] - JSON edge
+        said = read(answer)
         code, words = (plain(said.get(name), secrets) for name in ("error", "error_description"))
         tail = f": {code}{f' ({words})' if words else ''}" if code else ""
         return LoginFailed(f"{what} of {self.server} answered {answer.status}{tail}", reason=code, upstream_status=answer.status)
+
+
+def home(settings: Settings) -> str:
+    """How browsers reach this hub. Raises NotConfigured where codes would travel in the clear, or nobody knows the port."""
+    if not settings.port and not settings.public_url:
+        raise NotConfigured("logins come back to a fixed address: set HUBROUTE_PORT, or HUBROUTE_PUBLIC_URL", field="port")
+    base = settings.base_url
+    origin, _ = parse_url(base, field="public_url")
+    if origin.scheme != "https" and origin.host not in LOOPBACK:
+        raise NotConfigured("logins come back over https only: set HUBROUTE_PUBLIC_URL to this hub's https address", field="public_url")
+    return base
+
+
+def once(query: str) -> dict[str, str]:
+    """The fields of an answer's query. Raises BadRequest for one that is there twice (RFC 6749, 3.1)."""
+    return single(parse_qsl(query, keep_blank_values=True))
+
+
+def single(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Fields by name. Raises BadRequest for one that is there twice."""
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise BadRequest("a parameter is there twice")
+    return fields
+
+
+def read(answer: Answer) -> dict[str, object]:
+    """The JSON object in an answer; empty where there is none."""
+    try:
+        found = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType] - JSON edge
 
 
 def plain(text: object, secrets: Iterable[str] = ()) -> str:

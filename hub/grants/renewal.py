@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hub.errors import HubError, NotFound
+from hub.grants.model import Grant, sealed_place
+from hub.grants.way import LoginFailed
 from hub.log import logger
-from hub.upstream.login.model import Client, Login, sealed_place
-from hub.upstream.login.way import LoginFailed, Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hub.clock import Clock
-    from hub.events import Events
-    from hub.outbound.client import Outbound
+    from hub.grants.way import Way
     from hub.store.documents import Document, Documents
     from hub.store.store import Store
-    from hub.upstream.model import Server
 
-log = logger("hub.upstream.login")
+log = logger("hub.grants")
+G = TypeVar("G", bound=Grant)
 
 #: How long a request to a token endpoint may take, and how long a lease holds: a process that dies with one is not waited for long.
 _ASK_SECONDS = 20.0
@@ -42,25 +41,30 @@ _SAVES = (0.1, 0.5, 2.0, 5.0, 10.0)
 _FINAL = frozenset({"invalid_grant", "invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope"})
 
 
-class Renewals:
-    """Use :meth:`renew`; :meth:`wake` keeps the background going. ``server_of`` finds a server, None when it is gone or switched off."""
+class Renewals(Generic[G]):
+    """Use :meth:`renew`; :meth:`wake` keeps the background going.
+
+    ``way_of`` leads to a login's authorization server, None while the login is not in use; ``secret_of`` is its client's secret.
+    ``told`` hears of the first refresh that fails, with the reason, and of the one that ended the login (then with True).
+    """
 
     def __init__(
         self,
-        documents: Documents[Login],
+        documents: Documents[G],
         store: Store,
-        outbound: Outbound,
-        events: Events,
         clock: Clock,
-        server_of: Callable[[str], Document[Server] | None],
+        *,
+        way_of: Callable[[G], Way | None],
+        secret_of: Callable[[Document[G]], str],
+        told: Callable[[Document[G], str, bool], None],
     ) -> None:
         self._documents = documents
         self._store = store
-        self._outbound = outbound
-        self._events = events
         self._clock = clock
-        self._server_of = server_of
-        self._flights: dict[str, asyncio.Task[Document[Login]]] = {}
+        self._way_of = way_of
+        self._secret_of = secret_of
+        self._told = told
+        self._flights: dict[str, asyncio.Task[Document[G]]] = {}
         #: By login: the serial that could not be refreshed, how often in a row, and when it is tried again.
         self._failed: dict[str, tuple[int, int, float]] = {}
         self._jitter: dict[str, tuple[int, float]] = {}
@@ -85,7 +89,7 @@ class Renewals:
         while self._flights:
             await asyncio.wait(list(self._flights.values()))
 
-    def waits(self, document: Document[Login]) -> float:
+    def waits(self, document: Document[G]) -> float:
         """Seconds until a login whose refresh failed is tried again."""
         serial, _, again_at = self._failed.get(document.id, (0, 0, 0.0))
         return max(0.0, again_at - self._clock.monotonic()) if serial == document.body.serial else 0.0
@@ -94,7 +98,7 @@ class Renewals:
         """Try at once what failed: the owner says that the cause is mended."""
         self._failed.clear()
 
-    async def renew(self, identity: str, serial: int) -> Document[Login]:
+    async def renew(self, identity: str, serial: int) -> Document[G]:
         """Refresh the token that has this ``serial``; the login as it is then, which says what came of it.
 
         Returns at once where somebody has refreshed it already, where nothing can, and soon after a failure.
@@ -112,7 +116,7 @@ class Renewals:
 
     async def sweep(self) -> float:
         """Refresh every login that is due; seconds until the next one is."""
-        due: list[Document[Login]] = []
+        due: list[Document[G]] = []
         wait = _LONGEST_WAIT
         for document in self._documents.all():
             left = self._left(document)
@@ -122,7 +126,7 @@ class Renewals:
                 wait = min(wait, left)
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(document: Document[Login]) -> None:
+        async def one(document: Document[G]) -> None:
             async with gate:
                 await self.renew(document.id, document.body.serial)
 
@@ -140,10 +144,10 @@ class Renewals:
             except TimeoutError:
                 continue
 
-    def _left(self, document: Document[Login]) -> float | None:
+    def _left(self, document: Document[G]) -> float | None:
         """Seconds until a login is to be refreshed, None where it is not."""
         login = document.body
-        if login.ended or not login.refresh or login.expires_at is None or self._server_of(login.server) is None:
+        if login.ended or not login.refresh or login.expires_at is None or self._way_of(login) is None:
             return None
         kept = self._jitter.get(document.id)
         if kept is None or kept[0] != login.serial:
@@ -151,8 +155,8 @@ class Renewals:
         ahead = min(_AHEAD_SECONDS, (login.expires_at - login.refreshed_at) / 5000) * kept[1]
         return max((login.expires_at - self._clock.now_ms()) / 1000 - ahead, self.waits(document))
 
-    async def _renewed(self, identity: str, serial: int) -> Document[Login]:
-        lease = self._clock.new_id("lease_")
+    async def _renewed(self, identity: str, serial: int) -> Document[G]:
+        lease = f"{self._store.replays.process}/{self._clock.new_id('')}"
         document = await self._leased(identity, serial, lease)
         if document.body.lease != lease:
             return document
@@ -168,13 +172,13 @@ class Renewals:
             raise
         return await self._saved(document, given)
 
-    async def _leased(self, identity: str, serial: int, lease: str) -> Document[Login]:
+    async def _leased(self, identity: str, serial: int, lease: str) -> Document[G]:
         """The login with our lease on it, or without when another process has refreshed it meanwhile."""
         until = self._clock.monotonic() + _LEASE_MS / 1000
 
-        def take(login: Login) -> Login | None:
+        def take(login: G) -> G | None:
             now = self._clock.now_ms()
-            if login.serial != serial or login.ended or (login.lease and login.lease_until > now):
+            if login.serial != serial or login.ended or (login.lease_until > now and self._lives(login.lease)):
                 return None
             return login.model_copy(update={"lease": lease, "lease_until": now + _LEASE_MS})
 
@@ -186,25 +190,26 @@ class Renewals:
                 return document
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _asked(self, document: Document[Login]) -> Any:
-        login, server = document.body, self._server_of(document.body.server)
-        if server is None:
-            raise LoginFailed("the server is gone or switched off")
-        granting = await asyncio.to_thread(importlib.import_module, "hub.upstream.login.granting")
-        way = Way.of(self._outbound, server.name, server.body)
-        known = granting.Secrets(login.client, self._secret(document.id, login.client))
+    def _lives(self, lease: str) -> bool:
+        """Whether whoever took a lease may still be at work: a process of its own database is the only one there (D24)."""
+        replays = self._store.replays
+        return bool(lease) and (replays.shared or lease.startswith(f"{replays.process}/"))
+
+    async def _asked(self, document: Document[G]) -> Any:
+        login, way = document.body, self._way_of(document.body)
+        if way is None:
+            raise LoginFailed("what the login is for is gone or switched off")
+        tokens = await asyncio.to_thread(importlib.import_module, "hub.grants.tokens")
+        known = tokens.Secrets(login.client, self._secret_of(document))
         refresh = self._store.unseal(login.refresh, sealed_place(document.id, "login", "refresh")).reveal()
-        return await granting.renew(way, login.token_endpoint, known, refresh=refresh, resource=login.resource)
+        return await tokens.renew(way, login.token_endpoint, known, refresh=refresh, resource=login.resource)
 
-    def _secret(self, identity: str, client: Client) -> str:
-        return self._store.unseal(client.secret, sealed_place(identity, "client", "secret")).reveal() if client.secret else ""
-
-    async def _saved(self, document: Document[Login], given: Any) -> Document[Login]:
+    async def _saved(self, document: Document[G], given: Any) -> Document[G]:
         """Store new tokens, and try again where the database fails for a moment: the old refresh token may be spent."""
         update = sealed_tokens(self._store, document.id, given, self._clock.now_ms())
         serial = document.body.serial
 
-        def change(login: Login) -> Login | None:
+        def change(login: G) -> G | None:
             if login.serial != serial:
                 return None  # a new login has come meanwhile; its tokens are the ones to keep
             rest = {"serial": serial + 1, "failing_since": None, "failure": "", "lease": "", "lease_until": 0}
@@ -217,20 +222,21 @@ class Renewals:
             except NotFound:
                 raise
             except HubError as error:
-                log.error("new tokens of a login could not be stored yet", server=document.body.server, reason=error.message)
+                log.error("new tokens of a login could not be stored yet", login=document.id, reason=error.message)
             await asyncio.sleep(pause)
         return await self._documents.edit(document.id, change)
 
-    async def _failing(self, document: Document[Login], lease: str, error: LoginFailed) -> Document[Login]:
+    async def _failing(self, document: Document[G], lease: str, error: LoginFailed) -> Document[G]:
         """Note a failure, for good where the server says so."""
-        final = error.reason in _FINAL
+        way = self._way_of(document.body)
+        final = error.reason in _FINAL or (way is not None and error.reason in way.final)
         serial, before, _ = self._failed.get(document.id, (0, 0, 0.0))
         tries = before + 1 if serial == document.body.serial else 1
         pause = _BACK_OFF[min(tries, len(_BACK_OFF) - 1)]
         self._failed[document.id] = (document.body.serial, tries, self._clock.monotonic() + pause)
         now, words = self._clock.now_ms(), error.message[:500]
 
-        def change(login: Login) -> Login | None:
+        def change(login: G) -> G | None:
             if login.lease != lease:
                 return None
             since = login.failing_since or now
@@ -238,9 +244,7 @@ class Renewals:
 
         kept = await self._documents.edit(document.id, change)
         if document.body.failing_since is None or final:
-            server = self._server_of(document.body.server)
-            kind = "mcp.login.ended" if final else "mcp.login.failing"
-            self._events.emit(kind, server=server.name if server else document.body.server, principal=document.body.principal, reason=words)
+            self._told(kept, words, final)
         return kept
 
 
@@ -258,5 +262,11 @@ def sealed_tokens(store: Store, identity: str, given: Any, now: int) -> dict[str
     return fields
 
 
-def _released(login: Login, lease: str) -> Login | None:
+def _released(login: G, lease: str) -> G | None:
     return login.model_copy(update={"lease": "", "lease_until": 0}) if login.lease == lease else None
+
+
+def secret_of(store: Store, document: Document[Any]) -> str:
+    """The client's secret that a login was made with; empty where it had none."""
+    sealed = document.body.client.secret
+    return store.unseal(sealed, sealed_place(document.id, "client", "secret")).reveal() if sealed else ""
