@@ -68,6 +68,7 @@ class Stop:
         if self.deadline is None:
             self.deadline = self._loop.time() + self.hub.settings.shutdown_seconds
             log.info("stopping; running answers may finish, a second signal ends them", seconds=self.hub.settings.shutdown_seconds)
+            self.hub.events.emit("system.stopping", reason="stop")
             self.server.should_exit = True
             self.hub.stop()
         elif not self.forced and self._task is not None:
@@ -102,6 +103,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
                 sock.listen(_BACKLOG)
                 _settle()
                 say(await welcome.greeting(hub))
+                hub.events.emit("system.started", version=VERSION, url=settings.base_url)
                 await _until_stopped(server.serve(app, sock, settings, started=stop.listen), stop)
         finally:
             await hub.close()
