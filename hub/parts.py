@@ -31,6 +31,7 @@ from hub.errors import HubError
 from hub.events import Events
 from hub.files import Files
 from hub.inflight import InFlight
+from hub.lifecycle import Lifecycle
 from hub.limits import Limits
 from hub.media.engine import Formats, MediaEngine
 from hub.media.searches import Searches
@@ -129,6 +130,7 @@ class Parts:
         )
         self.retention.also += [self.files.sweep, self.batches.sweep]
         self.closing = False
+        self.lifecycle = Lifecycle()
         #: What doors keep for the life of this hub, by name, and what they want done when it stops and closes.
         self.kept: dict[str, Any] = {}
         self.on_stop: list[Callable[[], None]] = []

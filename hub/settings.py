@@ -172,7 +172,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags win over the environment, the environment over the file."""
-        file = _config_file(init_settings().get("data_dir"))
+        file = config_file(init_settings().get("data_dir"))
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file))
 
     @field_validator("database_url")
@@ -245,7 +245,8 @@ class Settings(BaseSettings):
         return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
 
 
-def _config_file(data_dir: object) -> Path:
+def config_file(data_dir: object) -> Path:
+    """The TOML file with settings, there or not: the named one, else that of the data folder."""
     named = os.environ.get("HUBROUTE_CONFIG")
     if named:
         return Path(named)
