@@ -94,13 +94,15 @@ class Anchors:
                 return None
             seq, digest, last = (self._last.seq, self._last.digest, self._last.hash) if self._last else (0, "", "")
             end, _ = await self._store.audit.head()
-            while seq < end and (rows := await self._store.audit.after(seq)):
-                for row in rows:
-                    digest, last, seq = step(digest, row), row["hash"], row["seq"]
-            if self._last is not None and seq == self._last.seq:
+            if end == seq:
                 return self._last
-            if not seq:
+            if self._last is not None and end < seq:
+                self._say(_rolled_back(self._last, end))
                 return None
+            end, _ = await self._store.audit.secured()
+            while seq < end and (rows := await self._store.audit.after(seq)):
+                for row in rows[: end - seq]:
+                    digest, last, seq = step(digest, row), row["hash"], row["seq"]
             made = Anchor(self._clock.now_ms(), seq, last, digest)
             await asyncio.to_thread(self._append, made)
             self._last = made

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     )
     push_allowed_hosts: str = Field(
         default="",
-        description="Comma list of hosts (`name` or `name:port`) that push notifications may reach on private addresses or over http.",
+        description="Comma list of hosts (`name` or `name:port`) that pushes and webhooks may reach on private addresses or over http.",
     )
     allowed_origins: str = Field(default="", description="Comma list of web origins that may call the doors from a browser.")
     demo: Literal["auto", "on", "off"] = Field(

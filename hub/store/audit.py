@@ -131,6 +131,17 @@ class AuditLog:
         await self._queue.settle()
         return await self._database.read(_head)
 
+    async def secured(self) -> tuple[int, str]:
+        """The same, once all rows up to it are on the disk: a loss of power must not look like a log that was rolled back."""
+        await self._queue.settle()
+
+        def work(link: Link) -> tuple[int, str]:
+            # A durable commit makes those before it durable; it must write something.
+            link.run("UPDATE revision SET audit_seq = audit_seq WHERE id = 1")
+            return _head(link)
+
+        return await self._database.write(work, durable=True)
+
     async def after(self, seq: int) -> list[dict[str, Any]]:
         """At most a thousand rows after one, as they are stored, in their order."""
         return await self._database.read(lambda link: link.run(_NEXT, seq))

@@ -144,9 +144,9 @@ class WebhookRows:
                 _STORE, delivery.state, delivery.due_at, delivery.tries, delivery.status, columns.encoded(delivery.attempts), ended,
                 delivery.id,
             )  # fmt: skip
-            if not kept or ended is None:
+            if not kept or ended is None or delivery.state == CANCELLED:
                 return 0
-            failed = int(delivery.state != DELIVERED)
+            failed = int(delivery.state == FAILED)
             return link.run(_STAND, delivery.webhook_id, ended, delivery.status, failed)[0]["failures"]
 
         return await self._database.write(work)

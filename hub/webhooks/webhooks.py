@@ -214,10 +214,7 @@ class Webhooks:
         if not self._enabled:
             return
         for name in names.outside(event):
-            data = event.data
-            if name == "webhook.disabled" and self._who(name) == (data.get("webhook"),):
-                continue
-            self.offer(name, data, at=event.at, event_id=event.id)
+            self.offer(name, event.data, at=event.at, event_id=event.id)
 
     def _drop(self, webhook_id: str) -> None:
         self.dropped[webhook_id] += 1

@@ -12,8 +12,10 @@ import httpx
 import pytest
 
 from hub import delivery
+from hub.outbound.client import Outbound
 from hub.store import webhooks as rows
 from hub.webhooks import webhooks
+from tests.fakes.certificates import Authority
 from tests.fakes.command import answer as command
 from tests.fakes.command import serving
 from tests.fakes.hub import running_hub
@@ -197,6 +199,48 @@ async def test_an_address_is_judged_again_with_each_delivery(tmp_path: Path, rec
     assert told["delivered"] is False
     assert "push_allowed_hosts" in told["error"]
     assert receiver.requests == []
+
+
+async def test_tls_is_checked_and_never_given_up(desk: Desk, tmp_path: Path) -> None:
+    """REL-21: a receiver whose certificate nobody trusts gets no word, neither encrypted nor plain; one that is trusted does."""
+    authority = Authority(tmp_path)
+    deliverer = desk.running.hub.webhooks.deliverer
+    async with Receiver(tls=authority.server("127.0.0.1")) as secure:
+        secure.answer(OK)
+        hook = (await desk.ask("POST", "/api/webhooks", 201, json={"url": secure.hook, "events": ["budget.*"]}))["webhook"]
+        told = await desk.ask("POST", f"/api/webhooks/{hook['id']}/test")
+        assert (told["delivered"], told["status"]) == (False, 0)
+        assert secure.requests == []
+        before, deliverer.outbound = deliverer.outbound, Outbound(tls=authority.client)
+        await before.aclose()
+        assert (await desk.ask("POST", f"/api/webhooks/{hook['id']}/test"))["delivered"] is True
+
+
+@both
+async def test_old_deliveries_go_and_what_waits_stays(desk: Desk, receiver: Receiver) -> None:
+    receiver.answer(OK)
+    hook = await desk.hook("budget.*")
+    warn(desk)
+    [entry] = await ended(desk, hook)
+    rows_ = desk.running.hub.webhooks.rows
+    waiting = rows.Delivery(
+        id="msg_w", webhook_id=hook["id"], event="x", message_id="msg_w", body="{}", created_at=1, due_at=4 * 10**12, state=rows.WAITING
+    )
+    old = rows.Delivery(
+        id="msg_o",
+        webhook_id=hook["id"],
+        event="x",
+        message_id="msg_o",
+        body="{}",
+        created_at=1,
+        due_at=None,
+        state=rows.FAILED,
+        ended_at=2,
+    )
+    for one in (waiting, old):
+        await rows_.add(one)
+    assert await desk.running.hub.webhooks.sweep(1) == 1
+    assert {one["id"] for one in await desk.log(hook)} == {entry["id"], "msg_w"}
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)

@@ -137,6 +137,16 @@ async def test_events_of_the_hub_have_their_outside_names(desk: Desk) -> None:
     ]  # fmt: skip
 
 
+async def test_anchors_of_the_audit_log(desk: Desk) -> None:
+    """Kept by a receiver elsewhere, they find out a log that was rolled back together with the file of anchors."""
+    desk.receiver.answer(json_answer({}))
+    await desk.hook("audit.*")
+    anchor = (await desk.ask("POST", "/api/compliance/audit-log/anchor"))["anchor"]
+    [body] = await told(desk)
+    assert body["event"] == "audit.anchor"
+    assert {name: body["data"][name] for name in ("seq", "hash", "digest")} == {name: anchor[name] for name in ("seq", "hash", "digest")}
+
+
 async def test_nothing_listens_while_nobody_wants_it(desk: Desk) -> None:
     """The chat path pays for webhooks only where one asks for calls."""
     hub = desk.running.hub
