@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -52,6 +53,8 @@ _IDLE_SECONDS = 60.0
 #: On PostgreSQL another process may leave something.
 _LOOK_SECONDS = 5.0
 _LONGEST_ERROR = 300
+#: Names of fields come from our own code, so they are few.
+_camel = lru_cache(maxsize=512)(to_camel)
 
 
 class Webhooks:
@@ -201,8 +204,11 @@ class Webhooks:
     def secrets(self, document: Document[Webhook]) -> tuple[Secret, ...]:
         """What signs for a webhook now, the newest first. Raises Unreadable."""
         body, place = document.body, _place(document.id)
-        sealed = [body.secret, *([body.previous] if body.previous and body.previous_until > self._clock.now_ms() else [])]
-        return tuple(self._store.unseal(one, place) for one in sealed)
+        found = [self._store.unseal(body.secret, place)]
+        if body.previous and body.previous_until > self._clock.now_ms():
+            with suppress(Unreadable):  # that is why it was replaced
+                found.append(self._store.unseal(body.previous, place))
+        return tuple(found)
 
     def _who(self, name: str) -> tuple[str, ...]:
         found = self._wanting.get(name)
@@ -351,7 +357,7 @@ class Webhooks:
 
 def _body(event_id: str, name: str, at: int, data: dict[str, Any]) -> bytes:
     """What is POSTed: the seed's three fields, and Standard Webhooks' name of the first."""
-    plain = {to_camel(field): value for field, value in data.items()}
+    plain = {_camel(field): value for field, value in data.items()}
     made = {"id": event_id, "type": name, "event": name, "timestamp": iso(at), "data": plain}
     return orjson.dumps(made, default=str, option=orjson.OPT_NON_STR_KEYS)
 

@@ -153,6 +153,20 @@ async def test_rotation_leaves_time_to_change_the_receiver(desk: Desk, receiver:
         Reference(rotated["secret"]).verify(receiver.requests[-1].body, dict(receiver.requests[-1].headers))
 
 
+async def test_a_secret_that_cannot_be_read_takes_nothing_else_along(desk: Desk, receiver: Receiver) -> None:
+    """SEC-24: as after a restore from another hub's backup. The list works, the delivery says why not, a new secret mends it."""
+    receiver.answer(json_answer({}))
+    hook = await desk.hook("*")
+    await desk.running.hub.webhooks.documents.edit(hook["id"], lambda body: body.model_copy(update={"secret": "AAAA"}))
+    place = f"/api/webhooks/{hook['id']}"
+    assert [one["secret"] for one in (await desk.ask("GET", "/api/webhooks"))["webhooks"]] == [""]
+    told = await desk.ask("POST", f"{place}/test")
+    assert (told["delivered"], "new one" in told["error"], receiver.requests) == (False, True, [])
+    made = (await desk.ask("POST", f"{place}/rotate-secret"))["webhook"]
+    assert (await desk.ask("POST", f"{place}/test"))["delivered"] is True
+    Reference(made["secret"]).verify(receiver.requests[0].body, dict(receiver.requests[0].headers))
+
+
 async def test_the_events_are_listed(desk: Desk) -> None:
     listed = await desk.ask("GET", "/api/webhooks/events")
     assert {one["name"]: one["description"] for one in listed["events"]} == EVENTS
