@@ -19,7 +19,7 @@ from hub.errors import Cancelled, Forbidden, HubError, Internal, PolicyDenied, U
 from hub.log import logger, masked, secret_name
 from hub.parts import Parts
 from hub.records import NO_LIMITS, AuditRow, Caller
-from hub.skill import Audit, CostClass
+from hub.skill import Audit, CostClass, path_fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -35,6 +35,8 @@ log = logger("hub.call")
 #: How deep the audit log looks into an input, and how much of it level full keeps, in bytes.
 _DEPTH = 8
 _DETAIL = 4096
+#: Longest name of what a call was about.
+_TARGET = 200
 
 
 class Hub(Parts):
@@ -100,9 +102,9 @@ class Hub(Parts):
         left = max(0, caller.ends_ms - self.clock.now_ms()) / 1000
         return asyncio.get_running_loop().call_later(left, then).cancel
 
-    def context(self, caller: Caller, door: str, *, session: str = "") -> Context:
-        """A fresh context for one call through a door."""
-        return Context(self, caller, self.clock.new_id("req_"), door, session=session)
+    def context(self, caller: Caller, door: str, *, session: str = "", address: str = "") -> Context:
+        """A fresh context for one call through a door. ``address`` is the client's on the network."""
+        return Context(self, caller, self.clock.new_id("req_"), door, session=session, address=address)
 
     def find(self, name: str) -> Skill:
         """The skill of this name. Raises UnknownSkill."""
@@ -117,7 +119,7 @@ class Hub(Parts):
         Raises Forbidden without the scopes, InvalidInput naming fields, whatever HubError the skill
         raises, and Internal for a fault of ours.
         """
-        self.allow(skill, ctx)
+        self.allow(skill, ctx, data)
         self._enter(skill, ctx)
         if self.store.queue.full:
             await self._room(skill)
@@ -129,7 +131,7 @@ class Hub(Parts):
             if shown is error:
                 raise
             raise shown from error
-        self._audit(skill, data, ctx, began, None)
+        self._audit(skill, data, ctx, began, None, result)
         return result
 
     def declined(self, skill: Skill, data: object, ctx: Context, error: HubError) -> None:
@@ -138,7 +140,7 @@ class Hub(Parts):
 
     async def stream(self, skill: Skill, data: object, ctx: Context) -> AsyncGenerator[Any]:
         """Run a streaming skill; the same path as :meth:`call`, one item at a time."""
-        self.allow(skill, ctx)
+        self.allow(skill, ctx, data)
         self._enter(skill, ctx)
         if self.store.queue.full:
             await self._room(skill)
@@ -162,12 +164,15 @@ class Hub(Parts):
         self._record("", ctx, error, target=scope)
         raise error
 
-    def allow(self, skill: Skill, ctx: Context) -> None:
-        """Raise Forbidden, and record the attempt, when the caller lacks a scope of the skill or a policy denies it."""
+    def allow(self, skill: Skill, ctx: Context, data: object = None) -> None:
+        """Raise Forbidden, and record the attempt, when the caller lacks a scope of the skill or a policy denies it.
+
+        ``data`` is the input where it is known: the record says what the attempt was about.
+        """
         if not skill.scopes <= ctx.caller.scopes:
             missing = sorted(skill.scopes - ctx.caller.scopes)
             error = Forbidden(f"{skill.name} needs the scope {', '.join(missing)}, which this key does not hold", data={"missing": missing})
-            self._audit(skill, None, ctx, self.clock.monotonic(), error)
+            self._record(skill.name, ctx, error, target=_target(skill, data, None))
             raise error
         if self.policies.active:
             self._checked(skill, ctx, lambda: self.policies.admit(skill, ctx))
@@ -206,7 +211,7 @@ class Hub(Parts):
         self._audit(skill, data, ctx, began, recorded)
         return shown
 
-    def _audit(self, skill: Skill, data: object, ctx: Context, began: float, error: HubError | None) -> None:
+    def _audit(self, skill: Skill, data: object, ctx: Context, began: float, error: HubError | None, result: object = None) -> None:
         # A denied attempt is recorded whatever the skill's level (SEC-80).
         if skill.audit is Audit.NONE and not isinstance(error, Forbidden):
             return
@@ -218,23 +223,36 @@ class Hub(Parts):
             duration_us=round((self.clock.monotonic() - began) * 1_000_000),
             digest=hashlib.sha256(text).hexdigest() if text else "",
             detail=masked(text[:_DETAIL].decode(errors="ignore")) if skill.audit is Audit.FULL else "",
-            target=error.data["policy"].get("id", "") if isinstance(error, PolicyDenied) else "",
+            target=error.data["policy"].get("id", "") if isinstance(error, PolicyDenied) else _target(skill, data, result),
         )
 
     def _record(self, skill: str, ctx: Context, error: HubError | None, **more: Any) -> None:
-        self.store.audit.add(
-            AuditRow(
-                at=self.clock.now_ms(),
-                request_id=ctx.request_id,
-                door=ctx.door,
-                caller=ctx.caller.name,
-                key_id=ctx.caller.key_id,
-                skill=skill,
-                outcome="ok" if error is None else "denied" if isinstance(error, Forbidden) else "error",
-                error_code="" if error is None else error.code,
-                **more,
-            )
+        row = AuditRow(
+            at=self.clock.now_ms(),
+            request_id=ctx.request_id,
+            door=ctx.door,
+            caller=ctx.caller.name,
+            key_id=ctx.caller.key_id,
+            skill=skill,
+            outcome="ok" if error is None else "denied" if isinstance(error, Forbidden) else "error",
+            error_code="" if error is None else error.code,
+            ip=ctx.address,
+            **more,
         )
+        self.store.audit.add(row)
+        for listener in self.on_audited:
+            listener(row)
+
+
+def _target(skill: Skill, data: object, result: object) -> str:
+    """What a call was about: the fields that its address names, else the id of what it made. Nothing for calls that name nothing."""
+    names = path_fields(skill.rest[0].path) if skill.rest else ["id"]
+    fields = cast("dict[str, Any]", data) if isinstance(data, dict) else {name: getattr(data, name, None) for name in names}
+    named = [str(value) for name in names if isinstance(value := fields.get(name), (str, int))]
+    if not named and isinstance(result, BaseModel) and skill.audit is Audit.FULL:
+        made = (getattr(one, "id", None) for one in (result, *result.__dict__.values()) if isinstance(one, BaseModel))
+        named = [one for one in made if isinstance(one, str)][:1]
+    return masked("/".join(named))[:_TARGET]
 
 
 def _input(data: object) -> bytes:

@@ -16,13 +16,13 @@ import msgspec
 
 from hub import scopes, vault
 from hub.clock import Clock
-from hub.control import Remote
+from hub.control import Remote, about
 from hub.errors import HubError
 from hub.login import oidc
+from hub.mending import lives
 from hub.oauth.keycache import KeyCache
 from hub.outbound.client import Outbound
 from hub.reach import reach
-from hub.serve import about
 from hub.settings import Settings
 from hub.store import Store
 from hub.store.lock import holder
@@ -117,7 +117,7 @@ def _owner(settings: Settings) -> Finding:
 def _port(settings: Settings) -> Finding:
     where = f"{settings.host}:{settings.port}"
     url: str = about(settings.data_dir).get("url", "")
-    if url and urlsplit(url).port == settings.port and holder(settings.data_dir / "hub.lock") is not None:
+    if url and urlsplit(url).port == settings.port and _serves(settings):
         return Finding("port", "ok", f"{where} is in use by this hub")
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as sock:
@@ -127,6 +127,13 @@ def _port(settings: Settings) -> Finding:
         except OSError as error:
             return Finding("port", "fail", f"{where} cannot be used ({error.strerror}); stop what uses it, or choose another with --port")
     return Finding("port", "ok", f"{where} is free")
+
+
+def _serves(settings: Settings) -> bool:
+    """Whether the hub that wrote where it answers is still there; on PostgreSQL nobody holds the folder."""
+    if settings.postgres:
+        return lives(int(about(settings.data_dir).get("pid", 0)))
+    return holder(settings.data_dir / "hub.lock") is not None
 
 
 def _clock(settings: Settings) -> Finding:

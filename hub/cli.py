@@ -12,7 +12,22 @@ from typing import Annotated
 
 import typer
 
-from hub.commands import accounts, agents, batches, calling, chat, connect, doctor, keys, mcp_servers, owner, providers, serving, setting
+from hub.commands import (
+    accounts,
+    agents,
+    audit,
+    batches,
+    calling,
+    chat,
+    connect,
+    doctor,
+    keys,
+    mcp_servers,
+    owner,
+    providers,
+    serving,
+    setting,
+)
 from hub.commands.session import INTERRUPTED, WRONG_USE, Flags, fail
 from hub.version import VERSION
 
@@ -38,6 +53,7 @@ app.add_typer(owner.app, name="owner")
 app.add_typer(mcp_servers.app, name="mcp-servers")
 app.add_typer(agents.app, name="agents")
 app.add_typer(batches.app, name="batches")
+app.add_typer(audit.app, name="audit")
 app.command()(connect.connect)
 app.command()(connect.disconnect)
 app.command()(calling.models)

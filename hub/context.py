@@ -29,6 +29,7 @@ class Context:
     ``note`` takes messages about how the call was routed, for clients that want them: ``ctx.note(level, words, facts)``.
     ``show`` takes artifacts of A2A 1.0, or with ``append`` more of one, while the skill makes them: ``ctx.show(artifact, append, last)``.
     ``hops`` is how many hubs the call has passed through as a message between agents.
+    ``address`` is the network address of the client, empty where there is none.
     ``asker`` puts questions to the client in the middle of the call, where it can be asked; ``answers`` are those that came with
     a call that was made again for them.
     """
@@ -46,6 +47,7 @@ class Context:
     connection: str = ""
     show: Show | None = None
     hops: int = 0
+    address: str = ""
     asker: Asker | None = None
     answers: Answers | None = None
 

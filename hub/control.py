@@ -39,6 +39,8 @@ PROTOCOL = 1
 #: Largest line in bytes; a chat with a few images fits.
 LINE_LIMIT = 64 * 1024 * 1024
 
+#: Where a hub says who it is, in its data folder.
+ABOUT = "hub.json"
 _NAME = "hub.sock"
 _POINTER = "hub.sock.path"
 #: ``sun_path`` holds 104 bytes on macOS and 108 on Linux, the closing zero included.
@@ -96,6 +98,14 @@ def address(data_dir: Path) -> Path | None:
         return Path((data_dir / _POINTER).read_text("utf-8").strip())
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def about(data_dir: Path) -> dict[str, Any]:
+    """What the hub of a folder wrote about itself: pid, url, version; empty when none did. It may be gone since."""
+    try:
+        return orjson.loads((data_dir / ABOUT).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
 
 
 def prepare(data_dir: Path) -> Path:

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from hub import signing
 from hub.errors import BadRequest, HubError
-from hub.log import logger
+from hub.log import logger, masked
 from hub.outbound.address import parse_url
 from hub.outbound.base import Fault, Limits, OutboundError, Outgoing, Timeouts
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hub.clock import Clock
-    from hub.outbound.base import Incoming, Origin
+    from hub.outbound.base import Headers, Incoming, Origin
     from hub.outbound.client import Outbound
     from hub.secret import Secret
 
@@ -38,6 +38,12 @@ _PASSING = frozenset({408, 429})
 _GONE = 410
 
 
+#: Bytes of an answer that are kept for who looks into a failure.
+_EXCERPT = 512
+#: A whole try, whatever the receiver does: it may send a byte now and then.
+_TRY_SECONDS = 30.0
+
+
 class Verdict(StrEnum):
     """What became of a message."""
 
@@ -54,6 +60,17 @@ class Target:
     url: str
     headers: Mapping[str, str]
     secrets: tuple[Secret, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try: what came of it, and what the receiver said. ``status`` is 0 and ``reason`` set where there was no answer."""
+
+    verdict: Verdict
+    status: int = 0
+    reason: str = ""
+    excerpt: str = ""
+    retry_after: float | None = None
 
 
 class Deliverer:
@@ -88,38 +105,45 @@ class Deliverer:
 
     async def send(self, target: Target, message_id: str, body: bytes) -> Verdict:
         """Deliver a message, JSON, in at most five tries. The same id is sent again with each try, so that a receiver can tell."""
-        host = parse_url(target.url)[0].host
-        lane = self._lanes.setdefault(host, asyncio.Semaphore(_AT_ONCE_EACH))
         for wait in (0.0, *WAITS):
             if wait:
-                await asyncio.sleep(wait * self._clock.random.uniform(1 - _JITTER, 1 + _JITTER))
-            async with lane, self._slots:
-                verdict = await self._try(target, message_id, body)
-            if verdict is not Verdict.DOWN:
-                return verdict
-        log.warning("a message was not taken", message=message_id, host=host, tries=len(WAITS) + 1)
+                await asyncio.sleep(self.spread(wait))
+            made = await self.attempt(target, message_id, body)
+            if made.verdict is not Verdict.DOWN:
+                return made.verdict
+        log.warning("a message was not taken", message=message_id, host=parse_url(target.url)[0].host, tries=len(WAITS) + 1)
         return Verdict.DOWN
 
-    async def _try(self, target: Target, message_id: str, body: bytes) -> Verdict:
+    def spread(self, seconds: float) -> float:
+        """A wait, give or take a fifth."""
+        return seconds * self._clock.random.uniform(1 - _JITTER, 1 + _JITTER)
+
+    async def attempt(self, target: Target, message_id: str, body: bytes) -> Attempt:
+        """Try once to deliver a message, JSON, signed now. Never raises for what the receiver does."""
+        host = parse_url(target.url)[0].host
+        lane = self._lanes.setdefault(host, asyncio.Semaphore(_AT_ONCE_EACH))
+        async with lane, self._slots:
+            made = await self._try(target, message_id, body)
+        if made.verdict is not Verdict.TAKEN:
+            log.info("a message was not taken", message=message_id, status=made.status, reason=made.reason)
+        return made
+
+    async def _try(self, target: Target, message_id: str, body: bytes) -> Attempt:
         try:
-            status = await self._post(target, message_id, body)
+            async with asyncio.timeout(_TRY_SECONDS):
+                incoming = await self._post(target, message_id, body)
+                excerpt = await _ended(incoming)
         except OutboundError as error:
             # The address was fine when it was given, and is judged again with every connection (SEC-11).
             refused = error.fault is Fault.ADDRESS_REFUSED
-            log.info("a message was not delivered", message=message_id, reason=error.message)
-            return Verdict.REFUSED if refused else Verdict.DOWN
+            return Attempt(Verdict.REFUSED if refused else Verdict.DOWN, reason=error.message)
+        except TimeoutError:
+            return Attempt(Verdict.DOWN, reason=f"no whole answer in {_TRY_SECONDS:.0f} s")
         except HubError as error:
-            log.warning("a message cannot be sent", message=message_id, reason=error.message)
-            return Verdict.REFUSED
-        if 200 <= status < 300:
-            return Verdict.TAKEN
-        log.info("a message was not taken", message=message_id, status=status)
-        if status == _GONE:
-            return Verdict.GONE
-        # A redirect is not followed (SEC-12), and tried again it would be one again.
-        return Verdict.REFUSED if 300 <= status < 500 and status not in _PASSING else Verdict.DOWN
+            return Attempt(Verdict.REFUSED, reason=error.message)
+        return Attempt(_verdict(incoming.status), incoming.status, excerpt=excerpt, retry_after=_retry_after(incoming.headers))
 
-    async def _post(self, target: Target, message_id: str, body: bytes) -> int:
+    async def _post(self, target: Target, message_id: str, body: bytes) -> Incoming:
         origin, path = parse_url(target.url, field="url")
         listed = self._listed(origin)
         if origin.scheme != "https" and not listed:
@@ -127,20 +151,37 @@ class Deliverer:
         signed = signing.sign([one.reveal() for one in target.secrets], message_id, self._clock.now_ms() // 1000, body)
         sent = {"content-type": "application/json", "user-agent": "hubroute", **target.headers, **signed}
         headers = [(name.encode(), value.encode()) for name, value in sent.items()]
-        incoming = await self.outbound.send(
-            Outgoing(origin, "POST", path, headers, body, private=listed, timeouts=_TIMEOUTS, limits=_LIMITS)
-        )
-        await _ended(incoming)
-        return incoming.status
+        return await self.outbound.send(Outgoing(origin, "POST", path, headers, body, private=listed, timeouts=_TIMEOUTS, limits=_LIMITS))
 
     def _listed(self, origin: Origin) -> bool:
         names = (origin.host, f"[{origin.host}]")
         return any(name in self._allowed or f"{name}:{origin.port}" in self._allowed for name in names)
 
 
-async def _ended(incoming: Incoming) -> None:
-    """Read an answer whose status says all, so that its connection can be used again; one that is too long is closed."""
+def _verdict(status: int) -> Verdict:
+    """What a status says of a message."""
+    if 200 <= status < 300:
+        return Verdict.TAKEN
+    if status == _GONE:
+        return Verdict.GONE
+    # A redirect is not followed (SEC-12), and tried again it would be one again.
+    return Verdict.REFUSED if 300 <= status < 500 and status not in _PASSING else Verdict.DOWN
+
+
+def _retry_after(headers: Headers) -> float | None:
+    """When a receiver wants to be tried again, in seconds; dates are not read."""
+    value = next((value for name, value in headers if name == b"retry-after"), b"")
+    return float(value) if value.isdigit() and len(value) < 10 else None
+
+
+async def _ended(incoming: Incoming) -> str:
+    """Read an answer to its end, so that its connection can be used again; one that is too long is closed. Its first words."""
+    start = b""
     try:
-        await incoming.read()
+        async for piece in incoming:
+            start += piece[: _EXCERPT - len(start)]
     except OutboundError:
+        pass
+    finally:
         await incoming.close()
+    return masked(start.decode("utf-8", "replace"))

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from hub.acp import provider as acp
 from hub.acp.local import LocalAgents
 from hub.acp.rows import CustomAgent
+from hub.actions import Actions
 from hub.affinity import Sessions
+from hub.anchors import Anchors
 from hub.answers import Answers
 from hub.attempts import Ledger
 from hub.batches import held
@@ -30,6 +32,7 @@ from hub.errors import HubError
 from hub.events import Events
 from hub.files import Files
 from hub.inflight import InFlight
+from hub.lifecycle import Lifecycle
 from hub.limits import Limits
 from hub.login.login import Login
 from hub.media.engine import Formats, MediaEngine
@@ -73,13 +76,15 @@ from hub.throttle import Throttle
 from hub.uploads import Spool
 from hub.upstream.servers import Upstreams
 from hub.waiting import Waiting
+from hub.webhooks.sources import Sources
+from hub.webhooks.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from hub.ask import ChatAsk
     from hub.preferences import Preferences
-    from hub.records import Caller, UsageRow
+    from hub.records import AuditRow, Caller, UsageRow
     from hub.routing.strategy import Option
     from hub.settings import Settings
 
@@ -102,7 +107,9 @@ class Parts:
         self.events = Events(self.clock)
         self.preferences = PreferenceStore(self.store.values)
         self.directory = Directory(self.store, self.catalog, demo=settings.demo)
-        self.pushes = Pushes(self.store, self.clock, Deliverer(Outbound(), self.clock, allowed=settings.push_allowed_hosts))
+        deliverer = Deliverer(Outbound(), self.clock, allowed=settings.push_allowed_hosts)
+        self.pushes = Pushes(self.store, self.clock, deliverer)
+        self.webhooks = Webhooks(self.store, self.clock, deliverer, self.events)
         self.tasks = LiveTasks(self.store, self.clock, self.pushes)
         self.outbound = Outbound(allow_private=settings.allow_private)
         self.login = Login(self.store, self.outbound, self.clock, settings, self._preferred)
@@ -140,6 +147,7 @@ class Parts:
         )
         self.retention.also += [self.files.sweep, self.batches.sweep]
         self.closing = False
+        self.lifecycle = Lifecycle()
         #: What doors keep for the life of this hub, by name, and what they want done when it stops and closes.
         self.kept: dict[str, Any] = {}
         self.on_stop: list[Callable[[], None]] = []
@@ -147,6 +155,23 @@ class Parts:
         #: Called on the event loop after what owners write down changed, and after each routed call with its row.
         self.on_changed: list[Callable[[], None]] = []
         self.on_call: list[Callable[[UsageRow], None]] = []
+        #: Called with each row of the audit log.
+        self.on_audited: list[Callable[[AuditRow], None]] = []
+        self._watching()
+
+    def _watching(self) -> None:
+        """Who hears of what happens: the audit log's anchors, and webhooks."""
+        self.retention.also.append(lambda: self.webhooks.sweep(self._preferred().retention.delivery_days))
+        self.actions = Actions(self.skills)
+        self.anchors = Anchors(self.store, self.clock, self.events, self.settings.data_dir)
+        self._sources = Sources(
+            self.webhooks,
+            calls=self.on_call,
+            audited=self.on_audited,
+            moved=self.tasks.on_moved,
+            actions=self.actions,
+            skills=self.skills,
+        )
 
     def _written(self) -> None:
         """What owners write down: combos and mappings, prices, budgets, policies."""
@@ -363,6 +388,8 @@ class Parts:
         await self.telemetry.open()
         await self.tasks.open()
         self.pushes.open()
+        await self.webhooks.open()
+        await self.anchors.open()
         await self.cloud_tasks.open()
         self.on_stop += [self.tasks.end_streams, self.batches.worker.stop]
         self.changed()
@@ -374,7 +401,14 @@ class Parts:
         await self.batches.worker.open()
         self.on_close += [self.oauth.close, self.remote_agents.close, self.upstreams.close, self.limits.close]
         self.on_close += [self.logins.close, self.agents.close, self.cloud_tasks.close, self.login.oidc.close]
-        self.on_close += [self.pushes.close, self.tasks.close, self.sameness.close, self.responses.close]
+        self.on_close += [
+            self.pushes.close,
+            self.webhooks.close,
+            self.anchors.close,
+            self.tasks.close,
+            self.sameness.close,
+            self.responses.close,
+        ]
         self.on_close.append(self.batches.worker.close)
 
     def stop(self) -> None:
@@ -422,6 +456,8 @@ class Parts:
         self.remote_agents.refresh()
         self.policies.refresh()
         self.limits.refresh(self.store.keys.all())
+        self.webhooks.refresh()
+        self._sources.refresh()
         if self.pricebook.refresh(again=rows) or rows:
             self.prices.clear()
         self.resilience.load(connections)

@@ -144,6 +144,7 @@ class Retention(Body):
     decision_days: int = Field(default=30, ge=1, le=3650, description="Decision records.")
     sum_days: int = Field(default=730, ge=1, le=36500, description="Sums by the hour.")
     response_days: int = Field(default=30, ge=1, le=3650, description="Answers of /v1/responses that their clients asked to be kept.")
+    delivery_days: int = Field(default=14, ge=1, le=3650, description="What webhooks were sent.")
 
 
 class Preferences(Body):

@@ -75,6 +75,7 @@ class Window(msgspec.Struct, kw_only=True, omit_defaults=True):
     model: str = ""
     share: bool = False
     warned: bool = False
+    spent: bool = False
 
     @property
     def percent(self) -> float:
@@ -111,8 +112,8 @@ def window_name(text: str) -> str:
 class Quotas:
     """The windows of every connection that stated some. All but :meth:`observe` of headers with limits cost a dict look-up.
 
-    ``state`` keeps them over restarts, ``emit`` hears of ``quota.warning``, ``learned`` of each count of *requests*: the connection,
-    limit, what is left, and when it is full again (epoch ms).
+    ``state`` keeps them over restarts, ``emit`` hears of ``quota.warning`` and ``quota.exceeded``, ``learned`` of each count of
+    *requests*: the connection, limit, what is left, and when it is full again (epoch ms).
     """
 
     def __init__(
@@ -164,6 +165,7 @@ class Quotas:
         old = kept.windows.pop(key, None)
         # An owner was told of this window, and it has not been full again since.
         window.warned = old is not None and old.warned and window.used >= _WARN and old.holds(window.seen_at)
+        window.spent = old is not None and old.spent and old.holds(window.seen_at)
         kept.windows[key] = window
         if len(kept.windows) > _MOST:
             del kept.windows[next(iter(kept.windows))]
@@ -221,7 +223,8 @@ class Quotas:
     def preflight(self, connection: Connection, model: str, now_ms: int) -> str:
         """Why a connection is not to be called now for the sake of its quota, by what is left and its owner's rules; empty when it may.
 
-        Emits ``quota.warning`` once for a long window that is used to 80 %, where the connection has a rule about its quota.
+        Emits ``quota.exceeded`` once for a window that forbids it, and ``quota.warning`` once for a long window that is used to 80 %,
+        where the connection has a rule about its quota.
         """
         kept = self._kept.get(connection.id)
         if kept is None:
@@ -229,6 +232,9 @@ class Quotas:
         for window in _live(kept, model, now_ms):
             reason = _full(window, connection.rules)
             if reason:
+                if not window.spent:
+                    window.spent = kept.moved = True
+                    self._say("quota.exceeded", connection, window)
                 return reason
             if not window.warned and window.used >= _WARN:
                 self._warn(connection, kept, window)
@@ -241,9 +247,12 @@ class Quotas:
         if window.reset_at is not None and window.reset_at - window.seen_at < _LONG_MS:
             return
         window.warned = kept.moved = True
+        self._say("quota.warning", connection, window)
+
+    def _say(self, kind: str, connection: Connection, window: Window) -> None:
         if self._emit is not None:
             self._emit(
-                "quota.warning",
+                kind,
                 connection_id=connection.id,
                 connection=connection.name,
                 provider=connection.provider,

@@ -273,7 +273,8 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
 class AuditRow(msgspec.Struct, kw_only=True):
     """One call in the audit log (SEC-80). ``digest`` is SHA-256 of the input; ``detail`` only at level full, masked.
 
-    ``seq`` is its place in the chain, given when it is stored.
+    ``target`` is the id of what was read or changed, ``ip`` the address from where the call came; empty where there was none.
+    ``seq`` is its place in the chain, ``hash`` its seal and ``prev_hash`` that of the row before; given when it is stored.
     """
 
     at: int
@@ -288,7 +289,10 @@ class AuditRow(msgspec.Struct, kw_only=True):
     digest: str = ""
     detail: str = ""
     target: str = ""
+    ip: str = ""
     seq: int = 0
+    prev_hash: str = ""
+    hash: str = ""
 
 
 class TaskRow(msgspec.Struct, kw_only=True):

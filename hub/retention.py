@@ -6,8 +6,11 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+import orjson
+
 from hub.errors import HubError
 from hub.log import logger
+from hub.records import AuditRow
 from hub.store.pruning import STALE
 
 if TYPE_CHECKING:
@@ -72,8 +75,24 @@ class Retention:
             await other()
         if gone:
             log.info("rows past their time are deleted", **gone)
+            self._record(gone)
         await self._shrink()
         return gone
+
+    def _record(self, gone: dict[str, int]) -> None:
+        """That something was deleted is in the audit log (SEC-80)."""
+        self._store.audit.add(
+            AuditRow(
+                at=self._clock.now_ms(),
+                request_id=self._clock.new_id("req_"),
+                door="system",
+                caller="system",
+                key_id="",
+                skill="retention-sweep",
+                outcome="ok",
+                detail=orjson.dumps(gone).decode(),
+            )
+        )
 
     def _limits(self) -> dict[str, int]:
         kept, now = self._kept(), self._clock.now_ms()

@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import logging
 import os
 import signal
+import socket
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,9 @@ import orjson
 
 from hub import log as logs
 from hub import welcome
+from hub.control import ABOUT, about
 from hub.errors import Conflict, NotConfigured
+from hub.lifecycle import LISTEN_FD
 from hub.reach import PATIENCE, STEP, open_hub
 from hub.records import Caller
 from hub.store.lock import FolderLocked, holder
@@ -33,16 +38,18 @@ if TYPE_CHECKING:
 
 log = logs.logger("hub.serve")
 
-_ABOUT = "hub.json"
 _BACKLOG = 2048
 
 
 class Stop:
     """What a stop signal does: the first lets running answers finish, the second ends at once."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, sock: socket.socket) -> None:
         self.hub = hub
         self.server: Any = None
+        #: The listening socket, kept open for the process that takes over; None unless the hub starts anew.
+        self.kept: socket.socket | None = None
+        self._sock = sock
         self.deadline: float | None = None
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
@@ -52,6 +59,8 @@ class Stop:
         self.server = server
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self._signalled)
+        # Said by a skill: its answer goes out first, as that of every call under way.
+        self.hub.lifecycle.attach(lambda again: self._loop.call_soon(self._begin, again))
 
     @property
     def forced(self) -> bool:
@@ -64,12 +73,27 @@ class Stop:
             return 0.0
         return max(0.0, self.deadline - self._loop.time())
 
+    def _begin(self, again: bool) -> None:
+        """Stop, or with ``again`` start anew: new calls wait in the socket's queue, or are refused; running answers may finish."""
+        if self.deadline is not None:
+            return
+        if again:
+            self.kept = self._sock.dup()
+        seconds = self.hub.settings.shutdown_seconds
+        self.deadline = self._loop.time() + seconds
+        log.info("stopping; running answers may finish, a second signal ends them", seconds=seconds, again=again)
+        self.hub.events.emit("system.stopping", reason="restart" if again else "stop")
+        self.server.should_exit = True
+        self.hub.stop()
+
     def _signalled(self) -> None:
         if self.deadline is None:
-            self.deadline = self._loop.time() + self.hub.settings.shutdown_seconds
-            log.info("stopping; running answers may finish, a second signal ends them", seconds=self.hub.settings.shutdown_seconds)
-            self.server.should_exit = True
-            self.hub.stop()
+            self._begin(False)
+        elif self.kept is not None:
+            # A stop wins over a restart that is under way.
+            self.kept.close()
+            self.kept = None
+            log.info("the restart is a stop now; a further signal ends running answers")
         elif not self.forced and self._task is not None:
             self.server.force_exit = True
             self._task.cancel()
@@ -83,10 +107,28 @@ def serve(settings: Settings, *, say: Callable[[str], None]) -> None:
     """
     logs.set_up(settings.log_level, style=settings.log_format)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, say))
+        kept = runner.run(_serve(settings, say))
+    if kept is not None:
+        _become_new(kept)
 
 
-async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
+def _become_new(sock: socket.socket) -> None:
+    """Run the program anew in this very process, with the same arguments and the socket on which clients wait already.
+
+    The socket is handed over as a service manager does it (sd_listen_fds), so that there is one way in.
+    """
+    log.info("starting anew")
+    logging.shutdown()
+    if sock.fileno() == LISTEN_FD:
+        os.set_inheritable(LISTEN_FD, True)
+    else:
+        os.dup2(sock.fileno(), LISTEN_FD, inheritable=True)
+    os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command line
+
+
+async def _serve(settings: Settings, say: Callable[[str], None]) -> socket.socket | None:
+    """Serve until a stop; the listening socket when the hub is to start anew."""
     _refuse_second(settings)
     server = _server()
     sock = server.listen(settings)
@@ -95,7 +137,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
         hub = await _own(settings)
         try:
             await hub.login.check_exposure()
-            stop = Stop(hub)
+            stop = Stop(hub, sock)
             app = importlib.import_module("transports._http").build(hub)
             own = server.beside(hub, seconds_left=stop.seconds_left)
             async with hosted(hub, url=settings.base_url, seconds_left=stop.seconds_left), own:
@@ -103,12 +145,14 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
                 sock.listen(_BACKLOG)
                 _settle()
                 say(await welcome.greeting(hub))
+                hub.events.emit("system.started", version=VERSION, url=settings.base_url)
                 await _until_stopped(server.serve(app, sock, settings, started=stop.listen), stop)
         finally:
             await hub.close()
     finally:
         sock.close()
     log.info("stopped")
+    return stop.kept
 
 
 async def serve_stdio(settings: Settings, key: str | None) -> None:
@@ -147,22 +191,14 @@ async def hosted(hub: Hub, *, url: str, seconds_left: Callable[[], float] = lamb
     if not hub.settings.postgres:
         listener = importlib.import_module("transports.control").Listener(hub, url)
         await listener.open(folder)
-    _write(folder / _ABOUT, {"pid": os.getpid(), "url": url, "version": VERSION})
+    _write(folder / ABOUT, {"pid": os.getpid(), "url": url, "version": VERSION})
     try:
         yield
     finally:
         if about(folder).get("pid") == os.getpid():
-            (folder / _ABOUT).unlink(missing_ok=True)
+            (folder / ABOUT).unlink(missing_ok=True)
         if listener is not None:
             await listener.close(folder, seconds=seconds_left())
-
-
-def about(data_dir: Path) -> dict[str, Any]:
-    """What the hub of a folder wrote about itself: pid, url, version; empty when none did. It may be gone since."""
-    try:
-        return orjson.loads((data_dir / _ABOUT).read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return {}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     )
     push_allowed_hosts: str = Field(
         default="",
-        description="Comma list of hosts (`name` or `name:port`) that push notifications may reach on private addresses or over http.",
+        description="Comma list of hosts (`name` or `name:port`) that pushes and webhooks may reach on private addresses or over http.",
     )
     allowed_origins: str = Field(default="", description="Comma list of web origins that may call the doors from a browser.")
     demo: Literal["auto", "on", "off"] = Field(
@@ -195,7 +195,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags win over the environment, the environment over the file."""
-        file = _config_file(init_settings().get("data_dir"))
+        file = config_file(init_settings().get("data_dir"))
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file))
 
     @field_validator("database_url")
@@ -286,7 +286,8 @@ class Settings(BaseSettings):
         return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
 
 
-def _config_file(data_dir: object) -> Path:
+def config_file(data_dir: object) -> Path:
+    """The TOML file with settings, there or not: the named one, else that of the data folder."""
     named = os.environ.get("HUBROUTE_CONFIG")
     if named:
         return Path(named)

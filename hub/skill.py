@@ -12,6 +12,7 @@ import re
 import typing
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -386,6 +387,7 @@ def _check_resources(made: Skill, names: set[str]) -> None:
             raise ValueError(f"skill {made.name}: resource {shown.uri} does not fit the input {missing}")
 
 
+@lru_cache(maxsize=1024)
 def path_fields(path: str) -> list[str]:
     """The names in braces of a REST path; ``{rest:path}`` counts as ``rest``."""
     return [part.split(":")[0] for part in re.findall(r"{([^}]+)}", path)]

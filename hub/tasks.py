@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hub.push import Pushes
     from hub.records import PushConfig, TaskRow
     from hub.store import Store
-    from hub.task import Item, Work
+    from hub.task import Item, StatusEvent, Work
 
 log = logger("hub.tasks")
 
@@ -47,6 +47,8 @@ class LiveTasks:
         self.streams = 0
         #: Told of a task that was cancelled while it waited for its caller.
         self.on_left: list[Callable[[LiveTask], Awaitable[None]]] = []
+        #: Told of every task that begins, pauses or ends, once that is stored.
+        self.on_moved: list[Callable[[LiveTask], None]] = []
 
     async def open(self) -> None:
         """Fail what a crash left working. On PostgreSQL only what no process keeps up: others may share the database."""
@@ -97,7 +99,7 @@ class LiveTasks:
         live.work = caller
         live.attended += 1
         self._working.add(caller)
-        live.tell(event)
+        self._tell(live, event)
         try:
             await self._done_briefly(live, work, caller)
         finally:
@@ -139,7 +141,7 @@ class LiveTasks:
             live.stop(Outcome(State.FAILED, "the task could not be stored", error={"code": "not_stored", "kind": "fault"}))
             raise
         stored.set()
-        live.tell(event)
+        self._tell(live, event)
 
     @property
     def brief(self) -> bool:
@@ -174,7 +176,7 @@ class LiveTasks:
         event = live.move(outcome.state, outcome.text, metadata=outcome.metadata)
         if brief and live.state in ENDED:
             self._store.tasks.later(live.snapshot())
-            live.tell(event)
+            self._tell(live, event)
             return
         try:
             await self._store.tasks.save(live.snapshot())
@@ -183,7 +185,12 @@ class LiveTasks:
         except HubError as error:
             log.error("task could not be stored", task=live.row.id, reason=error.message)
         finally:
-            live.tell(event)
+            self._tell(live, event)
+
+    def _tell(self, live: LiveTask, event: StatusEvent) -> None:
+        live.tell(event)
+        for listener in self.on_moved:
+            listener(live)
 
     async def find(self, task_id: str, owner: str | None) -> LiveTask:
         """A task. ``owner`` None sees all. Raises NotFound."""

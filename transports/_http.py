@@ -137,7 +137,8 @@ class Exchange:
             self.caller = owner
         else:
             self.caller = NOBODY if self.route.public else hub.authenticate(None)
-        self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session)
+        client = self.scope.get("client")
+        self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session, address=client[0] if client else "")
         self.request_id = self.ctx.request_id
         if self.head.encoding:
             raise UnsupportedMedia(f"the body must come as it is, without Content-Encoding {self.head.encoding[:40]}")

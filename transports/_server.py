@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from hub.errors import Conflict
+from hub.lifecycle import handed_over
 from hub.registry import modules
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Bytes of one request that are not its body: head, chunk framing and trailers. The parser itself knows no limit.
 _MOST_BESIDE = 512 * 1024
+#: How long a connection without a request is waited for when the server stops.
+_FIRST_SECONDS = 0.5
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _WEBSOCKET = re.compile(rb"(?:^|\r\n)upgrade:[ \t]*websocket[ \t]*(?:\r\n|$)", re.IGNORECASE)
 _GET = re.compile(rb"GET ([^ ]+) HTTP/1\.1(?:\r\n|$)")
@@ -47,6 +50,7 @@ class LeavingProtocol(HttpToolsProtocol):
     head_seconds = 10.0
     body_seconds = 30.0
 
+    _last = False
     _received = 0
     _bodies = 0
     _beside = 0
@@ -96,6 +100,28 @@ class LeavingProtocol(HttpToolsProtocol):
         super().on_message_complete()
         if not self.pipeline:
             self.flow.resume_reading()
+
+    def shutdown(self) -> None:
+        """The server stops: an idle connection is closed, one that is being answered after that.
+
+        One that has just been accepted may have its first request on the way: that is answered too, so that no client which got
+        through is refused without a word (REL-16).
+        """
+        if self._begun is None:
+            self._last = True
+            self.loop.call_later(_FIRST_SECONDS, self._hang_up)
+        else:
+            super().shutdown()
+
+    def on_headers_complete(self) -> None:
+        """A request's head is complete."""
+        super().on_headers_complete()
+        if self._last and self._begun is not None:
+            self.cycle.keep_alive = False
+
+    def _hang_up(self) -> None:
+        if self._begun is None:
+            self.transport.close()
 
     def look(self, now: float) -> None:
         """Drop a client that has kept the server waiting for too long. ``now`` is monotonic."""
@@ -191,7 +217,11 @@ _MENDS = {
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The listening socket. Raises Conflict with what to do when the address is taken."""
+    """The listening socket: one that was handed over, else a new one. Raises Conflict with what to do when the address is taken."""
+    given = handed_over()
+    if given is not None:
+        given.setblocking(False)
+        return given
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # With its protocol named: asyncio sends small pieces at once only on sockets that it knows to be TCP.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -73,7 +73,11 @@ async def _answer_each(exchange: Exchange, body: bytes, found: Envelope) -> None
 
     async def one(ask: ChatAsk) -> ChatReply:
         async with room:
-            return await hub.call(hub.find("chat"), ask, hub.context(exchange.caller, exchange.ctx.door, session=exchange.ctx.session))
+            return await hub.call(
+                hub.find("chat"),
+                ask,
+                hub.context(exchange.caller, exchange.ctx.door, session=exchange.ctx.session, address=exchange.ctx.address),
+            )
 
     asks = _asks(exchange, body, found)
     try:
@@ -119,7 +123,7 @@ class _Joined:
     async def add(self, ask: ChatAsk, echo: str) -> None:
         """Send the next one. Raises HubError."""
         exchange, hub = self._exchange, self._exchange.hub
-        ctx = hub.context(exchange.caller, exchange.ctx.door, session=exchange.ctx.session)
+        ctx = hub.context(exchange.caller, exchange.ctx.door, session=exchange.ctx.session, address=exchange.ctx.address)
         items: AsyncGenerator[Any] = hub.stream(hub.find("chat-stream"), ask, ctx)
         async with aclosing(items):
             head: StreamHead = await anext(items)

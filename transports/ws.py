@@ -206,7 +206,7 @@ class _Conversation:
         hub = self._hub
         exchange = self._exchange_of(frame, answer)
         exchange.caller = caller
-        exchange.ctx = hub.context(caller, DOOR.name, session=exchange.head.session)
+        exchange.ctx = hub.context(caller, DOOR.name, session=exchange.head.session, address=self._exchange.ctx.address)
         exchange.request_id = answer.request_id = exchange.ctx.request_id
         with rows_of(hub, exchange.request_id) as rows:
             await exchange.route.handler(exchange)

@@ -367,7 +367,7 @@ class Worker:
         if at_once or now - self._told.get(batch.id, 0.0) >= _TELL_SECONDS:
             self._told[batch.id] = now
             counts = {"total": batch.total, "completed": batch.completed, "failed": batch.failed}
-            self._events.emit("batch.progress", batch=batch.id, status=batch.status, **counts)
+            self._events.emit("batch.progress", batch=batch.id, status=batch.status, changed=at_once, **counts)
 
 
 def _pause(reply: Reply, tries: int) -> float | None:

@@ -18,8 +18,8 @@ from hub.connect.entries import NO_KEY, VARIABLE, Wanted, snippets
 from hub.connect.faults import BY_HAND, COMMENTED
 from hub.connect.plan import Change, Connector
 from hub.connect.receipts import Receipts
+from hub.control import about
 from hub.errors import Conflict, HubError
-from hub.serve import about
 from hub.store.lock import holder
 from hub.welcome import command
 

@@ -52,7 +52,7 @@ USAGE = (
 DECISIONS = ("request_id", "at", "key_id", "provider", "model", "outcome", "record")
 AUDIT = (
     "seq", "id", "at", "request_id", "door", "caller", "key_id", "skill", "outcome", "error_code", "duration_us", "digest", "detail",
-    "target", "prev_hash", "hash",
+    "target", "prev_hash", "hash", "ip",
 )  # fmt: skip
 TASKS = ("id", "owner", "context_id", "skill", "state", "created_at", "updated_at", "task")
 #: What marks a connection's health; written behind, without the rest of the row.
@@ -160,6 +160,11 @@ def audit_values(identity: str, row: AuditRow) -> tuple[str | int, ...]:
         identity, whole(row.at), text(row.request_id), text(row.door), text(row.caller), text(row.key_id), text(row.skill),
         text(row.outcome), text(row.error_code), whole(row.duration_us), text(row.digest), text(row.detail), text(row.target),
     )  # fmt: skip
+
+
+def audit_covered(seq: int, last: str, values: Sequence[str | int], ip: str) -> list[str | int]:
+    """What the hash of an audit row covers. A row without an address is hashed as all were before there was a column for it."""
+    return [seq, last, *values, ip] if ip else [seq, last, *values]
 
 
 def audit_of(row: dict[str, Any]) -> AuditRow:

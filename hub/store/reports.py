@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, ColumnElement, Table, and_, case, func, or_, select
+from sqlalchemy import Column, ColumnElement, Table, and_, case, false, func, or_, select
 
 from hub.errors import BadRequest
 from hub.store import columns
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from sqlmodel import Session
 
+    from hub.actions import Match
     from hub.records import AuditRow, TaskRow
+    from hub.store.audit import Trail
 
     Where = Mapping[str, str | None]
 
@@ -41,6 +43,48 @@ def audit_page(session: Session, *, where: Where, success: bool | None, limit: i
     if success is not None:
         conditions.append((_audit.c.outcome == "ok") if success else (_audit.c.outcome != "ok"))
     return _page(session, _audit, conditions, columns.audit_of, order=(_audit.c.seq.desc(),), limit=limit, offset=offset)
+
+
+def audit_trail(session: Session, where: Trail, *, limit: int, offset: int) -> tuple[list[AuditRow], int]:
+    """See :meth:`hub.store.audit.AuditLog.trail`."""
+    return _page(session, _audit, _on_trail(where), columns.audit_of, order=(_audit.c.seq.desc(),), limit=limit, offset=offset)
+
+
+def audit_after(session: Session, where: Trail, seq: int) -> list[dict[str, Any]]:
+    """See :meth:`hub.store.audit.AuditLog.batches`."""
+    query = select(_audit).where(_audit.c.seq > seq, *_on_trail(where)).order_by(_audit.c.seq).limit(_MOST)
+    return [dict(row) for row in session.connection().execute(query).mappings()]
+
+
+def _on_trail(where: Trail) -> list[ColumnElement[bool]]:
+    """What the fields of a trail say, each that is set."""
+    row = _audit.c
+    conditions = [or_(false(), *map(_matching, ways)) for ways in (where.actions, where.resources) if ways is not None]
+    conditions += _equal({"target": row.target, "outcome": row.outcome}, {"target": where.target, "outcome": where.outcome})
+    if where.actor is not None:
+        conditions.append(or_(row.caller == columns.text(where.actor), row.key_id == columns.text(where.actor)))
+    if where.request_id is not None:
+        conditions.append(row.request_id.contains(columns.text(where.request_id), autoescape=True))
+    if where.since is not None:
+        conditions.append(row.at >= columns.whole(where.since))
+    if where.until is not None:
+        conditions.append(row.at <= columns.whole(where.until))
+    return conditions
+
+
+def _matching(one: Match) -> ColumnElement[bool]:
+    row = _audit.c
+    pattern = one.like.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
+    said: list[ColumnElement[bool]] = [
+        row.skill.like(columns.text(pattern), escape="\\") if one.like else row.skill.in_(list(map(columns.text, one.skills)))
+    ]
+    if one.ok is not None:
+        said.append((row.outcome == "ok") if one.ok else (row.outcome != "ok"))
+    if one.code:
+        said.append(row.error_code == one.code)
+    if one.other:
+        said.append(row.error_code != one.other)
+    return and_(*said)
 
 
 def audit_stats(session: Session, since: int, door: str | None = None) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from hub.store.state import State, hot
 from hub.store.tasks import Tasks
 from hub.store.usage import UsageLog
 from hub.store.values import Values
+from hub.store.webhooks import WebhookRows
 from hub.vault import Vault, WrappedKey
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Store:
         self.spending = Spending(self._database, self._money, self.queue)
         self.responses = Responses(self._database, self.queue, clock)
         self.replays = Replays(self._database, clock)
+        self.webhooks = WebhookRows(self._database, self.queue, clock)
         self.latency = LatencyHours(self._database, self.queue, clock.new_id("p"))
         self.pruning = Pruning(self._database)
         self._collections: list[Documents[Any]] = []

@@ -155,6 +155,7 @@ class AuditLog(Base, table=True):
     target: str = Field(sa_type=Text)
     prev_hash: str = Field(sa_type=Text)
     hash: str = Field(sa_type=Text)
+    ip: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
 
 
 class Tasks(Base, table=True):

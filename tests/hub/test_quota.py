@@ -289,6 +289,23 @@ def test_a_warning_comes_once_a_window() -> None:
     assert len(told) == 2
 
 
+def test_a_window_that_is_used_up_is_told_once() -> None:
+    told: list[tuple[str, Any]] = []
+    quotas = Quotas(emit=lambda kind, **data: told.append((kind, data["used_percent"])))
+
+    def state(percent: str, now: int, reset: int) -> None:
+        facts = {"x-v-primary-used-percent": percent, "x-v-primary-reset-at": str(reset), "x-v-primary-window-minutes": "300"}
+        quotas.observe("con", [(name.encode(), value.encode()) for name, value in facts.items()], now)
+        quotas.preflight(account(limit_percent=60), "m", now)
+
+    end, hours = NOW + 7_200_000, 18_000_000
+    for moment, percent in ((0, "50"), (1, "61"), (2, "60"), (3, "100")):
+        state(percent, NOW + moment, end)
+    assert told == [("quota.exceeded", 61.0)]
+    state("100", end + 1, end + hours)
+    assert told[1:] == [("quota.exceeded", 100.0)]
+
+
 @pytest.mark.anyio
 async def test_windows_survive_a_restart_and_are_stored_when_they_move(tmp_path: Path) -> None:
     clock = Still(NOW)

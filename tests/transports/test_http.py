@@ -37,6 +37,8 @@ PUBLIC = {
     "/health",
     "/ready",
     "/api/monitoring/health",
+    # A first-run page asks this before anybody can have a key; the answer is one bit.
+    "/api/init",
     "/.well-known/agent.json",
     "/.well-known/agent-card.json",
     "/.well-known/oauth-protected-resource",
