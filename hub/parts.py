@@ -11,6 +11,7 @@ from hub.acp.rows import CustomAgent
 from hub.affinity import Sessions
 from hub.answers import Answers
 from hub.attempts import Ledger
+from hub.backups import Backups
 from hub.batches import held
 from hub.batches.batches import Batches
 from hub.batches.placing import Placing
@@ -121,6 +122,7 @@ class Parts:
             provider=lambda model, service: self.planner.resolve(model, service).provider,
             vendors=self._vendors(),
         )
+        self.backups = Backups(self.store, self.budgets, self.clock, self.events, lambda: self._preferred().backup_schedule)
         self.retention.also += [self.files.sweep, self.batches.sweep]
         self.closing = False
         #: What doors keep for the life of this hub, by name, and what they want done when it stops and closes.
@@ -351,6 +353,7 @@ class Parts:
         self.changed()
         await self.sameness.open()
         self.retention.start()
+        self.backups.open()
         self.oauth.open()
         self.remote_agents.open()
         await self.batches.worker.open()
@@ -373,6 +376,7 @@ class Parts:
         await self.relay.close()
         await self.outbound.aclose()
         await self.retention.close()
+        await self.backups.close()
         if self.store.unlocked:
             self.quotas.flush()
             self.board.flush()

@@ -16,7 +16,7 @@ from hub.skill import details_of
 from hub.wire import Body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from hub.store.values import Values
 
@@ -146,6 +146,13 @@ class Retention(Body):
     response_days: int = Field(default=30, ge=1, le=3650, description="Answers of /v1/responses that their clients asked to be kept.")
 
 
+class BackupSchedule(Body):
+    """Backups that the hub makes by itself, once however many processes share the database."""
+
+    every_hours: int = Field(default=24, ge=0, le=8760, description="Hours from one to the next; 0: none.")
+    keep: int = Field(default=7, ge=1, le=1000, description="How many of them stay; those made by hand all do.")
+
+
 class Preferences(Body):
     """Everything that can be set while the hub runs."""
 
@@ -178,6 +185,7 @@ class Preferences(Body):
     budget_wait_ms: int = Field(default=30_000, ge=0, le=600_000, description="Longest wait of a call for money that others hold.")
     resilience_settings: ResilienceSettings = ResilienceSettings()
     retention: Retention = Retention()
+    backup_schedule: BackupSchedule = BackupSchedule()
     mcp_enabled: bool = Field(default=True, description="Whether the MCP door is open.")
     mcp_transport: Literal["all", "stdio", "sse", "streamable-http"] = Field(default="all", description="Over which transports.")
     mcp_profile: str = Field(default="core", max_length=2000, description="Tools that tools/list shows: core, all, or names with *.")
@@ -221,6 +229,13 @@ class PreferenceStore:
             await self._values.set(_NAME, made.model_dump(mode="json", by_alias=True, exclude_defaults=True))
         self.refresh()
         return self.current
+
+
+def check_stored(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Raise ValueError for rows of values among which the preferences cannot be read."""
+    for row in rows:
+        if row["name"] == _NAME:
+            Preferences.model_validate_json(row["value"])
 
 
 _DEFAULTS: dict[str, Any] = Preferences().model_dump(mode="json", by_alias=True)

@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     )
     max_file_mb: int = Field(default=512, ge=1, le=16_384, description="Largest file in MiB that `POST /v1/files` takes.")
     file_quota_mb: int = Field(default=10_240, ge=1, description="MiB that the files of one key may hold together.")
+    max_backup_mb: int = Field(default=1024, ge=1, le=65_536, description="Largest backup in MiB that is restored or imported.")
     batch_concurrency: int = Field(
         default=16, ge=1, le=1000, description="Most requests of batches that run at once at one provider, in each process."
     )
