@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from hub.errors import Conflict, HubError
+from hub.errors import Conflict, Full, HubError
 from hub.log import logger, masked
 from hub.preferences import check_stored
 from hub.store import deferred, schema
@@ -118,8 +118,10 @@ class Backups:
         draft = await anyio.to_thread.run_sync(self._shelf.draft)
         try:
             await self._store.snapshot(draft)
-        except BaseException:
+        except BaseException as error:
             await anyio.to_thread.run_sync(remove, draft)
+            if isinstance(error, OSError):
+                raise Full(f"the backup cannot be stored: {error.strerror}") from error
             raise
         return draft
 
@@ -203,9 +205,9 @@ class Backups:
                         await anyio.to_thread.run_sync(remove, one)
 
     async def _through(self, given: Path, backup_id: str, reason: Reason, drafts: list[Path]) -> Restored:
-        """Check, make anew, try, put in place: everything that can fail does before the one transaction."""
-        scratch, before = await anyio.to_thread.run_sync(lambda: (self._shelf.draft(), self._shelf.draft()))
-        drafts += [scratch, before]
+        """Check, make anew, try, put in place: everything that can fail does before the one transaction ends."""
+        scratch = await anyio.to_thread.run_sync(self._shelf.draft)
+        drafts.append(scratch)
         if await anyio.to_thread.run_sync(_packed, given):
             plain = await anyio.to_thread.run_sync(self._shelf.draft)
             drafts.append(plain)
@@ -213,16 +215,14 @@ class Backups:
             given = plain
         await anyio.to_thread.run_sync(lambda: deferred.scratch().remade(given, scratch, most=self._most))
         trial = await self._tried(scratch)
-        had = len(self._store.connections.all())
         # What has begun is seen through: a caller that goes away must not leave memory behind the database.
-        task = asyncio.get_running_loop().create_task(self._swap(scratch, trial, before))
+        task = asyncio.get_running_loop().create_task(self._swap(scratch, trial, reason))
         try:
-            await asyncio.shield(task)
+            saved = await asyncio.shield(task)
         except asyncio.CancelledError:
             with suppress(HubError):
                 await task
             raise
-        saved = await self._kept(before, reason, had)
         await self.prune()
         notes = [note for note, told in ((_LOST, not trial.readable), (_RUNNING, not trial.own)) if told]
         self._events.emit("backup.restored", backup=backup_id, saved=saved.id, own=trial.own, secrets=trial.readable)
@@ -238,15 +238,30 @@ class Backups:
             raise deferred.scratch().NotABackup(why) from error
         return trial
 
-    async def _swap(self, scratch: Path, trial: Trial, before: Path) -> None:
+    async def _swap(self, scratch: Path, trial: Trial, reason: Reason) -> Backup:
+        """The restore itself; the backup of what was there, which has its name before anything is changed."""
+        had, now = len(self._store.connections.all()), self._clock.now_ms()
+        saved: list[Backup] = []
+
+        def keep(write: Callable[[Path], None]) -> None:
+            while saved:  # of a try before, on a connection that was lost
+                self._shelf.remove(saved.pop())
+            draft = self._shelf.write(write)
+            saved.append(self._shelf.keep(draft, reason, now, schema=schema.HEAD, database=self._store.dialect, connections=had))
+
         self._budgets.store()
         held = self._budgets.suspend()
         rows: list[dict[str, Any]] | None = None
         try:
-            spent = await self._store.restore(scratch, trial, before=before, mark=held.mark)
+            spent = await self._store.restore(scratch, trial, before=keep, mark=held.mark)
             rows = None if trial.own else spent
+        except BaseException:
+            for one in saved:
+                await anyio.to_thread.run_sync(self._shelf.remove, one)
+            raise
         finally:
             await self._budgets.resume(held, rows)
+        return saved[0]
 
     async def _kept(self, draft: Path, reason: Reason, connections: int) -> Backup:
         now, database = self._clock.now_ms(), self._store.dialect

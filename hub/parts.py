@@ -62,6 +62,10 @@ from hub.sameness import Sameness
 from hub.semantic import Semantic
 from hub.senses import Senses
 from hub.store import Store
+from hub.sync.items import Items
+from hub.sync.serving import Serving
+from hub.sync.syncing import Syncing
+from hub.sync.tokens import Tokens
 from hub.targets import Targets
 from hub.tasks import LiveTasks
 from hub.telemetry import Telemetry
@@ -74,11 +78,14 @@ from hub.waiting import Waiting
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from pydantic import BaseModel
+
     from hub.ask import ChatAsk
     from hub.preferences import Preferences
     from hub.records import Caller, UsageRow
     from hub.routing.strategy import Option
     from hub.settings import Settings
+    from hub.store.documents import Documents
 
 
 class Parts:
@@ -123,6 +130,7 @@ class Parts:
             vendors=self._vendors(),
         )
         self.backups = Backups(self.store, self.budgets, self.clock, self.events, lambda: self._preferred().backup_schedule)
+        self._together()
         self.retention.also += [self.files.sweep, self.batches.sweep]
         self.closing = False
         #: What doors keep for the life of this hub, by name, and what they want done when it stops and closes.
@@ -169,6 +177,15 @@ class Parts:
             events=self.events,
             known=self.remote_agents.named,
         )
+
+    def _together(self) -> None:
+        """Hubs that keep the same set-up."""
+        documents: dict[str, Documents[Any]] = {"combo": self.combos, "mapping": self.mappings}
+        bodies: dict[str, type[BaseModel]] = {"combo": Combo, "mapping": Mapping}
+        items = Items(self.store, self.preferences, documents, bodies, self.targets.check)
+        self.sync_tokens = Tokens(self.store, self.clock)
+        self.sync_serving = Serving(self.store, items, self.sync_tokens)
+        self.syncing = Syncing(self.store, items, self.sync_serving, self.outbound, self.clock, self.events, self.settings)
 
     def _learned(self) -> None:
         """What the hub learns while it runs: health, quota, latency, sessions, warm caches, how combos did."""
@@ -354,6 +371,7 @@ class Parts:
         await self.sameness.open()
         self.retention.start()
         self.backups.open()
+        self.syncing.open()
         self.oauth.open()
         self.remote_agents.open()
         await self.batches.worker.open()
@@ -377,6 +395,7 @@ class Parts:
         await self.outbound.aclose()
         await self.retention.close()
         await self.backups.close()
+        await self.syncing.close()
         if self.store.unlocked:
             self.quotas.flush()
             self.board.flush()

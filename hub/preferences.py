@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hub.store.values import Values
 
-_NAME = "preferences"
+PREFERENCES = "preferences"
 Profile = Literal["oauth", "apikey", "local"]
 
 
@@ -206,7 +206,7 @@ class PreferenceStore:
 
     def refresh(self) -> None:
         """Take over what is stored; called after every change."""
-        stored = self._values.get(_NAME)
+        stored = self._values.get(PREFERENCES)
         if stored is not self._seen:
             self._seen = stored
             self.current = Preferences.model_validate(stored or {})
@@ -218,7 +218,7 @@ class PreferenceStore:
         ``check`` raises; nothing is stored then.
         """
         async with self._changes:
-            now = Preferences.model_validate(self._values.get(_NAME) or {})
+            now = Preferences.model_validate(self._values.get(PREFERENCES) or {})
             merged = _merged(now.model_dump(mode="json", by_alias=True), patch, _DEFAULTS)
             try:
                 made = Preferences.model_validate(merged)
@@ -226,15 +226,27 @@ class PreferenceStore:
                 raise InvalidInput(details_of(error)) from None
             if check is not None:
                 check(made)
-            await self._values.set(_NAME, made.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+            await self._values.set(PREFERENCES, made.model_dump(mode="json", by_alias=True, exclude_defaults=True))
         self.refresh()
         return self.current
+
+    async def replace(self, wanted: Mapping[str, Any], *, keep: Iterable[str]) -> None:
+        """Set everything anew from wire names; fields named in ``keep`` stay as they are. Raises InvalidInput; nothing is stored then."""
+        async with self._changes:
+            stored: dict[str, Any] = self._values.get(PREFERENCES) or {}
+            kept = {name: stored[name] for name in keep if name in stored}
+            try:
+                made = Preferences.model_validate({**{name: value for name, value in wanted.items() if name not in set(keep)}, **kept})
+            except ValidationError as error:
+                raise InvalidInput(details_of(error)) from None
+            await self._values.set(PREFERENCES, made.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+        self.refresh()
 
 
 def check_stored(rows: Iterable[Mapping[str, Any]]) -> None:
     """Raise ValueError for rows of values among which the preferences cannot be read."""
     for row in rows:
-        if row["name"] == _NAME:
+        if row["name"] == PREFERENCES:
             Preferences.model_validate_json(row["value"])
 
 

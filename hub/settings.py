@@ -106,6 +106,10 @@ class Settings(BaseSettings):
         default="",
         description="JSON document of model prices that `POST /api/pricing/sync` may fetch (our form or LiteLLM's); empty: none.",
     )
+    sync_url: str = Field(
+        default="", description="Origin of another hub to sync with (`https://hub.example.com`); named here it may be a private address."
+    )
+    sync_token: str = Field(default="", repr=False, description="Sync token that the other hub's owner made for this one.")
     programs: Literal["auto", "on", "off"] = Field(
         default="auto", description="Whether owners may have this hub start programs (stdio MCP servers). `auto`: on loopback only."
     )

@@ -213,14 +213,19 @@ class Store:
         """What would be there with an archive (see :mod:`hub.store.scratch`) in this store's place. Raises HubError for a bad row in it."""
         return await backing.tried(self, archive, _hot)
 
-    async def restore(self, archive: Path, trial: Trial, *, before: Path, mark: int) -> list[dict[str, Any]]:
+    async def restore(
+        self, archive: Path, trial: Trial, *, before: Callable[[Callable[[Path], None]], None], mark: int
+    ) -> list[dict[str, Any]]:
         """Put an archive that was tried in the place of everything, in one transaction, and load it; the rows of budgets.
 
-        What was there is in the new file ``before``, to the last change that was acknowledged. Raises HubError; nothing is changed then.
+        ``before`` is called in a thread once nobody can change anything, with what writes everything to a new file, to the last change
+        that was acknowledged. Raises HubError, and what ``before`` raises; nothing is changed then.
         """
         await self.queue.flush()
         driver = self._database.driver
-        plan = deferred.restoring().Plan(archive, lambda: backing.snapshot(driver, before), trial.vault, trial.own, trial.chained, mark)
+        plan = deferred.restoring().Plan(
+            archive, lambda: before(lambda target: backing.snapshot(driver, target)), trial.vault, trial.own, trial.chained, mark
+        )
 
         def work(link: Link) -> list[dict[str, Any]]:
             spent = deferred.restoring().restore(link, plan)

@@ -220,12 +220,17 @@ async def test_a_file_of_another_hub_is_imported(running: Running, client: httpx
 async def test_a_hub_moves_to_the_other_database_with_its_master_key(running: Running, client: httpx.AsyncClient, tmp_path: Path) -> None:
     """Secrets, keys and the audit chain come along where the master key does."""
     await connect(client, "mover")
+    await running.hub.budgets.put("key_moved", Budget(daily_limit_usd=5))
+    running.hub.budgets.settle(await running.hub.budgets.hold("key_moved", 1.0, group="p/m"), 0.5)
+    assert (await running.hub.budgets.state("key_moved")).windows["daily"].spent == 500_000_000
     content = (await client.get("/api/db-backups/export")).content
     (tmp_path / "data").mkdir(mode=0o700)
     key = tmp_path / "data" / "master.key"
     key.write_bytes((running.hub.settings.data_dir / "master.key").read_bytes())
     key.chmod(0o600)
     async with running_hub(tmp_path) as other, reaching(other) as there:
+        await other.hub.budgets.put("key_moved", Budget(daily_limit_usd=1))
+        under_way = await other.hub.budgets.hold("key_moved", 0.1, group="p/m")
         done = await there.post("/api/db-backups/import", content=content, headers={"content-type": "application/octet-stream"})
         assert done.json()["secrets"] == "kept", done.text
         moved = {one.name: one.secret.reveal() for one in other.hub.store.connections.all()}
@@ -233,7 +238,12 @@ async def test_a_hub_moves_to_the_other_database_with_its_master_key(running: Ru
         assert (await there.get("/api/db-backups")).status_code == 401
         assert (await there.get("/api/db-backups", headers=dict(client.headers))).status_code == 200
         assert await other.hub.store.audit.verify() is None
-        await connect(client, "after")
+        # Budgets are those of the other hub, with what they had spent; what was under way here counts.
+        account = await other.hub.budgets.state("key_moved")
+        assert (account.windows["daily"].spent, account.terms.limits["daily"], account.held > 0) == (500_000_000, 5_000_000_000, True)
+        other.hub.budgets.settle(under_way, 0.1)
+        account = await other.hub.budgets.state("key_moved")
+        assert (account.windows["daily"].spent, account.held) == (600_000_000, 0)
 
 
 async def test_a_restore_under_load(running: Running, client: httpx.AsyncClient) -> None:
@@ -292,6 +302,32 @@ async def _links(hub: Hub) -> int:
         return 0
     sql = "SELECT count(*) AS found FROM pg_stat_activity WHERE datname = current_database()"
     return (await hub.store._database.read(lambda link: link.run(sql)))[0]["found"]
+
+
+async def test_a_caller_that_leaves_does_not_stop_a_restore(running: Running, client: httpx.AsyncClient) -> None:
+    hub = running.hub
+    made = (await client.put("/api/db-backups")).json()["id"]
+    await connect(client, "left")
+    task = asyncio.create_task(hub.backups.restore(made))
+    real = hub.store.restore
+    begun = asyncio.Event()
+
+    async def restore(*args: Any, **more: Any) -> Any:
+        begun.set()
+        return await real(*args, **more)
+
+    hub.store.restore = restore
+    try:
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    finally:
+        del hub.store.restore
+    assert hub.store.shelf.all()[0].reason == "before-restore"
+    assert "left" not in await names(client)
+    await restored(client, hub.store.shelf.all()[0].id)
+    assert "left" in await names(client)
 
 
 async def test_one_restore_at_a_time(running: Running, client: httpx.AsyncClient) -> None:

@@ -32,6 +32,8 @@ PUBLIC = {
     "/api/mcp/oauth/callback",
     "/api/mcp/oauth/callback/tag",
     "/api/mcp/oauth/clients/tag",
+    # Another hub that syncs with this one: it has a sync token, which the skill behind the address checks.
+    "/api/sync/bundle",
 }
 
 
