@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from hub.store.database import Link
 
 #: What is set by hand: the counter of changes goes on, and the audit log may.
-_APART = LIVE | {"revision", "audit_log"}
+APART = LIVE | {"revision", "audit_log"}
+#: What owners set up: it goes back with every restore, and so does a table that none of these names.
+SET_UP = frozenset({"api_keys", "connections", "values", "documents"})
 #: What has happened and what is at work, which no restore of a hub's own backup undoes; missing rows of the first group are added.
-_ADDED = frozenset({
+ADDED = frozenset({
     "usage", "usage_hours", "usage_days", "latency_hours", "decisions", "replays", "responses", "model_responses",
     "tasks", "push_configs", "cloud_agent_tasks", "cloud_agent_activities", "state",
 })  # fmt: skip
-_ONGOING = frozenset({"spend", "files", "batches", "batch_items"})
+ONGOING = frozenset({"spend", "files", "batches", "batch_items"})
 _BATCH = 500
 #: Shorter than PostgreSQL's own look for deadlocks, so that who is in our way is never the one to fail.
 _LOCK_MS, _TRIES = 300, 60
@@ -142,8 +144,8 @@ def _rows(source: sqlite3.Connection, table: str, listed: list[Column]) -> Itera
 def _taken(plan: Plan) -> Iterator[tuple[str, bool]]:
     """The tables that an archive fills, and whether its rows are added to what is there."""
     for table in tables():
-        if table not in _APART and not (plan.own and table in _ONGOING):
-            yield table, plan.own and table in _ADDED
+        if table not in APART and not (plan.own and table in ONGOING):
+            yield table, plan.own and table in ADDED
     if not plan.chained:
         yield "audit_log", False
 

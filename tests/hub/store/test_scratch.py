@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hub.store import Store, archive, scratch, tarball
+from hub.store import Store, archive, restoring, scratch, tarball
 from hub.store.scratch import NotABackup
 from hub.store.sqlite import blank
 from tests.fakes.database import make_settings
@@ -135,6 +135,13 @@ async def test_no_table_numbers_its_rows_by_itself() -> None:
     for table in Base.metadata.tables.values():
         if len(table.primary_key) == 1 and (only := next(iter(table.primary_key))).type.python_type is int:
             assert only.autoincrement is False, table.name
+
+
+def test_every_table_has_its_place_in_a_restore() -> None:
+    """A new table is set up by an owner, or happened, or is at work, or belongs to a running process: say which in restoring.py."""
+    named = [restoring.SET_UP, restoring.ADDED, restoring.ONGOING, restoring.APART]
+    assert set().union(*named) == set(archive.tables())
+    assert sum(map(len, named)) == len(archive.tables())
 
 
 def packed(entries: list[tuple[tarfile.TarInfo, bytes]], kind: int = tarfile.USTAR_FORMAT) -> bytes:
