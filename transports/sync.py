@@ -26,6 +26,7 @@ def routes(hub: Hub) -> list[Route]:
 
 
 async def _read(exchange: Exchange) -> None:
+    _admitted(exchange)
     known = exchange.header(b"if-none-match").strip().removeprefix("W/").strip('"')
     asked = {
         "token": _token(exchange),
@@ -42,12 +43,18 @@ async def _read(exchange: Exchange) -> None:
 
 
 async def _write(exchange: Exchange) -> None:
+    _admitted(exchange)
     body: Any = await exchange.json()
     if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object", field="body")
     asked: dict[str, Any] = {**body, "token": _token(exchange)}  # pyright: ignore[reportUnknownMemberType] - JSON edge
     told = await exchange.hub.call(exchange.hub.find("sync-push"), asked, exchange.ctx)
     await exchange.answer_json(told.model_dump(mode="json", by_alias=True))
+
+
+def _admitted(exchange: Exchange) -> None:
+    """Before anything is read or recorded: whoever has no valid token leaves nothing behind. Raises Unauthenticated."""
+    exchange.hub.sync_tokens.find(_token(exchange))
 
 
 def _token(exchange: Exchange) -> str:
