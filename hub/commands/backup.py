@@ -123,10 +123,10 @@ def _recovered(settings: Settings, backup: str) -> dict[str, Any]:
 
     shelf = _shelf(settings)
     try:
-        found = shelf.get(backup)
-        backup, source, ours = found.id, shelf.path(found), True
+        ours = shelf.get(backup)
+        backup, source = ours.id, shelf.path(ours)
     except NotFound:
-        source, ours = Path(backup), False
+        source, ours = Path(backup), None
         if not source.is_file():
             raise
     done = recover(settings, source, Clock().now_ms(), ours=ours)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from hub import vault as vaults
+from hub.errors import HubError
 from hub.store import deferred, schema
 from hub.store.database import DatabaseDamaged
 from hub.store.sqlite import Sqlite
@@ -84,6 +86,8 @@ async def tried(store: Store, archive: Path, hot: Callable[[Link], dict[str, lis
         link = Sqlite(archive).connect(writer=False)
         try:
             return hot(link), deferred.archive().counts(cast("sqlite3.Connection", link.raw))
+        except sqlite3.Error as error:
+            raise DatabaseDamaged(f"a row cannot be read: {error}") from error
         finally:
             link.raw.close()
 
@@ -94,7 +98,10 @@ async def tried(store: Store, archive: Path, hot: Callable[[Link], dict[str, lis
     found = Trial(rows=rows, vault=vault or here, readable=vault is not None, own=False, chained=False, pepper=b"", counts=counts)
     rows["values"] = [row for row in rows["values"] if row["name"] not in found.vault]
     rows["values"] += [{"name": name, "value": value, "updated_at": 0} for name, value in found.vault.items()]
-    found.pepper = store.pepper_of(rows)
+    try:
+        found.pepper = store.pepper_of(rows)
+    except (HubError, msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:
+        raise DatabaseDamaged(f"a row cannot be read: {error}") from error
     found.chained = found.pepper == store.pepper
     found.own = found.readable and found.chained
     return found

@@ -17,7 +17,7 @@ from hub.store import archive, scratch, tarball
 from hub.store.backing import DATA_KEY, PEPPER
 from hub.store.journal import Journal
 from hub.store.lock import own
-from hub.store.shelf import remove
+from hub.store.shelf import digest, remove
 from hub.store.sqlite import sync_folder
 from hub.store.store import sqlite_path
 from hub.vault import Vault, WrappedKey, WrongMasterKey
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from hub.settings import Settings
     from hub.store.archive import Counts
+    from hub.store.shelf import Backup
 
 
 class Recovered(NamedTuple):
@@ -37,8 +38,9 @@ class Recovered(NamedTuple):
     readable: bool
 
 
-def recover(settings: Settings, source: Path, now_ms: int, *, ours: bool) -> Recovered:
-    """Check a backup, make it anew, and put it in the place of the database file; ``ours`` says that this folder's hub made it.
+def recover(settings: Settings, source: Path, now_ms: int, *, ours: Backup | None) -> Recovered:
+    """Check a backup, make it anew, and put it in the place of the database file; ``ours`` is what this
+    folder's hub noted when it made it, None for a file from elsewhere.
 
     Raises BadRequest on PostgreSQL, FolderLocked while a hub runs, NotABackup, Full; the old file is as it was then.
     """
@@ -52,11 +54,13 @@ def recover(settings: Settings, source: Path, now_ms: int, *, ours: bool) -> Rec
         for path in (made, plain):
             remove(path)
         most = settings.max_backup_mb * 2**20
+        if ours is not None and digest(source) != ours.sha256:
+            raise scratch.NotABackup(f"{ours.filename} is not as it was made (its SHA-256 is another)")
         if tarball.packed(source):
             tarball.unpack(source, plain, most=most)
             source = plain
         scratch.remade(source, made, most=most)
-        readable, counts = _fitted(made, settings, ours)
+        readable, counts = _fitted(made, settings, ours=ours is not None)
         aside = _aside(settings, database, now_ms)
         made.replace(database)
         sync_folder(database.parent)
@@ -70,7 +74,7 @@ def recover(settings: Settings, source: Path, now_ms: int, *, ours: bool) -> Rec
     return Recovered(counts, aside, readable)
 
 
-def _fitted(made: Path, settings: Settings, ours: bool) -> tuple[bool, Counts]:
+def _fitted(made: Path, settings: Settings, *, ours: bool) -> tuple[bool, Counts]:
     """Make a database fit the master key and the journal of this folder; whether its secrets can be read, and what it holds."""
     with closing(sqlite3.connect(made, isolation_level=None)) as raw:
         rows = raw.execute('SELECT name, value FROM "values" WHERE name IN (?, ?)', (DATA_KEY, PEPPER)).fetchall()
@@ -85,7 +89,10 @@ def _fitted(made: Path, settings: Settings, ours: bool) -> tuple[bool, Counts]:
             journal = Journal(settings.data_dir / "money.journal", lambda: ())
             journal.read()
             raw.execute("UPDATE spend SET mark = ?", (journal.number,))
-        return readable, archive.counts(raw)
+        try:
+            return readable, archive.counts(raw)
+        except sqlite3.Error as error:
+            raise scratch.NotABackup(f"a row cannot be read: {error}") from error
 
 
 def _readable(values: dict[str, str], settings: Settings) -> bool:

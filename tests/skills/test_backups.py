@@ -217,6 +217,40 @@ async def test_a_file_of_another_hub_is_imported(running: Running, client: httpx
     assert f"from-{kind}" not in await names(client)
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "CREATE TRIGGER evil AFTER INSERT ON usage BEGIN DELETE FROM api_keys; END",
+        "UPDATE documents SET body = '{' WHERE kind = 'combo'",
+        """UPDATE documents SET body = '{"strategy": 7}' WHERE kind = 'combo'""",
+        """UPDATE "values" SET value = '{"noSuchSetting": 1}' WHERE name = 'preferences'""",
+        """UPDATE "values" SET value = 'x' WHERE name = 'vault.data_key'""",
+        """UPDATE "values" SET value = '"AAAA"' WHERE name = 'vault.pepper'""",
+        "UPDATE connections SET data = '['",
+        "UPDATE connections SET rules = '7'",
+        "UPDATE api_keys SET digest = 'zz' || id",
+        "UPDATE api_keys SET grants = '{}'",
+    ],
+)
+async def test_an_import_that_lies_changes_nothing(running: Running, client: httpx.AsyncClient, tmp_path: Path, lie: str) -> None:
+    """SEC-40: what no hub could open is not put in place of one that works."""
+    if running.hub.combos.find("liar") is None:
+        await client.post("/api/combos", json={"name": "liar", "models": ["openai/gpt-4o"]})
+    await client.patch("/api/settings", json={"stickyRoundRobinLimit": 4})
+    await connect(client, "honest")
+    (tmp_path / "x.sqlite").write_bytes((await client.get("/api/db-backups/export")).content)
+    with sqlite3.connect(tmp_path / "x.sqlite") as raw:
+        assert raw.execute(lie).rowcount != 0
+    before = await names(client), (await client.get("/api/db-backups")).json(), (await client.get("/api/settings")).json()
+    content = (tmp_path / "x.sqlite").read_bytes()
+    refused = await client.post("/api/db-backups/import", content=content, headers={"content-type": "application/octet-stream"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "not_a_backup"), refused.text
+    assert (await names(client), (await client.get("/api/db-backups")).json(), (await client.get("/api/settings")).json()) == before
+    assert not list(running.hub.store.shelf.folder.glob("part-*"))
+    assert not list((running.hub.settings.data_dir / "uploads").glob("*"))
+    assert (await client.patch("/api/settings", json={"stickyRoundRobinLimit": None})).status_code == 200
+
+
 async def test_a_hub_moves_to_the_other_database_with_its_master_key(running: Running, client: httpx.AsyncClient, tmp_path: Path) -> None:
     """Secrets, keys and the audit chain come along where the master key does."""
     await connect(client, "mover")
