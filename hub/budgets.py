@@ -7,7 +7,7 @@ waits for those under way to give back what they did not need, and is refused wh
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
@@ -84,6 +84,13 @@ class Budget(Body):
         return {kind: limit for kind, limit in every.items() if limit is not None}
 
 
+class Suspended(NamedTuple):
+    """Where a restore begins: the journal's last record, and the budgets that are there."""
+
+    mark: int
+    names: frozenset[str]
+
+
 class Budgets:
     """Every budget. Open it after the store; :meth:`hold` before a call, :meth:`settle` or :meth:`release` after it."""
 
@@ -116,6 +123,33 @@ class Budgets:
         if self._open:
             self._open = False
             await self._ledger.close()
+
+    def store(self) -> None:
+        """Write the sums behind now, so that a backup has them."""
+        if self._purse is not None:
+            self._purse.store()
+
+    def suspend(self) -> Suspended:
+        """A restore begins; what is spent meanwhile is counted after it."""
+        return Suspended(self._purse.suspend() if self._purse is not None else 0, frozenset(self._terms))
+
+    async def resume(self, before: Suspended, rows: list[dict[str, Any]] | None) -> None:
+        """A restore has ended, after the store told of it. ``rows`` are the sums of another hub's budgets, None after an own backup.
+
+        Budgets that were not there before have then spent what the usage log says. Raises the HubError of the database.
+        """
+        if self._purse is not None and rows is not None:
+            sums = [(row["budget_id"], PeriodRow(*(row[name] for name in PeriodRow._fields))) for row in rows]
+            self._purse.take_over(self._terms, sums)
+        elif self._purse is not None:
+            self._purse.resume()
+        if rows is None:
+            for name in self._terms.keys() - before.names:
+                seeds = await self._before(name, self._terms[name])
+                if self._pool is not None:
+                    await self._pool.prepare(name, self._terms[name], seeds)
+                elif self._purse is not None:
+                    self._purse.seed(name, seeds)
 
     def limited(self, key_id: str) -> bool:
         """Whether calls of a key must hold money: the key has a budget, or the hub has."""

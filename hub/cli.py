@@ -16,6 +16,7 @@ from hub.commands import (
     accounts,
     agents,
     audit,
+    backup,
     batches,
     calling,
     chat,
@@ -54,6 +55,7 @@ app.add_typer(mcp_servers.app, name="mcp-servers")
 app.add_typer(agents.app, name="agents")
 app.add_typer(batches.app, name="batches")
 app.add_typer(audit.app, name="audit")
+app.add_typer(backup.app, name="backup")
 app.command()(connect.connect)
 app.command()(connect.disconnect)
 app.command()(calling.models)

@@ -18,7 +18,7 @@ import orjson
 
 _SECRET_FIELD = re.compile(r"(key|token|secret|password|authorization|cookie|proxy)$", re.IGNORECASE)
 _SECRET_TEXT = re.compile(
-    r"\b(hr_[A-Za-z0-9_]{8,}|sk-[A-Za-z0-9_-]{6,}|Bearer\s+\S+|eyJ[\w-]{8,}\.[\w-]+\.[\w-]*)|(?<=://)[^/@\s]*:[^/@\s]+(?=@)"
+    r"\b(hr_[A-Za-z0-9_]{8,}|osync_[\w-]{8,}|sk-[A-Za-z0-9_-]{6,}|Bearer\s+\S+|eyJ[\w-]{8,}\.[\w-]+\.[\w-]*)|(?<=://)[^/@\s]*:[^/@\s]+(?=@)"
 )
 #: C0 and C1 controls and Unicode's own line ends; a trace keeps its tabs and line feeds.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

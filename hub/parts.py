@@ -13,6 +13,7 @@ from hub.affinity import Sessions
 from hub.anchors import Anchors
 from hub.answers import Answers
 from hub.attempts import Ledger
+from hub.backups import Backups
 from hub.batches import held
 from hub.batches.batches import Batches
 from hub.batches.placing import Placing
@@ -68,6 +69,10 @@ from hub.sameness import Sameness
 from hub.semantic import Semantic
 from hub.senses import Senses
 from hub.store import Store
+from hub.sync.items import Items
+from hub.sync.serving import Serving
+from hub.sync.syncing import Syncing
+from hub.sync.tokens import Tokens
 from hub.targets import Targets
 from hub.tasks import LiveTasks
 from hub.telemetry import Telemetry
@@ -82,11 +87,14 @@ from hub.webhooks.webhooks import Webhooks
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from pydantic import BaseModel
+
     from hub.ask import ChatAsk
     from hub.preferences import Preferences
     from hub.records import AuditRow, Caller, UsageRow
     from hub.routing.strategy import Option
     from hub.settings import Settings
+    from hub.store.documents import Documents
 
 
 class Parts:
@@ -145,6 +153,8 @@ class Parts:
             provider=lambda model, service: self.planner.resolve(model, service).provider,
             vendors=self._vendors(),
         )
+        self.backups = Backups(self.store, self.budgets, self.clock, self.events, lambda: self._preferred().backup_schedule)
+        self._together()
         self.retention.also += [self.files.sweep, self.batches.sweep]
         self.closing = False
         self.lifecycle = Lifecycle()
@@ -209,6 +219,15 @@ class Parts:
             events=self.events,
             known=self.remote_agents.named,
         )
+
+    def _together(self) -> None:
+        """Hubs that keep the same set-up."""
+        documents: dict[str, Documents[Any]] = {"combo": self.combos, "mapping": self.mappings}
+        bodies: dict[str, type[BaseModel]] = {"combo": Combo, "mapping": Mapping}
+        items = Items(self.store, self.preferences, documents, bodies, self.targets.check)
+        self.sync_tokens = Tokens(self.store, self.clock)
+        self.sync_serving = Serving(self.store, items, self.sync_tokens)
+        self.syncing = Syncing(self.store, items, self.sync_serving, self.outbound, self.clock, self.events, self.settings)
 
     def _learned(self) -> None:
         """What the hub learns while it runs: health, quota, latency, sessions, warm caches, how combos did."""
@@ -396,6 +415,8 @@ class Parts:
         await self.sameness.open()
         await self.login.open()
         self.retention.start()
+        self.backups.open()
+        self.syncing.open()
         self.oauth.open()
         self.remote_agents.open()
         await self.batches.worker.open()
@@ -425,6 +446,8 @@ class Parts:
         await self.relay.close()
         await self.outbound.aclose()
         await self.retention.close()
+        await self.backups.close()
+        await self.syncing.close()
         if self.store.unlocked:
             self.quotas.flush()
             self.board.flush()

@@ -16,11 +16,11 @@ from hub.skill import details_of
 from hub.wire import Body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from hub.store.values import Values
 
-_NAME = "preferences"
+PREFERENCES = "preferences"
 Profile = Literal["oauth", "apikey", "local"]
 
 
@@ -147,6 +147,13 @@ class Retention(Body):
     delivery_days: int = Field(default=14, ge=1, le=3650, description="What webhooks were sent.")
 
 
+class BackupSchedule(Body):
+    """Backups that the hub makes by itself, once however many processes share the database."""
+
+    every_hours: int = Field(default=24, ge=0, le=8760, description="Hours from one to the next; 0: none.")
+    keep: int = Field(default=7, ge=1, le=1000, description="How many of them stay; those made by hand all do.")
+
+
 class Preferences(Body):
     """Everything that can be set while the hub runs."""
 
@@ -182,6 +189,7 @@ class Preferences(Body):
     require_login: bool = Field(
         default=True, description="False opens the dashboard and `/api` to browsers of this machine without a login; on loopback only."
     )
+    backup_schedule: BackupSchedule = BackupSchedule()
     mcp_enabled: bool = Field(default=True, description="Whether the MCP door is open.")
     mcp_transport: Literal["all", "stdio", "sse", "streamable-http"] = Field(default="all", description="Over which transports.")
     mcp_profile: str = Field(default="core", max_length=2000, description="Tools that tools/list shows: core, all, or names with *.")
@@ -202,7 +210,7 @@ class PreferenceStore:
 
     def refresh(self) -> None:
         """Take over what is stored; called after every change."""
-        stored = self._values.get(_NAME)
+        stored = self._values.get(PREFERENCES)
         if stored is not self._seen:
             self._seen = stored
             self.current = Preferences.model_validate(stored or {})
@@ -214,7 +222,7 @@ class PreferenceStore:
         ``check`` raises; nothing is stored then.
         """
         async with self._changes:
-            now = Preferences.model_validate(self._values.get(_NAME) or {})
+            now = Preferences.model_validate(self._values.get(PREFERENCES) or {})
             merged = _merged(now.model_dump(mode="json", by_alias=True), patch, _DEFAULTS)
             try:
                 made = Preferences.model_validate(merged)
@@ -222,9 +230,28 @@ class PreferenceStore:
                 raise InvalidInput(details_of(error)) from None
             if check is not None:
                 check(made)
-            await self._values.set(_NAME, made.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+            await self._values.set(PREFERENCES, made.model_dump(mode="json", by_alias=True, exclude_defaults=True))
         self.refresh()
         return self.current
+
+    async def replace(self, wanted: Mapping[str, Any], *, keep: Iterable[str]) -> None:
+        """Set everything anew from wire names; fields named in ``keep`` stay as they are. Raises InvalidInput; nothing is stored then."""
+        async with self._changes:
+            stored: dict[str, Any] = self._values.get(PREFERENCES) or {}
+            kept = {name: stored[name] for name in keep if name in stored}
+            try:
+                made = Preferences.model_validate({**{name: value for name, value in wanted.items() if name not in set(keep)}, **kept})
+            except ValidationError as error:
+                raise InvalidInput(details_of(error)) from None
+            await self._values.set(PREFERENCES, made.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+        self.refresh()
+
+
+def check_stored(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Raise ValueError for rows of values among which the preferences cannot be read."""
+    for row in rows:
+        if row["name"] == PREFERENCES:
+            Preferences.model_validate_json(row["value"])
 
 
 _DEFAULTS: dict[str, Any] = Preferences().model_dump(mode="json", by_alias=True)

@@ -14,7 +14,7 @@ from hub.store.journal import Journal
 from hub.store.spending import PeriodRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hub.clock import Clock
@@ -52,6 +52,8 @@ class Purse:
         self._line = Line()
         self._dirty: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
+        #: What was spent since a restore began: budgets, nano-dollars, when.
+        self._since: list[tuple[tuple[str, ...], int, int]] | None = None
         path = folder / "money.journal"
         self._journal = Journal(path, self._kept) if rotate is None else Journal(path, self._kept, rotate=rotate)
 
@@ -100,6 +102,46 @@ class Purse:
             self._changed(account, told=True)
         self._serve()
 
+    def store(self) -> None:
+        """Write the sums behind now, so that a backup has them."""
+        self._dirty.update(self._accounts)
+        self._save()
+
+    def suspend(self) -> int:
+        """A restore begins: from here on what is spent is noted, to be counted again. The number of the journal's last record."""
+        self._since = []
+        return self._journal.number
+
+    def resume(self) -> None:
+        """The restore has ended, and the sums of now are still true."""
+        self._since = None
+
+    def take_over(self, terms: Mapping[str, Terms], rows: Sequence[tuple[str, PeriodRow]]) -> None:
+        """The restore has ended and brought the budgets of another hub, and what they had spent. Calls under way still hold money."""
+        since, self._since = self._since or [], None
+        now = self._clock.now_ms()
+        self._accounts = {name: Account(name, one) for name, one in terms.items()}
+        for account in self._accounts.values():
+            account.held = sum(hold.amount for hold in self._open.values() if account.id in hold.claim.accounts)
+        for name, row in rows:
+            self._put(name, [list(row)])
+        for names, cost, at in since:
+            for account in self._of(names):
+                account.spend(cost, at)
+        for account in self._accounts.values():
+            account.roll(now)
+            account.news.clear()
+            self._changed(account, told=True)
+        self._save()
+        self._serve()
+
+    def seed(self, name: str, rows: Sequence[PeriodRow]) -> None:
+        """A budget that was restored has spent this much in the periods of now."""
+        self._put(name, [list(row) for row in rows])
+        account = self._accounts.get(name)
+        if account is not None:
+            self._changed(account, told=True)
+
     async def forget(self, name: str) -> None:
         """The rows of a budget that was deleted go, too."""
         await self._spending.forget(name)
@@ -120,6 +162,7 @@ class Purse:
         now = self._clock.now_ms()
         if self._open.pop(hold.number, None) is not None or cost:
             self._write("d", hold.number, hold.claim.accounts, cost, now)
+        self._note(hold.claim.accounts, cost, now)
         for account in self._of(hold.claim.accounts):
             account.held = max(0, account.held - hold.amount)
             self._spent(account, cost, now)
@@ -132,6 +175,7 @@ class Purse:
         """Something was spent for which nothing was held."""
         now = self._clock.now_ms()
         self._write("c", names, cost, now)
+        self._note(names, cost, now)
         for account in self._of(names):
             self._spent(account, cost, now)
         if self._journal.large:
@@ -193,6 +237,10 @@ class Purse:
             while account.news:
                 kind, window = account.news.pop(0)
                 self._hooks.tell(kind, account, window)
+
+    def _note(self, names: tuple[str, ...], cost: int, now: int) -> None:
+        if self._since is not None and cost:
+            self._since.append((names, cost, now))
 
     def _changed(self, account: Account, *, told: bool) -> None:
         if told:

@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     )
     max_file_mb: int = Field(default=512, ge=1, le=16_384, description="Largest file in MiB that `POST /v1/files` takes.")
     file_quota_mb: int = Field(default=10_240, ge=1, description="MiB that the files of one key may hold together.")
+    max_backup_mb: int = Field(default=1024, ge=1, le=65_536, description="Largest backup in MiB that is restored or imported.")
     batch_concurrency: int = Field(
         default=16, ge=1, le=1000, description="Most requests of batches that run at once at one provider, in each process."
     )
@@ -109,6 +110,10 @@ class Settings(BaseSettings):
         default="",
         description="JSON document of model prices that `POST /api/pricing/sync` may fetch (our form or LiteLLM's); empty: none.",
     )
+    sync_url: str = Field(
+        default="", description="Origin of another hub to sync with (`https://hub.example.com`); named here it may be a private address."
+    )
+    sync_token: str = Field(default="", repr=False, description="Sync token that the other hub's owner made for this one.")
     programs: Literal["auto", "on", "off"] = Field(
         default="auto", description="Whether owners may have this hub start programs (stdio MCP servers). `auto`: on loopback only."
     )

@@ -82,7 +82,8 @@ class Rest:
     ``view`` turns the output into the wire's shape where the seed's differs; ``ask`` turns the merged
     path, query and body fields into the skill's input; ``headers`` gives further headers of a successful answer,
     ``status_of`` its status where that varies. ``views`` are further shapes, each for requests with a header of that name (lower case).
-    ``form`` lets the address take a multipart form beside JSON; it names the setting that bounds it in MiB.
+    ``form`` lets the address take a multipart form beside JSON; it names the setting that bounds it in MiB. ``raw`` is the field that a
+    body that is a file as it is fills there.
     ``moved`` is where the skill is served now: the address answers 308 with it and runs nothing. ``public`` addresses answer without a
     key (SEC-01's allowlist). ``door`` names the door that serves the address in a dialect of its own; the others are the REST door's.
     """
@@ -99,6 +100,7 @@ class Rest:
     views: tuple[tuple[str, Callable[[Any], Any]], ...] = ()
     door: str = ""
     form: str = ""
+    raw: str = ""
 
 
 @dataclass(frozen=True, slots=True)

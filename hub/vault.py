@@ -57,6 +57,11 @@ class Vault:
         self._cipher = _cipher(data_key)
         self._id = bytes.fromhex(fingerprint(data_key))
 
+    @property
+    def key_id(self) -> str:
+        """Names the data key, and tells nothing about it."""
+        return self._id.hex()
+
     @classmethod
     def create(cls) -> Vault:
         """A vault with a new random data key."""
@@ -76,9 +81,8 @@ class Vault:
 
     def wrap(self, master: bytes) -> WrappedKey:
         """The data key sealed by a master key, to be stored."""
-        key_id = self._id.hex()
-        box = _seal(_cipher(master), base64.b64encode(self._data_key).decode(), f"data-key:{key_id}", self._id)
-        return WrappedKey(key_id=key_id, master_id=fingerprint(master), box=box)
+        box = _seal(_cipher(master), base64.b64encode(self._data_key).decode(), f"data-key:{self.key_id}", self._id)
+        return WrappedKey(key_id=self.key_id, master_id=fingerprint(master), box=box)
 
     def derive(self, purpose: str) -> bytes:
         """A key of 32 bytes for one purpose: the same in every process on this store, and telling nothing of the data key."""

@@ -40,6 +40,21 @@ async def form(exchange: Exchange, setting: str) -> AsyncGenerator[dict[str, Any
         await reader.close()
 
 
+@asynccontextmanager
+async def raw(exchange: Exchange, setting: str, name: str) -> AsyncGenerator[Upload]:
+    """A body that is one file as it is, called ``name``; otherwise as :func:`form`."""
+    file = await anyio.to_thread.run_sync(exchange.hub.spool.open)
+    size = 0
+    try:
+        async for piece in exchange.pieces(setting):
+            size += len(piece)
+            await anyio.to_thread.run_sync(file.write, piece)
+        file.close()
+        yield Upload(name or "file", exchange.head.content_type[:200], size, path=file.path)
+    finally:
+        await anyio.to_thread.run_sync(_drop, file)
+
+
 def _boundary(content_type: str) -> bytes:
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
     if not boundary:

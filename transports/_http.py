@@ -86,6 +86,7 @@ class Route:
     """One address of a door. ``path`` is exact, or holds ``{names}`` (found in ``exchange.params``).
 
     ``when`` makes it an answer beside that of another door at the same address, for those requests that it holds for.
+    ``proves`` is how credentials begin that the handler of a public route checks by itself.
     ``socket`` makes it the answer to requests for a WebSocket (:mod:`transports._sockets`), beside those to plain ones.
     """
 
@@ -97,6 +98,7 @@ class Route:
     body_limit: int | None = None
     when: Callable[[Scope], bool] | None = None
     socket: bool = False
+    proves: str = ""
 
 
 class Exchange:
@@ -131,7 +133,7 @@ class Exchange:
         if len(self.scope["headers"]) > MOST_HEADERS:
             raise HeadTooLarge(f"a request may have {MOST_HEADERS} headers")
         hub, token = self.hub, self.head.token
-        if token:
+        if token and not (self.route.proves and token.startswith(self.route.proves)):
             self.caller = await _access.caller_of(self, token) if hub.oauth.takes(token) else hub.authenticate(token)
         elif self._may_be_owner and (owner := await _session.caller_of(self)):
             self.caller = owner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,11 +15,15 @@ from transports import openai
 from transports._http import NO_STORE, Door, Exchange, Route
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from hub.call import Hub
     from hub.skill import Rest, Skill
 
 DOOR = Door("rest", error=rest_body, cookies=True, pages=True)
 _FORM = "multipart/form-data"
+#: Bodies that are a file as it is.
+_RAW = ("application/octet-stream", "application/vnd.sqlite3", "application/x-sqlite3", "application/gzip", "application/x-gzip")
 #: Addresses that belong to a public dialect, by the start of their path.
 _DOORS = {"/v1/": openai.DOOR, "/v2/": Door("cohere", error=cohere_body, route_class=b"CLIENT_API")}
 
@@ -49,21 +54,12 @@ def _handler(skill: Skill, address: Rest) -> Any:
             await _point(exchange, skill, address.moved)
             return
         exchange.ctx.connection = exchange.head.wishes.get("connection", "") if exchange.head.wishes else ""
-        if exchange.head.content_type[: len(_FORM)].lower() == _FORM:
-            await sent_as_form(exchange)
+        kind = exchange.head.content_type.partition(";")[0].strip().lower()
+        if kind == _FORM or (kind in _RAW and address.raw):
+            async with _sent(exchange, skill, address, kind) as fields:
+                await answer(exchange, fields | {name: exchange.params[name] for name in names})
         else:
             await answer(exchange, await _input(exchange, names, lists))
-
-    async def sent_as_form(exchange: Exchange) -> None:
-        if not address.form:
-            raise UnsupportedMedia("this address takes JSON, not a form; send Content-Type: application/json")
-        # Before its body, which may be large: who may not call this stores nothing here.
-        exchange.hub.allow(skill, exchange.ctx)
-        # The parser is not needed to start.
-        from transports._forms import form  # noqa: PLC0415 - see above
-
-        async with form(exchange, address.form) as fields:
-            await answer(exchange, fields | {name: exchange.params[name] for name in names})
 
     async def answer(exchange: Exchange, data: dict[str, Any]) -> None:
         if address.ask is not None:
@@ -74,6 +70,24 @@ def _handler(skill: Skill, address: Rest) -> Any:
             await _answer(exchange, skill, address, data)
 
     return handle
+
+
+@asynccontextmanager
+async def _sent(exchange: Exchange, skill: Skill, address: Rest, kind: str) -> AsyncGenerator[dict[str, Any]]:
+    """The fields of a body that is a form, or one file as it is. Raises UnsupportedMedia where an address takes neither."""
+    if not address.form:
+        raise UnsupportedMedia("this address takes JSON, not a form; send Content-Type: application/json")
+    # Before its body, which may be large: who may not call this stores nothing here.
+    exchange.hub.allow(skill, exchange.ctx)
+    # The parser is not needed to start.
+    from transports import _forms  # noqa: PLC0415 - see above
+
+    if kind == _FORM:
+        async with _forms.form(exchange, address.form) as fields:
+            yield fields
+    else:
+        async with _forms.raw(exchange, address.form, exchange.query.get("filename", "")) as file:
+            yield {**exchange.query, address.raw: file}
 
 
 async def _answer(exchange: Exchange, skill: Skill, address: Rest, data: dict[str, Any]) -> None:

@@ -117,8 +117,9 @@ class Connections:
         rules: ConnectionRules = NO_RULES,
         extra_secrets: Sequence[str] = (),
         active: bool = True,
+        connection_id: str = "",
     ) -> Connection:
-        """Store a connection. Raises BadRequest naming the field that is wrong."""
+        """Store a connection, under an id of its own or the one that is given. Raises BadRequest naming the field that is wrong."""
         now = self._clock.now_ms()
         given = {
             "name": name,
@@ -135,7 +136,7 @@ class Connections:
             "extra_secrets": extra_secrets,
             "active": active,
         }
-        identity = self._clock.new_id("con_")
+        identity = connection_id or self._clock.new_id("con_")
         row = {
             "id": identity,
             "provider": words("provider", provider, limit=100),

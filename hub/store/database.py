@@ -210,6 +210,10 @@ class Database:
         """Run work with an SQLModel session on the writer as one transaction, on the disk when this returns."""
         return await self._in(self._writing, lambda: self._run(lambda link: deferred.session().transact(link, work), writer=True))
 
+    async def alone(self, work: Callable[[Link], T]) -> T:
+        """Run work that makes its own transaction on the writer; run again when the connection is lost before its commit."""
+        return await self._in(self._writing, lambda: self._run(work, writer=True))
+
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         if self._closed:
             raise Unavailable("the store is closed")

@@ -32,3 +32,24 @@ def migration():
     from hub.store import migration as module  # noqa: PLC0415 - deferring is what this module is for
 
     return module
+
+
+def archive():
+    """:mod:`hub.store.archive`."""
+    from hub.store import archive as module  # noqa: PLC0415 - deferring is what this module is for
+
+    return module
+
+
+def scratch():
+    """:mod:`hub.store.scratch`."""
+    from hub.store import scratch as module  # noqa: PLC0415 - deferring is what this module is for
+
+    return module
+
+
+def restoring():
+    """:mod:`hub.store.restoring`."""
+    from hub.store import restoring as module  # noqa: PLC0415 - deferring is what this module is for
+
+    return module

@@ -58,6 +58,10 @@ class Documents(Generic[T]):
         self._by_id: dict[str, Document[T]] = {}
         self._by_name: dict[str, Document[T]] = {}
 
+    def twin(self) -> Documents[T]:
+        """An empty collection of the same kind, to try rows on."""
+        return Documents(self._changes, self._clock, kind=self.kind, what=self.what, prefix=self._prefix, body=self._body)
+
     def load(self, rows: Iterable[dict[str, Any]]) -> None:
         """Take over the stored documents of this kind."""
         self._by_id, self._by_name = {}, {}

@@ -48,6 +48,28 @@ class FolderLock:
             self._file = None
 
 
+def own(folder: Path, database: Path | None) -> list[FolderLock]:
+    """Take the locks of a data folder, made if need be, and of an SQLite file that lies elsewhere. Raises FolderLocked, holding none."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    held: list[FolderLock] = []
+    if database is None:
+        return held
+    names = [folder / "hub.lock"]
+    if database.parent.resolve() != folder.resolve():
+        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        names.append(database.with_name(f"{database.name}.lock"))
+    for name in names:
+        lock = FolderLock(name)
+        try:
+            lock.acquire()
+        except BaseException:
+            for one in held:
+                one.release()
+            raise
+        held.append(lock)
+    return held
+
+
 def holder(path: Path) -> int | None:
     """The pid that holds the lock file, 0 when a holder does not say, None when nobody holds it or it is not ours to look at."""
     try:

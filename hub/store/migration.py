@@ -29,9 +29,9 @@ def config(connection: Connection | None = None) -> Config:
     return made
 
 
-def upgrade(link: Link) -> None:
-    """Run the missing migrations in one transaction: all of them, or none."""
+def upgrade(link: Link, revision: str = "head") -> None:
+    """Run the missing migrations up to a revision in one transaction: all of them, or none."""
     with engine(link).begin() as connection:
         if link.dialect == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK:d})")
-        command.upgrade(config(connection), "head")
+        command.upgrade(config(connection), revision)

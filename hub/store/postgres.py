@@ -12,6 +12,8 @@ from hub.store import schema
 from hub.store.database import DatabaseDamaged, Link, RowRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hub.errors import HubError
     from hub.store.database import Raw
 
@@ -24,14 +26,15 @@ class Postgres:
     dialect = "postgresql"
     errors: tuple[type[Exception], ...] = (psycopg.Error, UnicodeError)
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, before_migration: Callable[[Link, str], None] | None = None) -> None:
         self._url = url
+        self._before_migration = before_migration
 
     def prepare(self) -> None:
         """Bring the database to the current schema; the database itself must be there."""
         link = self.connect(writer=True)
         try:
-            schema.ensure(link)
+            schema.ensure(link, self._before_migration)
         finally:
             link.raw.close()
 
@@ -56,7 +59,7 @@ class Postgres:
         words = (str(error).splitlines() or [""])[0][:300]
         match error:
             case psycopg.errors.DataCorrupted() | psycopg.errors.IndexCorrupted():
-                return DatabaseDamaged(f"PostgreSQL reports damaged data: {words}. Restore a backup (pg_restore) or see its log")
+                return DatabaseDamaged(f"PostgreSQL reports damaged data: {words}. Restore a backup or see its log")
             case psycopg.IntegrityError() | psycopg.DataError() | UnicodeError():
                 return RowRefused(f"the database refuses a row: {words}")
             case psycopg.errors.InsufficientPrivilege():

@@ -8,6 +8,8 @@ from hub.errors import NotConfigured
 from hub.store import deferred
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hub.store.database import Link
 
 #: Every revision of ``migrations/versions``, oldest first; a test holds this equal to alembic's own reading.
@@ -40,9 +42,16 @@ def pending(version: str | None) -> list[str]:
     return list(REVISIONS[REVISIONS.index(version) + 1 :])
 
 
-def ensure(link: Link) -> None:
-    """Bring a database to the current schema; two processes that start at once do it once."""
-    todo = pending(current(link))
+def ensure(link: Link, before: Callable[[Link, str], None] | None = None) -> None:
+    """Bring a database to the current schema; two processes that start at once do it once.
+
+    ``before`` is given a database that holds something, and its revision, before anything is changed.
+    """
+    version = current(link)
+    todo = pending(version)
     link.raw.rollback()
     if todo:
+        if before is not None and version is not None:
+            before(link, version)
+            link.raw.rollback()
         deferred.migration().upgrade(link)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from hub.errors import NotConfigured, Unavailable
-from hub.store import schema
+from hub.store import deferred, schema
 from hub.store.database import DatabaseDamaged, Link, RowRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hub.errors import HubError
     from hub.store.database import Raw
 
@@ -42,8 +44,9 @@ class Sqlite:
     dialect = "sqlite"
     errors: tuple[type[Exception], ...] = (sqlite3.Error, OverflowError, UnicodeError)
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, before_migration: Callable[[Link, str], None] | None = None) -> None:
         self.path = path
+        self._before_migration = before_migration
 
     def prepare(self) -> None:
         """Create the file, or check the one that is there, and bring it to the current schema."""
@@ -55,7 +58,7 @@ class Sqlite:
         try:
             if self.path.stat().st_size <= _CHECKED_BYTES:
                 self._check(link)
-            schema.ensure(link)
+            schema.ensure(link, self._before_migration)
         finally:
             link.raw.close()
 
@@ -103,37 +106,20 @@ class Sqlite:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_name(f"{self.path.name}.new")
         new.unlink(missing_ok=True)
-        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        raw = sqlite3.connect(new, isolation_level=None, check_same_thread=False)
-        link = Link(cast("Raw", raw), self.dialect, writer=True)
-        try:
-            # Before anything is written, or it has no effect: lets the file shrink without being written anew (REL-24).
-            raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            raw.execute(f"PRAGMA application_id={APPLICATION_ID:d}")
-            schema.ensure(link)
-        finally:
-            raw.close()
+        blank(new)
         new.replace(self.path)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
 
     def _inspect(self) -> None:
         """Read the header before SQLite does, which would create or repair silently."""
-        size = self.path.stat().st_size
-        with self.path.open("rb") as file:
-            head = file.read(_HEADER)
-        if not head:
-            raise self._damaged("the file is empty")
-        if not head.startswith(_MAGIC):
-            raise self._damaged("it is not an SQLite database")
-        if len(head) < _HEADER:
-            raise self._damaged("its header is cut off")
-        if int.from_bytes(head[68:72], "big") != APPLICATION_ID:
+        found = look(self.path)
+        if found.fault:
+            raise self._damaged(found.fault)
+        if not found.ours:
             raise NotConfigured(f"{self.path} is a database of another program; name another file or move it away")
-        page = int.from_bytes(head[16:18], "big")
-        expected = int.from_bytes(head[28:32], "big") * (65536 if page == 1 else page)
         wal = self.path.with_name(f"{self.path.name}-wal")
-        if size < expected and not (wal.exists() and wal.stat().st_size):
-            raise self._damaged(f"{expected - size} bytes are missing at its end")
+        if found.missing > 0 and not (wal.exists() and wal.stat().st_size):
+            raise self._damaged(f"{found.missing} bytes are missing at its end")
 
     def _check(self, link: Link) -> None:
         found = link.run("PRAGMA quick_check(1)")[0]["quick_check"]
@@ -142,12 +128,50 @@ class Sqlite:
 
     def _damaged(self, what: str) -> DatabaseDamaged:
         return DatabaseDamaged(
-            f"the database {self.path} is damaged: {' '.join(what.split())}. Nothing was changed. Put a backup in its place, "
+            f"the database {self.path} is damaged: {' '.join(what.split())}. Nothing was changed. Put a backup in its place "
+            "(`hubroute backup restore --offline latest`; `hubroute backup list --offline` shows all), "
             f"or move it away and save what can be read: sqlite3 {self.path} .recover | sqlite3 saved.db"
         )
 
 
-def _sync_folder(folder: Path) -> None:
+class Head(NamedTuple):
+    """What the first bytes of a file say: what is wrong with them, whether the database is ours, how many bytes its end lacks."""
+
+    fault: str
+    ours: bool = False
+    missing: int = 0
+
+
+def look(path: Path) -> Head:
+    """Read a file's header without SQLite."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER)
+    if not head:
+        return Head("the file is empty")
+    if not head.startswith(_MAGIC):
+        return Head("it is not an SQLite database")
+    if len(head) < _HEADER:
+        return Head("its header is cut off")
+    page = int.from_bytes(head[16:18], "big")
+    expected = int.from_bytes(head[28:32], "big") * (65536 if page == 1 else page)
+    return Head("", int.from_bytes(head[68:72], "big") == APPLICATION_ID, expected - path.stat().st_size)
+
+
+def blank(path: Path, revision: str = schema.HEAD) -> None:
+    """Make a new database at ``path``, which must not exist: without rows, with the schema of a revision."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    raw = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        # Before anything is written, or it has no effect: lets the file shrink without being written anew (REL-24).
+        raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        raw.execute(f"PRAGMA application_id={APPLICATION_ID:d}")
+        deferred.migration().upgrade(Link(cast("Raw", raw), Sqlite.dialect, writer=True), revision)
+    finally:
+        raw.close()
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
     file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(file)

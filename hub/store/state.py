@@ -25,6 +25,8 @@ _UPSERT = (
 _DELETE = "DELETE FROM state WHERE kind = ? AND id = ?"
 _LOAD = "SELECT kind, id, body, until FROM state WHERE until IS NULL OR until > ?"
 _OF_KIND = "SELECT kind, id, body, until FROM state WHERE kind = ? AND (until IS NULL OR until > ?)"
+_FIRST = columns.insert("state", ("kind", "id", "body", "until", "updated_at")) + " ON CONFLICT (kind, id) DO NOTHING"
+_CLAIM = "UPDATE state SET body = ?, updated_at = ? WHERE kind = ? AND id = ? AND CAST(body AS BIGINT) <= ? RETURNING id"
 _BUMP = "UPDATE revision SET version = version + 1 WHERE id = 1"
 _PRUNE = "DELETE FROM state WHERE (kind, id) IN (SELECT kind, id FROM state WHERE until <= ? LIMIT ?) RETURNING id"
 
@@ -77,6 +79,18 @@ class State:
         """The rows of a kind as they are stored now, by id, as JSON text; for what processes share more often than they change settings."""
         rows = await self._database.read(lambda link: link.run(_OF_KIND, kind, self._clock.now_ms()))
         return {row["id"]: row["body"] for row in rows}
+
+    async def claim(self, kind: str, identity: str, now_ms: int, every_ms: int) -> bool:
+        """Whether something that is done at intervals is due, and this process is the one to do it: asked by many, told to one.
+
+        The first interval begins with the first question.
+        """
+
+        def work(link: Link) -> bool:
+            link.run(_FIRST, kind, identity, str(now_ms), None, now_ms)
+            return bool(link.run(_CLAIM, str(now_ms), now_ms, kind, identity, now_ms - every_ms))
+
+        return await self._database.write(work)
 
     async def prune(self, *, batch: int = 500) -> int:
         """Delete what is past its time, in small transactions; how many went."""

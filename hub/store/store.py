@@ -14,8 +14,9 @@ from hub import vault as vaults
 from hub.errors import BadRequest, HubError, NotConfigured, Unavailable
 from hub.log import logger
 from hub.secret import Secret
-from hub.store import schema
+from hub.store import backing, deferred, schema
 from hub.store.audit import AuditLog
+from hub.store.backing import DATA_KEY, PEPPER
 from hub.store.batches import BatchRows
 from hub.store.changes import Changes
 from hub.store.cloud_tasks import CloudTasks
@@ -26,7 +27,7 @@ from hub.store.documents import Documents
 from hub.store.files import FileRows
 from hub.store.keys import Keys
 from hub.store.latency import LatencyHours
-from hub.store.lock import FolderLock
+from hub.store.lock import FolderLock, own
 from hub.store.logins import LoginRows
 from hub.store.model_responses import ModelResponses
 from hub.store.pruning import Pruning, shrinks
@@ -34,6 +35,7 @@ from hub.store.pushes import PushConfigs
 from hub.store.queue import WriteBehind
 from hub.store.replays import Replays
 from hub.store.responses import Responses
+from hub.store.shelf import Shelf
 from hub.store.spending import Spending
 from hub.store.sqlite import Sqlite
 from hub.store.state import State, hot
@@ -51,14 +53,13 @@ if TYPE_CHECKING:
 
     from hub.clock import Clock
     from hub.settings import Settings
+    from hub.store.backing import Trial
     from hub.store.database import Driver, Link
 
 log = logger("hub.store")
 Model = TypeVar("Model", bound="BaseModel")
 #: How often another process's changes are looked for; they are seen within a second (D24).
 _POLL_SECONDS = 0.4
-_DATA_KEY = "vault.data_key"
-_PEPPER = "vault.pepper"
 _FIRST = 'INSERT INTO "values" (name, value, updated_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING'
 _REWRAP = 'UPDATE "values" SET value = ?, updated_at = ? WHERE name = ?'
 _VERSION = "SELECT version FROM revision WHERE id = 1"
@@ -71,7 +72,8 @@ class Store:
         self.settings = settings
         self.postgres = settings.postgres
         self._clock = clock
-        self._database = Database(_driver(settings))
+        self.shelf = Shelf(settings.data_dir / "backups")
+        self._database = Database(_driver(settings, self))
         self.dialect = self._database.dialect
         self.queue = WriteBehind(self._database, window=settings.flush_ms / 1000, limit=settings.queue_rows)
         self._changes = Changes(self._database)
@@ -90,7 +92,7 @@ class Store:
         self.batches = BatchRows(self._database, self._clock, settings.batch_lease_seconds)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
-        self._money = Database(_driver(settings), readers=1)
+        self._money = Database(_driver(settings, self), readers=1)
         self.spending = Spending(self._database, self._money, self.queue)
         self.responses = Responses(self._database, self.queue, clock)
         self.replays = Replays(self._database, clock)
@@ -101,6 +103,8 @@ class Store:
         self._locks: list[FolderLock] = []
         self._follower: asyncio.Task[None] | None = None
         self._vault: Vault | None = None
+        #: Keys the digests of API keys and the chain of the audit log.
+        self.pepper = b""
 
     def collection(self, kind: str, *, what: str, prefix: str, body: type[Model]) -> Documents[Model]:
         """The documents of one kind, which hold a ``body`` each; asked for before the store is opened. ``what`` names one to people."""
@@ -134,7 +138,7 @@ class Store:
     async def open(self) -> None:
         """Lock the folder, migrate, load. Raises HubError with what to do: locked, damaged, wrong master key, no database."""
         try:
-            self._own_folder()
+            self._locks = own(self.settings.data_dir, None if self.postgres else sqlite_path(self.settings))
             await self._database.open()
             rows = await self._database.read(_hot)
             if await self._unlock(rows):
@@ -207,15 +211,66 @@ class Store:
 
     async def pending_migrations(self) -> list[str]:
         """Revisions that the database lacks; works on a store that is not open, and changes nothing."""
-        if not self.postgres and not _sqlite_path(self.settings).exists():
+        if not self.postgres and not sqlite_path(self.settings).exists():
             return schema.pending(None)
         return schema.pending(await self._database.read(schema.current))
 
     async def shrinks(self) -> bool:
         """Whether the file gives the room of deleted rows back; works on a store that is not open, and changes nothing."""
-        if not self.postgres and not _sqlite_path(self.settings).exists():
+        if not self.postgres and not sqlite_path(self.settings).exists():
             return True
         return await self._database.read(shrinks)
+
+    async def snapshot(self, target: Path) -> None:
+        """Write everything that is stored to a new file, as of one moment, while others read and write. Raises HubError, OSError."""
+        await self.queue.settle()
+        await asyncio.to_thread(backing.snapshot, self._database.driver, target)
+
+    async def tried(self, archive: Path) -> Trial:
+        """What would be there with an archive (see :mod:`hub.store.scratch`) in this store's place. Raises HubError for a bad row in it."""
+        return await backing.tried(self, archive, _hot)
+
+    async def restore(
+        self, archive: Path, trial: Trial, *, before: Callable[[Callable[[Path], None]], None], mark: int
+    ) -> list[dict[str, Any]]:
+        """Put an archive that was tried in the place of everything, in one transaction, and load it; the rows of budgets.
+
+        ``before`` is called in a thread once nobody can change anything, with what writes everything to a new file, to the last change
+        that was acknowledged. Raises HubError, and what ``before`` raises; nothing is changed then.
+        """
+        await self.queue.flush()
+        driver = self._database.driver
+        plan = deferred.restoring().Plan(
+            archive, lambda: before(lambda target: backing.snapshot(driver, target)), trial.vault, trial.own, trial.chained, mark
+        )
+
+        def work(link: Link) -> list[dict[str, Any]]:
+            spent = deferred.restoring().restore(link, plan)
+            # In the writer's own thread: the next row of the audit log fits the chain that is there now.
+            self.audit.load(chain_key=trial.pepper)
+            return spent
+
+        spent = await self._database.alone(work)
+        # A change that was made meanwhile is newer than the rows that are read next: then they are read again.
+        loaded = await self._reload()
+        while not loaded:
+            loaded = await self._reload()
+        return spent
+
+    async def vault_rows(self) -> list[dict[str, Any]]:
+        """The stored rows of the vault: its wrapped key, and what that seals."""
+        return await self._database.read(lambda link: link.run('SELECT name, value FROM "values" WHERE name IN (?, ?)', DATA_KEY, PEPPER))
+
+    def pepper_of(self, rows: dict[str, list[dict[str, Any]]]) -> bytes:
+        """Load rows into a store that is thrown away; the vault's pepper in them. Raises DatabaseDamaged for a bad row."""
+        other = Store(self.settings, self._clock)
+        other._collections += [kind.twin() for kind in self._collections]
+        other._take_over(rows)
+        return other.pepper
+
+    def now_ms(self) -> int:
+        """The clock's time."""
+        return self._clock.now_ms()
 
     async def rotate_master_key(self, new: str = "") -> None:
         """Seal the data key with a new master key, which is made at random where the source can be written.
@@ -233,23 +288,8 @@ class Store:
         await loop.run_in_executor(None, place.write, ".new", key)
         wrapped = msgspec.json.encode(self._vault.wrap(key)).decode()
         now = self._clock.now_ms()
-        await self._database.write(lambda link: link.run(_REWRAP, wrapped, now, _DATA_KEY), durable=True)
+        await self._database.write(lambda link: link.run(_REWRAP, wrapped, now, DATA_KEY), durable=True)
         await loop.run_in_executor(None, place.promote)
-
-    def _own_folder(self) -> None:
-        folder = self.settings.data_dir
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.postgres:
-            return
-        path = _sqlite_path(self.settings)
-        names = [folder / "hub.lock"]
-        if path.parent.resolve() != folder.resolve():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            names.append(path.with_name(f"{path.name}.lock"))
-        for name in names:
-            lock = FolderLock(name)
-            lock.acquire()
-            self._locks.append(lock)
 
     async def _shut(self) -> None:
         await self._money.close()
@@ -262,10 +302,10 @@ class Store:
         """Open the vault with the owner's master key; make both for a new database, which is what True says."""
         place = vaults.source(self.settings)
         values = {row["name"]: row["value"] for row in rows["values"]}
-        new = _DATA_KEY not in values
+        new = DATA_KEY not in values
         if new:
             values = await self._first_vault(place)
-        wrapped = msgspec.json.decode(values[_DATA_KEY], type=WrappedKey)
+        wrapped = msgspec.json.decode(values[DATA_KEY], type=WrappedKey)
         self._vault = Vault.unlock(wrapped, vaults.masters(place))
         current = place.read("")
         if current is None or vaults.fingerprint(current) != wrapped.master_id:
@@ -275,24 +315,25 @@ class Store:
     async def _first_vault(self, place: vaults.MasterSource) -> dict[str, str]:
         vault = Vault.create()
         wrapped = msgspec.json.encode(vault.wrap(vaults.first_master(place))).decode()
-        pepper = msgspec.json.encode(vault.seal(secrets.token_hex(32), f"values:{_PEPPER}:value")).decode()
+        pepper = msgspec.json.encode(vault.seal(secrets.token_hex(32), f"values:{PEPPER}:value")).decode()
         now = self._clock.now_ms()
 
         def work(link: Link) -> list[dict[str, Any]]:
             # Another process may be first: the first pair stays, and both rows are from one transaction.
-            link.run(_FIRST, _DATA_KEY, wrapped, now)
-            link.run(_FIRST, _PEPPER, pepper, now)
+            link.run(_FIRST, DATA_KEY, wrapped, now)
+            link.run(_FIRST, PEPPER, pepper, now)
             return link.run('SELECT name, value FROM "values"')
 
         return {row["name"]: row["value"] for row in await self._database.write(work, durable=True)}
 
     def _take_over(self, rows: dict[str, list[dict[str, Any]]]) -> None:
-        """Replace what is in memory by what was read."""
-        if self._vault is None:
-            return
+        """Replace what is in memory by what was read, the vault too where a restored backup brought another."""
         values = {row["name"]: row["value"] for row in rows["values"]}
         try:
-            pepper = bytes.fromhex(self._vault.open(msgspec.json.decode(values[_PEPPER], type=str), f"values:{_PEPPER}:value"))
+            wrapped = msgspec.json.decode(values[DATA_KEY], type=WrappedKey)
+            if self._vault is None or self._vault.key_id != wrapped.key_id:
+                self._vault = Vault.unlock(wrapped, vaults.masters(vaults.source(self.settings)))
+            pepper = bytes.fromhex(self._vault.open(msgspec.json.decode(values[PEPPER], type=str), f"values:{PEPPER}:value"))
             self.values.load(rows["values"])
             self.keys.load(rows["api_keys"], pepper=pepper)
             self.connections.load(rows["connections"], vault=self._vault)
@@ -301,6 +342,7 @@ class Store:
                 documents.load(rows["documents"])
         except (KeyError, ValueError) as error:
             raise DatabaseDamaged(f"the database holds a row that cannot be read ({error}); restore a backup") from error
+        self.pepper = pepper
         self.audit.load(chain_key=pepper)
         self._changes.version = rows["revision"][0]["version"]
 
@@ -317,17 +359,20 @@ class Store:
             except Exception as error:
                 log.error("reading changes of other processes failed", exc_info=error)
 
-    async def _reload(self) -> None:
+    async def _reload(self) -> bool:
+        """Take over what is stored; False when a change of this process was newer than that."""
         with suppress(HubError):
             await self.queue.flush()
             self.connections.settled()
         rows = await self._database.read(_hot)
         state = await self._database.read(self.state.followed)
         # Nothing may be awaited from here on: a change made meanwhile is newer than these rows.
-        if rows["revision"][0]["version"] >= self._changes.newest:
-            self.state.load(state)
-            self._take_over(rows)
-            self._changes.announce()
+        if rows["revision"][0]["version"] < self._changes.newest:
+            return False
+        self.state.load(state)
+        self._take_over(rows)
+        self._changes.announce()
+        return True
 
 
 def _hot(link: Link) -> dict[str, list[dict[str, Any]]]:
@@ -341,15 +386,17 @@ def _hot(link: Link) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _sqlite_path(settings: Settings) -> Path:
+def sqlite_path(settings: Settings) -> Path:
+    """Where the SQLite file of a hub is."""
     given = settings.database_url.removeprefix("sqlite:///")
     return Path(given) if given else settings.data_dir / "hubroute.db"
 
 
-def _driver(settings: Settings) -> Driver:
+def _driver(settings: Settings, store: Store) -> Driver:
+    before = backing.before_migration(lambda: _driver(settings, store), store)
     if settings.postgres:
         # Deferred: psycopg is needed with PostgreSQL only.
         from hub.store.postgres import Postgres  # noqa: PLC0415 - deferred, see above
 
-        return Postgres(settings.database_url)
-    return Sqlite(_sqlite_path(settings))
+        return Postgres(settings.database_url, before)
+    return Sqlite(sqlite_path(settings), before)

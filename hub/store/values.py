@@ -27,14 +27,21 @@ class Values:
         self._changes = changes
         self._clock = clock
         self._values: dict[str, Any] = {}
+        self._times: dict[str, int] = {}
 
     def load(self, rows: Iterable[dict[str, Any]]) -> None:
         """Take over the stored values."""
-        self._values = {row["name"]: msgspec.json.decode(row["value"]) for row in rows if not row["name"].startswith(RESERVED)}
+        kept = [row for row in rows if not row["name"].startswith(RESERVED)]
+        self._values = {row["name"]: msgspec.json.decode(row["value"]) for row in kept}
+        self._times = {row["name"]: row["updated_at"] for row in kept}
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value, or ``default``."""
         return self._values.get(name, default)
+
+    def changed_at(self, name: str) -> int:
+        """When the value was last set, in epoch milliseconds; 0 for one that is not."""
+        return self._times.get(name, 0)
 
     def all(self) -> dict[str, Any]:
         """Every value by name."""
@@ -44,10 +51,11 @@ class Values:
         """Store a JSON value. Raises BadRequest for a name that is reserved or cannot be stored."""
         name = self._named(name)
         text = columns.encoded(value)
-        row = {"name": name, "value": text, "updated_at": self._clock.now_ms()}
+        row: dict[str, Any] = {"name": name, "value": text, "updated_at": self._clock.now_ms()}
 
         def apply(_: None) -> None:
             self._values[name] = msgspec.json.decode(text)
+            self._times[name] = row["updated_at"]
 
         await self._changes.make(lambda session: deferred.management().put(session, "values", row), apply)
 

@@ -50,6 +50,8 @@ PUBLIC = {
     "/api/mcp/oauth/clients/tag",
     # The way back from a login at a provider: its state proves that the hub asked, and only who began it can end it.
     "/api/oauth/provider/callback",
+    # Another hub that syncs with this one: it has a sync token, which the skill behind the address checks.
+    "/api/sync/bundle",
 }
 
 

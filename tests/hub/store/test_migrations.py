@@ -92,7 +92,7 @@ async def test_a_failing_migration_leaves_nothing_behind(tmp_path: Path, clock: 
         raise OSError("killed here")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hub.store.sqlite.schema.ensure", dies)
+        patch.setattr("hub.store.sqlite.deferred.migration", dies)
         with pytest.raises(OSError, match="killed"):
             await Store(make_settings(tmp_path), clock).open()
     assert not (tmp_path / "data" / "hubroute.db").exists()
