@@ -30,7 +30,7 @@ class Context:
     ``show`` takes artifacts of A2A 1.0, or with ``append`` more of one, while the skill makes them: ``ctx.show(artifact, append, last)``.
     ``hops`` is how many hubs the call has passed through as a message between agents.
     ``asker`` puts questions to the client in the middle of the call, where it can be asked; ``answers`` are those that came with
-    a call that was made again for them.
+    a call that was made again for them. ``address`` is the client's IP address, empty for one on this machine that came by no network.
     """
 
     hub: Hub
@@ -48,6 +48,7 @@ class Context:
     hops: int = 0
     asker: Asker | None = None
     answers: Answers | None = None
+    address: str = ""
 
     async def progress(self, done: float, total: float | None = None, words: str = "") -> None:
         """Report progress when somebody listens."""

@@ -15,6 +15,7 @@ from hub.batches import held
 from hub.batches.batches import Batches
 from hub.batches.placing import Placing
 from hub.batches.vendors import Vendors
+from hub.borders import Borders
 from hub.budgets import Budgets
 from hub.chats import Chats
 from hub.clock import Clock
@@ -80,7 +81,7 @@ if TYPE_CHECKING:
     from hub.settings import Settings
 
 
-class Parts:
+class Parts(Borders):
     """The parts of one process, by name. Skills and doors use them; who makes a hub opens and closes it."""
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None, skills: Skills | None = None) -> None:
@@ -101,7 +102,8 @@ class Parts:
         self.pushes = Pushes(self.store, self.clock, Deliverer(Outbound(), self.clock, allowed=settings.push_allowed_hosts))
         self.tasks = LiveTasks(self.store, self.clock, self.pushes)
         self.outbound = Outbound(allow_private=settings.allow_private)
-        self.targets = Targets(self.catalog, self.adapters)
+        super().__init__(settings, self.store, self.outbound, self.clock)
+        self.targets = Targets(self.catalog, self.adapters, routes=self.proxies.routes)
         self.spool = Spool(settings.data_dir / "uploads")
         self.files = Files(self.store, self.spool, self.clock)
         self.upstreams = Upstreams(self.store, self.outbound, self.events, self.clock, settings, self.skills)
@@ -354,6 +356,8 @@ class Parts:
         self.oauth.open()
         self.remote_agents.open()
         await self.batches.worker.open()
+        await self.open_borders()
+        self.on_close += [self.proxy_watch.close, self.tunnels.close]
         self.on_close += [self.oauth.close, self.remote_agents.close, self.upstreams.close, self.limits.close]
         self.on_close += [self.agents.close, self.cloud_tasks.close]
         self.on_close += [self.pushes.close, self.tasks.close, self.sameness.close, self.responses.close]
@@ -397,6 +401,7 @@ class Parts:
         self.resolver.spelling = self._preferred().model_alias_compat_enabled
         self.quotas.keep_only({*self.directory.builtin, *(connection.id for connection in connections)})
         self.planner.forget()
+        self.refresh_borders(self.combos, self.targets)
         self.upstreams.refresh()
         self.remote_agents.refresh()
         self.policies.refresh()

@@ -105,6 +105,17 @@ class Settings(BaseSettings):
         default="",
         description="JSON document of model prices that `POST /api/pricing/sync` may fetch (our form or LiteLLM's); empty: none.",
     )
+    proxy_probe_url: str = Field(
+        default="https://api64.ipify.org?format=json",
+        description="What a proxy is tried with: an address that answers to GET, best with the caller's public address. It may be private.",
+    )
+    proxy_check_seconds: float = Field(
+        default=300.0, ge=0, description="Seconds between tries of each proxy in the pool that is switched on; 0: never."
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Comma list of addresses or networks (CIDR) of reverse proxies whose `X-Forwarded-For` is believed.",
+    )
     programs: Literal["auto", "on", "off"] = Field(
         default="auto", description="Whether owners may have this hub start programs (stdio MCP servers). `auto`: on loopback only."
     )

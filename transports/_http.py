@@ -30,7 +30,7 @@ from hub.log import logger
 from hub.records import Caller
 from hub.registry import modules
 from transports import _access, _hints, _sockets
-from transports._guard import Guard
+from transports._guard import Guard, came_from
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
@@ -134,6 +134,7 @@ class Exchange:
         Raises Forbidden, HeadTooLarge, Unauthenticated, Unavailable while nobody can say whether a token is good, and
         UnsupportedMedia for a compressed body (REL-08: nothing is unpacked).
         """
+        address = came_from(self)
         guard.check(self.head)
         if len(self.scope["headers"]) > MOST_HEADERS:
             raise HeadTooLarge(f"a request may have {MOST_HEADERS} headers")
@@ -145,6 +146,7 @@ class Exchange:
         else:
             self.caller = hub.authenticate(token)
         self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session)
+        self.ctx.address = address
         self.request_id = self.ctx.request_id
         if self.head.encoding:
             raise UnsupportedMedia(f"the body must come as it is, without Content-Encoding {self.head.encoding[:40]}")

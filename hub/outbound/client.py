@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from hub.outbound.address import Resolver
-    from hub.outbound.base import Incoming, Outgoing, Socket
+    from hub.outbound.base import Incoming, Outgoing, Proxy, Socket
     from hub.outbound.breadth import Breadth
     from hub.outbound.http1 import Ages, PoolStats
 
@@ -48,6 +49,8 @@ class Outbound:
         self._tls = tls
         self._http1 = Http1(self.guard, max_per_origin=max_per_origin, tls=tls, ages=ages)
         self._breadth: Breadth | None = None
+        #: Told of each request that went through a proxy: what failed, None where an answer began, and after how many seconds.
+        self.on_proxied: Callable[[Proxy, OutboundError | None, float], None] | None = None
 
     def send(self, request: Outgoing) -> Coroutine[Any, Any, Incoming]:
         """``await`` it for the answer's head. Read the answer or close it, on every path.
@@ -57,9 +60,36 @@ class Outbound:
         """
         if request.sign is not None:
             request = request.sign(request)
-        if request.proxy is None and not request.http2:
+        if request.proxy is not None:
+            return self._through(request.proxy, request)
+        if not request.http2:
             return self._http1.send(request)
         return self._wide().send(request)
+
+    async def _through(self, proxy: Proxy, request: Outgoing) -> Incoming:
+        if proxy.fault:
+            raise OutboundError(Fault.PROXY_FAILED, proxy.fault, reason="inactive")
+        told, began = self.on_proxied, asyncio.get_running_loop().time()
+        try:
+            incoming = await self._wide().send(request)
+        except OutboundError as error:
+            if told is not None:
+                told(proxy, error, asyncio.get_running_loop().time() - began)
+            raise
+        if told is not None:
+            told(proxy, None, asyncio.get_running_loop().time() - began)
+        return incoming
+
+    async def once(self, request: Outgoing) -> tuple[int, bytes]:
+        """Send a request over connections of its own; status and body of the answer. For trying a proxy. Raises as :meth:`send` does."""
+        from hub.outbound.breadth import Breadth  # noqa: PLC0415 - deferred, as below
+
+        engine = Breadth(self.guard, tls=self._tls, max_per_origin=1)
+        try:
+            incoming = await engine.send(request)
+            return incoming.status, await incoming.read()
+        finally:
+            await engine.aclose()
 
     async def websocket(self, request: Outgoing, *, most: int = 64 * 1024 * 1024) -> Socket:
         """Open a WebSocket at a request's target; close it, whatever happens. ``most`` bounds a message in bytes.

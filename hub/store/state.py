@@ -25,6 +25,7 @@ _UPSERT = (
 _DELETE = "DELETE FROM state WHERE kind = ? AND id = ?"
 _LOAD = "SELECT kind, id, body, until FROM state WHERE until IS NULL OR until > ?"
 _OF_KIND = "SELECT kind, id, body, until FROM state WHERE kind = ? AND (until IS NULL OR until > ?)"
+_LEASE = _UPSERT + " WHERE state.until IS NULL OR state.until <= ? OR state.body = excluded.body RETURNING body"
 _BUMP = "UPDATE revision SET version = version + 1 WHERE id = 1"
 _PRUNE = "DELETE FROM state WHERE (kind, id) IN (SELECT kind, id FROM state WHERE until <= ? LIMIT ?) RETURNING id"
 
@@ -77,6 +78,14 @@ class State:
         """The rows of a kind as they are stored now, by id, as JSON text; for what processes share more often than they change settings."""
         rows = await self._database.read(lambda link: link.run(_OF_KIND, kind, self._clock.now_ms()))
         return {row["id"]: row["body"] for row in rows}
+
+    async def lease(self, name: str, owner: str, *, now: int, until: int) -> bool:
+        """Take a lease, or have it for longer, unless another owner has it still; whether it is ``owner``'s until then (epoch ms).
+
+        Decided in the database, so that of several processes one does what must be done once.
+        """
+        row = ("lease", columns.text(name), columns.encoded(owner), until, now, now)
+        return bool(await self._database.write(lambda link: link.run(_LEASE, *row)))
 
     async def prune(self, *, batch: int = 500) -> int:
         """Delete what is past its time, in small transactions; how many went."""

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from hub.errors import BadRequest
-from hub.outbound.base import Fault, HandshakeRefused, Origin, OutboundError, Outgoing, SocketClosed, Timeouts
+from hub.outbound.base import Fault, HandshakeRefused, Origin, OutboundError, Outgoing, Proxy, SocketClosed, Timeouts
 from hub.outbound.client import Outbound
 from tests.fakes import upstream as fake
 from tests.fakes.certificates import Authority
@@ -125,7 +125,7 @@ async def test_addresses_are_checked_and_pinned() -> None:
                 await outbound.websocket(request(port, host, private=private))
             assert refused.value.fault is Fault.ADDRESS_REFUSED
         with pytest.raises(OutboundError) as proxied:
-            await outbound.websocket(request(port, proxy="http://127.0.0.1:9"))
+            await outbound.websocket(request(port, proxy=Proxy("http://127.0.0.1:9")))
         assert proxied.value.fault is Fault.PROXY_FAILED
         with pytest.raises(BadRequest):
             await outbound.websocket(request(port, headers=[(b"x-a", b"b\r\nx-c: d")]))
