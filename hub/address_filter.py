@@ -75,22 +75,24 @@ class _Verdicts:
         self._white = Networks(rules.whitelist if rules.enabled and rules.mode == "whitelist" else ())
         self._closed = rules.enabled and rules.mode == "whitelist"
         self._bans = {address: ban.until for ban in rules.bans for address in forms(ban.ip)[:1]}
-        self._kept: dict[str, bool] = {}
+        self._kept: dict[str, tuple[Address | None, bool]] = {}
         self.active = bool(self._black) or self._closed or bool(self._bans)
 
     def refuses(self, text: str, now_ms: int) -> bool:
         """Whether an address may not come in. This machine always may; an address that nobody knows is on no list."""
-        if is_local(text):
-            return False
-        found = forms(text)
-        if any(self._bans.get(address, 0) > now_ms for address in found):
-            return True
         kept = self._kept.get(text)
         if kept is None:
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
-            kept = self._kept[text] = self._listed(found)
-        return kept
+            kept = self._kept[text] = self._judged(forms(text))
+        banned, listed = kept
+        return listed or (banned is not None and self._bans[banned] > now_ms)
+
+    def _judged(self, found: list[Address]) -> tuple[Address | None, bool]:
+        """The address by which somebody is or was banned, and whether the lists refuse him."""
+        if found and found[0].is_loopback:
+            return None, False
+        return next((address for address in found if address in self._bans), None), self._listed(found)
 
     def _listed(self, found: list[Address]) -> bool:
         if self._closed:

@@ -100,9 +100,9 @@ class Hub(Parts):
         left = max(0, caller.ends_ms - self.clock.now_ms()) / 1000
         return asyncio.get_running_loop().call_later(left, then).cancel
 
-    def context(self, caller: Caller, door: str, *, session: str = "") -> Context:
-        """A fresh context for one call through a door."""
-        return Context(self, caller, self.clock.new_id("req_"), door, session=session)
+    def context(self, caller: Caller, door: str, *, session: str = "", address: str = "") -> Context:
+        """A fresh context for one call through a door. ``address`` is the client's IP address."""
+        return Context(self, caller, self.clock.new_id("req_"), door, session=session, address=address)
 
     def find(self, name: str) -> Skill:
         """The skill of this name. Raises UnknownSkill."""

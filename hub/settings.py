@@ -11,8 +11,9 @@ import platformdirs
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from hub.errors import BadRequest
 from hub.oauth.issuer import Issuer
-from hub.outbound.address import LOOPBACK
+from hub.outbound.address import LOOPBACK, network
 
 
 class Settings(BaseSettings):
@@ -208,6 +209,17 @@ class Settings(BaseSettings):
         if not isinstance(value, (list, tuple)):
             return value
         return [{"issuer": one} if isinstance(one, str) else one for one in cast("list[Any]", value)]
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for one in value.split(","):
+            if one.strip():
+                try:
+                    network(one, "trusted_proxies")
+                except BadRequest as error:
+                    raise ValueError(error.message) from None
+        return value
 
     @model_validator(mode="after")
     def _safe_issuers(self) -> Settings:

@@ -145,8 +145,7 @@ class Exchange:
             self.caller = await _access.caller_of(self, token)
         else:
             self.caller = hub.authenticate(token)
-        self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session)
-        self.ctx.address = address
+        self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session, address=address)
         self.request_id = self.ctx.request_id
         if self.head.encoding:
             raise UnsupportedMedia(f"the body must come as it is, without Content-Encoding {self.head.encoding[:40]}")

@@ -42,6 +42,7 @@ class Visitor:
 
     caller: Caller
     session: str = ""
+    address: str = ""
 
 
 def visitor_of(ctx: ServerRequestContext[Any, Any]) -> Visitor:
@@ -59,7 +60,7 @@ def connection_of(ctx: ServerRequestContext[Any, Any]) -> Connection:
 def context_of(hub: Hub, ctx: ServerRequestContext[Any, Any]) -> Context:
     """A context for what the hub does to answer a message."""
     visitor = visitor_of(ctx)
-    return hub.context(visitor.caller, "mcp", session=visitor.session)
+    return hub.context(visitor.caller, "mcp", session=visitor.session, address=visitor.address)
 
 
 def error_body(error: HubError) -> dict[str, Any]:

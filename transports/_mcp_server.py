@@ -173,7 +173,7 @@ class _Handlers:
         tool = self.tools.by_name.get(params.name)
         if tool is None:
             raise unknown_tool(params.name)
-        call = self.hub.context(visitor.caller, "mcp", session=visitor.session)
+        call = self.hub.context(visitor.caller, "mcp", session=visitor.session, address=visitor.address)
         call.report = _reporter(ctx)
         notes = notes_of(ctx)
         if notes is None:

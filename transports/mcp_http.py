@@ -114,7 +114,7 @@ async def _serve(mcp: _mcp.Mcp, exchange: Exchange, receive: Receive, answer: li
     The SDK's handlers find in the scope who calls.
     """
     sessions = await mcp.sessions()
-    exchange.scope["hubroute.visitor"] = _mcp.Visitor(exchange.caller, exchange.head.session)
+    exchange.scope["hubroute.visitor"] = _mcp.Visitor(exchange.caller, exchange.head.session, exchange.ctx.address)
     # Space around a value is no part of it (RFC 9110, 5.5); the parser leaves it, and the SDK compares these with the message.
     exchange.scope["headers"] = [(name, value.strip() if name[:4] == b"mcp-" else value) for name, value in exchange.scope["headers"]]
 

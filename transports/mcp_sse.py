@@ -79,7 +79,7 @@ class _Door:
         owner, pipe = self._open.get(session, ("", None))
         if pipe is None or owner != exchange.caller.key_id:
             raise NotFound("no such session; open a new stream with GET")
-        await pipe.feed(await exchange.body(), _mcp.Visitor(exchange.caller, exchange.head.session))
+        await pipe.feed(await exchange.body(), _mcp.Visitor(exchange.caller, exchange.head.session, exchange.ctx.address))
         await exchange.answer(202, b"Accepted", [(b"content-type", b"text/plain")])
 
 

@@ -171,6 +171,8 @@ class _Conversation:
         most = self._hub.settings.socket_requests
         if len(self._running) >= most:
             raise RateLimited(f"{most} requests are at work on this socket, which is the most; wait for one to end", retry_after=1)
+        if self._hub.addresses.active:
+            self._hub.addresses.check(self._exchange.ctx.address)
         caller = self._hub.still(self._exchange.caller, renewed=True)
         if caller is None:
             self._socket.end(_sockets.POLICY, "the key is not valid any more")
@@ -206,7 +208,7 @@ class _Conversation:
         hub = self._hub
         exchange = self._exchange_of(frame, answer)
         exchange.caller = caller
-        exchange.ctx = hub.context(caller, DOOR.name, session=exchange.head.session)
+        exchange.ctx = hub.context(caller, DOOR.name, session=exchange.head.session, address=self._exchange.ctx.address)
         exchange.request_id = answer.request_id = exchange.ctx.request_id
         with rows_of(hub, exchange.request_id) as rows:
             await exchange.route.handler(exchange)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hub.outbound.base import Headers, Outgoing, Timeouts
 
 _KEEPALIVE = 60.0
+_MOST_POOLS = 64
 _HTTP_PROXIES = ("http", "https")
 _SOCKS_PROXIES = ("socks5", "socks5h")
 _PoolKey = tuple[Proxy | None, bool, bool]
@@ -234,6 +235,9 @@ class Breadth:
         key = (request.proxy, request.http2, request.private)
         pool = self._pools.get(key)
         if pool is None:
+            if len(self._pools) >= _MOST_POOLS:
+                # Of proxies that have changed or gone; each holds a TLS context.
+                self._pools = {one: kept for one, kept in self._pools.items() if kept.connections}
             pool = self._pools[key] = self._make(request)
         return pool
 

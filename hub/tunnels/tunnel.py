@@ -90,14 +90,17 @@ class Tunnel:
         except BaseException:
             await self.close()
             raise
+        if self._process is not process:
+            raise Unavailable(f"{self.row.name} was closed before it was open", code="tunnel_failed")
         if not self.url:
-            await self._give_up(self.error or "it ended")
+            await self._give_up(self.error)
 
     async def close(self) -> None:
         """End the program and its whole group, and take its address back. May be called twice."""
         process, self._process = self._process, None
         tasks, self._tasks = self._tasks, []
         self._gone("stopped")
+        self._said.set()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

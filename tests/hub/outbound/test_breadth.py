@@ -299,6 +299,19 @@ async def test_reasons_of_a_proxy_that_fails(upstream: FaultUpstream, outbound: 
     assert upstream.connections == 0
 
 
+async def test_pools_of_proxies_that_are_gone_are_dropped(
+    upstream: FaultUpstream, outbound: Outbound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breadth, "_MOST_POOLS", 3)
+    async with FakeProxy() as proxy:
+        for number in range(8):
+            await failure(outbound, upstream.outgoing(proxy=Proxy("http://127.0.0.1:9", private=True, id=str(number))))
+        assert (await fetch(outbound, upstream.outgoing(proxy=Proxy(proxy.url, private=True))))[0] == 200
+        engine = outbound._breadth
+        assert engine is not None
+        assert len(engine._pools) <= 3
+
+
 async def test_who_is_told_of_calls_through_a_proxy(upstream: FaultUpstream, outbound: Outbound) -> None:
     told: list[tuple[str, Fault | None]] = []
     outbound.on_proxied = lambda proxy, error, seconds: told.append((proxy.id, error.fault if error else None))
