@@ -72,7 +72,7 @@ class Guard:
         except ValueError:
             return False
         name = parts.hostname or ""
-        return parts.scheme in ("http", "https") and (name in self.hosts or name in self.passing) and self.strict
+        return parts.scheme in ("http", "https") and (name in self.passing or (name in self.hosts and self.strict))
 
 
 def came_from(exchange: Exchange) -> str:

@@ -239,6 +239,27 @@ async def test_a_used_proxy_is_deleted_only_by_force(site: Site) -> None:
     assert (await site.client.get(f"{POOL}/assignments")).json()["items"] == []
 
 
+async def test_assignments_go_with_what_they_are_for(site: Site) -> None:
+    proxy, connection = await site.proxy(), await connect(site.running, site.upstream)
+    combo = (await site.client.post("/api/combos", json={"name": "short-lived", "models": ["openai/gpt-4o-mini"]})).json()["id"]
+    await site.assign("account", connection, proxy)
+    await site.assign("combo", combo, proxy)
+    assert (await site.client.get(f"/api/providers/{connection}")).json()["connection"]["proxied"] is True
+    await site.client.delete(f"/api/providers/{connection}")
+    await site.client.delete(f"/api/combos/{combo}")
+    assert (await site.client.get(POOL, params={"id": proxy, "where_used": "1"})).json() == {"count": 0, "assignments": []}
+
+
+async def test_a_renamed_combo_keeps_its_proxy(site: Site) -> None:
+    await connect(site.running, site.upstream)
+    combo = (await site.client.post("/api/combos", json={"name": "before", "models": ["openai/gpt-4o-mini"]})).json()["id"]
+    async with FakeProxy() as fake:
+        assert (await site.assign("combo", "before", await site.proxy(fake))).json()["assignment"]["scopeId"] == combo
+        await site.client.put(f"/api/combos/{combo}", json={"name": "after"})
+        assert await site.way(await site.ask("after")) == "proxy of combo after: p"
+    await site.client.delete(f"/api/combos/{combo}")
+
+
 # -- which one a call goes through
 
 
