@@ -75,10 +75,9 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
                         raise _connect_fault(error, host) from error
             raise OutboundError(Fault.NAME_UNKNOWN, f"no address is known for {host}")
         except OutboundError as error:
-            if not self._proxy or error.fault is Fault.ADDRESS_REFUSED:
+            if not self._proxy:
                 raise
-            reason = _REASONS.get(error.fault, "refused")
-            raise OutboundError(Fault.PROXY_FAILED, f"the proxy cannot be reached: {error.message}", reason=reason) from error
+            raise unreachable(error) from error
 
     async def sleep(self, seconds: float) -> None:
         """Used by httpcore between retries, which are off."""
@@ -269,6 +268,13 @@ class Breadth:
         from hub.outbound.socks import SocksPool  # noqa: PLC0415 - see above
 
         return SocksPool(url, proxy_auth=auth, **options)
+
+
+def unreachable(error: OutboundError) -> OutboundError:
+    """What a fault on the way to a proxy is to the request: a proxy's, unless its address was refused."""
+    if error.fault is Fault.ADDRESS_REFUSED:
+        return error
+    return OutboundError(Fault.PROXY_FAILED, f"the proxy cannot be reached: {error.message}", reason=_REASONS.get(error.fault, "refused"))
 
 
 def parse_proxy(proxy: str) -> tuple[str, Origin, tuple[bytes, bytes] | None]:

@@ -26,6 +26,8 @@ log = logger("hub.tunnels")
 
 _LINES = 40
 _LONGEST = 400
+#: How much of a line is looked through for an address.
+_HEARD = 16 * 1024
 #: Seconds from SIGTERM to SIGKILL.
 _GRACE = 5.0
 _INHERITED = ("LC_ALL", "TMPDIR", "TZ")
@@ -162,7 +164,7 @@ class Tunnel:
                 continue
             if not line:
                 return
-            text = line.decode(errors="replace").strip()
+            text = line[:_HEARD].decode(errors="replace").strip()
             if self._secret:
                 text = text.replace(self._secret.reveal(), "…")
             if text:
