@@ -103,7 +103,7 @@ class Hub(Parts):
         return asyncio.get_running_loop().call_later(left, then).cancel
 
     def context(self, caller: Caller, door: str, *, session: str = "", address: str = "") -> Context:
-        """A fresh context for one call through a door. ``address`` is the client's on the network."""
+        """A fresh context for one call through a door. ``address`` is the client's IP address."""
         return Context(self, caller, self.clock.new_id("req_"), door, session=session, address=address)
 
     def find(self, name: str) -> Skill:

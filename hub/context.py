@@ -31,7 +31,7 @@ class Context:
     ``hops`` is how many hubs the call has passed through as a message between agents.
     ``address`` is the network address of the client, empty where there is none.
     ``asker`` puts questions to the client in the middle of the call, where it can be asked; ``answers`` are those that came with
-    a call that was made again for them.
+    a call that was made again for them. ``address`` is the client's IP address, empty for one on this machine that came by no network.
     """
 
     hub: Hub

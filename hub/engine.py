@@ -271,8 +271,8 @@ class ChatEngine:
     async def _opened(self, option: Option, ask: ChatAsk, plan: Plan, run: Run) -> _Opened:
         """Call an option, with each of its connection's keys until one is not refused."""
         if option.connection.extra_secrets:
-            return await self._rounds.by_keys(option, lambda target: self._open(ask, target, plan, run))
-        return await self._open(ask, self._rounds.target(option), plan, run)
+            return await self._rounds.by_keys(option, run, lambda target: self._open(ask, target, plan, run))
+        return await self._open(ask, self._rounds.target(option, run), plan, run)
 
     async def _open(self, ask: ChatAsk, target: Target, plan: Plan, run: Run) -> _Opened:
         """Call a target in the client's own dialect where its provider takes that beside its usual format; in the usual one where the

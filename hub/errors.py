@@ -360,6 +360,26 @@ def rest_body(error: HubError) -> dict[str, Any]:
     return {**plain, "details": details} if details else plain
 
 
+#: The type that :func:`managed_body` names, by status; that of all others says whose fault it is.
+_MANAGED: dict[int, str] = {404: "not_found", 409: "conflict"}
+
+
+def managed_body(error: HubError) -> dict[str, Any]:
+    """The error body of the seed's proxy routes (openapi.yaml, ManagedError): ``{"error": {"message", "type", ...}, "requestId"}``.
+
+    Who may not is told so in the form of :func:`rest_body`.
+    """
+    kind = _MANAGED.get(error.status, "server_error" if error.status >= 500 else "invalid_request")
+    body: dict[str, Any] = {"message": error.message, "code": error.code}
+    if isinstance(error, (Unauthenticated, Forbidden)):
+        body = rest_body(error)["error"]
+    elif isinstance(error, InvalidInput):
+        body["details"] = error.details
+    elif error.field or error.data:
+        body["details"] = [{"field": error.field, "message": error.message}] if error.field else error.data
+    return {"error": {**body, "type": kind}, "requestId": error.request_id}
+
+
 def rpc_body(error: HubError) -> dict[str, Any]:
     """The JSON-RPC error object: ``{"code", "message", "data"}``."""
     body: dict[str, Any] = {"code": error.shape.rpc, "message": error.message}

@@ -18,6 +18,7 @@ from hub.batches import held
 from hub.batches.batches import Batches
 from hub.batches.placing import Placing
 from hub.batches.vendors import Vendors
+from hub.borders import Borders
 from hub.budgets import Budgets
 from hub.chats import Chats
 from hub.clock import Clock
@@ -97,7 +98,7 @@ if TYPE_CHECKING:
     from hub.store.documents import Documents
 
 
-class Parts:
+class Parts(Borders):
     """The parts of one process, by name. Skills and doors use them; who makes a hub opens and closes it."""
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None, skills: Skills | None = None) -> None:
@@ -120,7 +121,9 @@ class Parts:
         self.webhooks = Webhooks(self.store, self.clock, deliverer, self.events)
         self.tasks = LiveTasks(self.store, self.clock, self.pushes)
         self.outbound = Outbound(allow_private=settings.allow_private)
+        super().__init__(settings, self.store, self.outbound, self.clock)
         self.login = Login(self.store, self.outbound, self.clock, settings, self._preferred)
+        self.openings.append(lambda: "browsers need no login here; set requireLogin first" if self.login.optional else "")
         self.logins = ProviderLogins(
             self.store,
             self.outbound,
@@ -131,7 +134,7 @@ class Parts:
             self.mark,
             agents=lambda: ((row.id, row.alias) for row in self.agents.rows()),
         )
-        self.targets = Targets(self.catalog, self.adapters, logins=self.logins.accounts.opened)
+        self.targets = Targets(self.catalog, self.adapters, routes=self.proxies.routes, logins=self.logins.accounts.opened)
         self.custom_models = CustomModels(self.store)
         self.nodes = Nodes(self.store, self.catalog, self.directory, self.custom_models)
         self.spool = Spool(settings.data_dir / "uploads")
@@ -420,6 +423,8 @@ class Parts:
         self.oauth.open()
         self.remote_agents.open()
         await self.batches.worker.open()
+        await self.open_borders()
+        self.on_close += [self.proxy_watch.close, self.tunnels.close]
         self.on_close += [self.oauth.close, self.remote_agents.close, self.upstreams.close, self.limits.close]
         self.on_close += [self.logins.close, self.agents.close, self.cloud_tasks.close, self.login.oidc.close]
         self.on_close += [
@@ -475,6 +480,7 @@ class Parts:
         self.resolver.spelling = self._preferred().model_alias_compat_enabled
         self.quotas.keep_only({*self.directory.builtin, *(connection.id for connection in connections)})
         self.planner.forget()
+        self.refresh_borders(self.combos, self.targets)
         self.upstreams.refresh()
         self.remote_agents.refresh()
         self.policies.refresh()

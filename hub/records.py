@@ -215,7 +215,7 @@ class Candidate(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One upstream call of a request and how it ended."""
+    """One upstream call of a request and how it ended; ``way`` is the proxy it went through and the level that named it."""
 
     provider: str
     model: str
@@ -225,6 +225,7 @@ class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
     status: int | None = None
     kind: str = "ok"
     message: str = ""
+    way: str = ""
 
 
 class Level(msgspec.Struct, kw_only=True, omit_defaults=True):

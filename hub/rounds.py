@@ -82,25 +82,28 @@ class Rounds:
             going = await self._another_round(plan, tries, run)
         raise tries.last or Passed(self._probed(plan))
 
-    async def by_keys(self, option: Option, call: Callable[[Target], Awaitable[Answer]]) -> Answer:
+    async def by_keys(self, option: Option, run: Run, call: Callable[[Target], Awaitable[Answer]]) -> Answer:
         """Call an option; where its connection has several keys, one that is refused makes way for the next."""
         connection = option.connection
         for _ in connection.extra_secrets:
-            target = self.target(option)
+            target = self.target(option, run)
             try:
                 return await call(target)
             except Refused as refused:
                 if refused.failure.kind is not FailureKind.AUTH or self._targets.refused(connection, target.secret):
                     raise
-        return await call(self.target(option))
+        return await call(self.target(option, run))
 
-    def target(self, option: Option) -> Target:
-        """The target of an option; a connection that lacks something is passed over like one that failed."""
+    def target(self, option: Option, run: Run | None = None) -> Target:
+        """The target of an option, for a try of ``run``; a connection that lacks something is passed over like one that failed."""
+        combo = run.combo if run is not None else ""
         try:
             if option.connection.extra_secrets:
                 self._turn += 1
-                return self._targets.get(option.connection, option.model, self._turn)
-            return self._targets.get(option.connection, option.model)
+            target = self._targets.get(option.connection, option.model, self._turn, combo=combo)
+            if target.way and run is not None:
+                run.attempts[-1].way = target.way
+            return target
         except BadRequest as error:
             failure = Failure(FailureKind.CONFIG, error.status, error.message, code=error.code)
             raise Refused(failure, NotConfigured(error.message, field=error.field)) from error

@@ -11,9 +11,10 @@ import platformdirs
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from hub.errors import BadRequest
 from hub.login.passwords import fault
 from hub.oauth.issuer import Issuer
-from hub.outbound.address import LOOPBACK
+from hub.outbound.address import LOOPBACK, network
 
 
 class Settings(BaseSettings):
@@ -114,6 +115,17 @@ class Settings(BaseSettings):
         default="", description="Origin of another hub to sync with (`https://hub.example.com`); named here it may be a private address."
     )
     sync_token: str = Field(default="", repr=False, description="Sync token that the other hub's owner made for this one.")
+    proxy_probe_url: str = Field(
+        default="https://api64.ipify.org?format=json",
+        description="What a proxy is tried with: an address that answers to GET, best with the caller's public address. It may be private.",
+    )
+    proxy_check_seconds: float = Field(
+        default=300.0, ge=0, description="Seconds between tries of each proxy in the pool that is switched on; 0: never."
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Comma list of addresses or networks (CIDR) of reverse proxies whose `X-Forwarded-For` is believed.",
+    )
     programs: Literal["auto", "on", "off"] = Field(
         default="auto", description="Whether owners may have this hub start programs (stdio MCP servers). `auto`: on loopback only."
     )
@@ -243,6 +255,17 @@ class Settings(BaseSettings):
         if "openid" not in self.oidc_scopes.split():
             raise ValueError("oidc_scopes must name openid")
         return self
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for one in value.split(","):
+            if one.strip():
+                try:
+                    network(one, "trusted_proxies")
+                except BadRequest as error:
+                    raise ValueError(error.message) from None
+        return value
 
     @model_validator(mode="after")
     def _safe_issuers(self) -> Settings:

@@ -8,15 +8,17 @@ from hub.errors import BadRequest
 from hub.outbound.address import parse_url
 from hub.providers.base import Target
 from hub.providers.catalog import KEYLESS, fill_template
+from hub.proxies.routes import Routes
 from hub.records import Connection
 from hub.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from hub.outbound.base import Access
+    from hub.outbound.base import Access, Proxy
     from hub.providers.catalog import Catalog, ProviderRow
 
+_DIRECT: tuple[None, str] = (None, "")
 #: The ``auth_type`` of connections whose credentials are a login's (OAuth).
 LOGIN = "oauth"
 #: Names under which clients of the seed send a base URL among a connection's further facts.
@@ -33,38 +35,46 @@ class Targets:
     """
 
     def __init__(
-        self, catalog: Catalog, formats: Container[str] = (), *, logins: Callable[[Connection], tuple[Access, Secret]] | None = None
+        self,
+        catalog: Catalog,
+        formats: Container[str] = (),
+        *,
+        routes: Routes | None = None,
+        logins: Callable[[Connection], tuple[Access, Secret]] | None = None,
     ) -> None:
         self._catalog = catalog
         self._formats = formats
+        self._routes = routes or Routes()
         #: The credentials of a connection that somebody logged in for, and the token that they hold now.
         self._logins = logins
-        self._made: dict[tuple[str, str, int], tuple[Connection, Target]] = {}
+        self._made: dict[tuple[str, str, int, str], tuple[Connection, Target]] = {}
         #: Connection -> when it was last changed, and its keys that were refused since.
         self._refused: dict[str, tuple[int, frozenset[Secret]]] = {}
 
-    def get(self, connection: Connection, model: str, turn: int = 0) -> Target:
-        """The target of a model through a connection, with the key whose ``turn`` it is.
+    def get(self, connection: Connection, model: str, turn: int = 0, *, combo: str = "") -> Target:
+        """The target of a model through a connection, with the key whose ``turn`` it is. ``combo`` is the one that led to it.
 
         Raises BadRequest naming what the connection lacks: a key, a base URL, a template field.
         """
         number = self._number(connection, turn) if connection.extra_secrets else 0
-        kept = self._made.get((connection.id, model, number))
+        combo = combo if combo in self._routes.combos else ""
+        kept = self._made.get((connection.id, model, number, combo))
         if kept is not None and kept[0] is connection:
             return kept[1]
-        target = self._build(connection, model, number)
+        found = self._routes.of(connection, combo)
+        target = self._build(connection, model, number, *(found or _DIRECT))
         if len(self._made) > 4096:
             self._made.clear()
-        self._made[connection.id, model, number] = (connection, target)
+        self._made[connection.id, model, number, combo] = (connection, target)
         return target
 
     def clear(self) -> None:
-        """Make every target anew: rows of the catalogue changed."""
+        """Make every target anew: rows of the catalogue, or the way to providers, changed."""
         self._made.clear()
 
     def draft(self, row: ProviderRow, connection: Connection, model: str = "") -> Target:
         """A target that is not kept, at a provider that need not be in the catalogue. Raises BadRequest as :meth:`get` does."""
-        return self._target(row, connection, model, 0)
+        return self._target(row, connection, model, 0, *(self._routes.of(connection, "") or _DIRECT))
 
     def refused(self, connection: Connection, secret: Secret) -> bool:
         """Note that a key was refused (401). True when no key of the connection is left: it is the connection's end then.
@@ -108,10 +118,10 @@ class Targets:
         if not target.provider.in_process:
             parse_url(target.base_url)
 
-    def _build(self, connection: Connection, model: str, number: int) -> Target:
-        return self._target(self._catalog.get(connection.provider), connection, model, number)
+    def _build(self, connection: Connection, model: str, number: int, proxy: Proxy | None = None, way: str = "") -> Target:
+        return self._target(self._catalog.get(connection.provider), connection, model, number, proxy, way)
 
-    def _target(self, row: ProviderRow, connection: Connection, model: str, number: int) -> Target:
+    def _target(self, row: ProviderRow, connection: Connection, model: str, number: int, proxy: Proxy | None, way: str) -> Target:
         access, secret = None, _keys(connection)[number]
         if connection.auth_type == LOGIN and self._logins is not None:
             access, secret = self._logins(connection)
@@ -126,7 +136,8 @@ class Targets:
             secret=secret,
             data=connection.data,
             private=connection.allow_private,
-            proxy=connection.proxy.reveal() if connection.proxy else None,
+            proxy=proxy,
+            way=way,
             access=access,
         )
 

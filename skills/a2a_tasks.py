@@ -130,7 +130,7 @@ async def a2a_status(ctx: Context, ask: Nothing) -> AgentStatus:
             active_streams=ctx.hub.tasks.streams,
             last_task_at=iso(latest[0].updated_at) if latest else None,
         ),
-        agent=AgentView(name=AGENT_NAME, description=AGENT_DESCRIPTION, version=VERSION, url=f"{ctx.hub.settings.base_url}/a2a"),
+        agent=AgentView(name=AGENT_NAME, description=AGENT_DESCRIPTION, version=VERSION, url=f"{ctx.hub.base_url}/a2a"),
         capabilities={"streaming": True, "pushNotifications": False},
         skills=[AgentSkill(**one) for one in introductions(ctx.hub.skills)],
     )

@@ -251,6 +251,7 @@ async def delete(ctx: Context, ask: ComboId) -> Deleted:
             words = f"combo {kept.name!r} is used by {', '.join(users[:10])}"
             raise Conflict(f"{words}; take it out there first", data={"usedBy": users})
         await ctx.hub.combos.delete(kept.id)
+        await ctx.hub.proxies.clear("combo", kept.id)
         ctx.hub.board.forget(kept.name)
     return Deleted()
 

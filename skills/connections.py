@@ -143,7 +143,7 @@ def view(ctx: Context, connection: Connection) -> ConnectionView:
         rate_limit_protection=rules.rate_limit,
         is_active=connection.active,
         allow_private=connection.allow_private,
-        proxied=bool(connection.proxy),
+        proxied=ctx.hub.proxies.resolved(connection) is not None,
         default_model=connection.default_model,
         models=list(connection.models),
         provider_specific_data=node_facts.shown(ctx, connection),
@@ -338,4 +338,5 @@ async def delete(ctx: Context, ask: ConnectionId) -> Done:
     connection = ctx.hub.store.connections.get(ask.id)
     await ctx.hub.store.connections.delete(ask.id)
     await ctx.hub.logins.accounts.forget(ask.id)
+    await ctx.hub.proxies.clear("account", ask.id)
     return Done(message=f"connection {connection.name!r} of {connection.provider} is deleted")

@@ -255,6 +255,7 @@ class Fallback(Wire):
     model: str
     reason: str
     latency_ms: int
+    way: str | None
 
 
 class Considered(Wire):
@@ -282,7 +283,7 @@ class Tried(Wire):
 
 
 class Explained(Wire):
-    """The decision behind a request, as it was recorded."""
+    """The decision behind a request, as it was recorded. ``way`` is the proxy of the last call, with the level that named it."""
 
     combo_used: str | None
     provider_selected: str
@@ -300,6 +301,7 @@ class Explained(Wire):
     latency_actual: int
     units: dict[str, float]
     changes: list[str]
+    way: str | None
 
 
 class Explanation(Wire):
@@ -330,7 +332,12 @@ def _explained(ctx: Context, decision: Decision) -> Explained:
         latency_actual=decision.latency_ms,
         units=decision.units,
         changes=decision.changes,
+        way=_way(decision),
     )
+
+
+def _way(decision: Decision) -> str | None:
+    return (decision.attempts[-1].way or None) if decision.attempts else None
 
 
 def _considered(one: Candidate) -> Considered:
@@ -354,7 +361,7 @@ def _tried(ctx: Context, attempt: Attempt) -> Tried:
 
 def _fallback(attempt: Attempt) -> Fallback:
     reason = f"{attempt.kind}: {attempt.message}" if attempt.message else attempt.kind
-    return Fallback(provider=attempt.provider, model=attempt.model, reason=reason, latency_ms=attempt.latency_ms)
+    return Fallback(provider=attempt.provider, model=attempt.model, reason=reason, latency_ms=attempt.latency_ms, way=attempt.way or None)
 
 
 @skill(

@@ -26,7 +26,7 @@ class Cards:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._made: dict[tuple[str, tuple[Login, ...]], tuple[bytes, str]] = {}
+        self._made: dict[tuple[str, str, tuple[Login, ...]], tuple[bytes, str]] = {}
         self._modified = datetime.fromtimestamp(hub.started_ms // 1000, UTC)
 
     async def v1(self, exchange: Exchange) -> None:
@@ -40,11 +40,12 @@ class Cards:
 
     async def _answer(self, exchange: Exchange, form: Form) -> None:
         logins = self._hub.oauth.logins
-        name = form.__name__, logins
+        place = _place(exchange)
+        name = form.__name__, place.base, logins
         if name not in self._made:
             # What other servers brought is for those with a key: the extended card shows it.
             own = [made for made in self._hub.skills.by_a2a.values() if not made.source]
-            data = orjson.dumps(form(_place(exchange), own))
+            data = orjson.dumps(form(place, own))
             self._made[name] = data, f'"{hashlib.sha256(data).hexdigest()[:32]}"'
         data, tag = self._made[name]
         stamp = format_datetime(self._modified, usegmt=True).encode()
@@ -76,6 +77,6 @@ def _place(exchange: Exchange) -> Place:
     """How clients reach this hub; with port 0 the port that was really taken."""
     hub = exchange.hub
     settings, more = hub.settings, (hub.listening.get("GRPC", ""), hub.oauth.logins)
-    if settings.port or settings.public_url:
-        return Place(settings.base_url, *more)
+    if settings.port or hub.base_url != settings.base_url or settings.public_url:
+        return Place(hub.base_url, *more)
     return Place(f"{settings.base_url.removesuffix(':0')}:{exchange.scope['server'][1]}", *more)

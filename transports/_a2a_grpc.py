@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from a2a.types import a2a_pb2 as wire
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -157,7 +158,7 @@ class Service:
 
     async def card(self, visit: Visit, _params: Params) -> dict[str, Any]:
         """GetExtendedAgentCard: the skills that this caller's key may use."""
-        place = Place(self._hub.settings.base_url, self._hub.listening.get("GRPC", ""), self._hub.oauth.logins)
+        place = Place(self._hub.base_url, self._hub.listening.get("GRPC", ""), self._hub.oauth.logins)
         return card_v1(place, visible(self._hub.skills, visit.caller))
 
     async def push_set(self, visit: Visit, params: Params) -> dict[str, Any]:
@@ -272,6 +273,8 @@ class Listener:
 
     async def _admitted(self, context: Any) -> Visit:
         """The call, once it is known who asks and in which version. Raises HubError."""
+        if self._hub.addresses.active:
+            self._hub.addresses.check(_peer(context.peer()))
         visit = Visit(self._hub, context.invocation_metadata() or ())
         await visit.admit()
         admit(visit)
@@ -297,6 +300,12 @@ def _options(largest: int) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
     ]
+
+
+def _peer(text: str) -> str:
+    """The IP address in gRPC's words for a peer, such as ``ipv4:192.0.2.1:443`` or ``ipv6:[::1]:443``, where the signs may be escaped."""
+    kind, _, place = unquote(text).partition(":")
+    return place.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def _params(request: Message) -> Params:

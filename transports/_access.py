@@ -24,13 +24,15 @@ _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 def base(exchange: Exchange) -> str:
     """The address of the hub by which this client came, without a path; one of its own names, whatever the client sent as Host."""
     found = _bases(exchange)
-    asked = f"http://{exchange.head.host.lower()}"
-    return asked if asked in found else found[0]
+    host = exchange.head.host.lower()
+    return next((one for one in found if one.partition("://")[2] == host), found[0])
 
 
 def _bases(exchange: Exchange) -> tuple[str, ...]:
     """Every address of the hub. A public URL is the only one; on loopback each name of this machine counts."""
-    return addresses(exchange.hub.settings, exchange.scope["server"][1])
+    hub = exchange.hub
+    own = addresses(hub.settings, exchange.scope["server"][1])
+    return own if hub.base_url == hub.settings.base_url else (*own, hub.base_url)
 
 
 def addresses(settings: Settings, port: int) -> tuple[str, ...]:

@@ -10,8 +10,11 @@ from hub.errors import Forbidden
 from hub.settings import LOOPBACK
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from hub.call import Hub
     from transports._head import Head
+    from transports._http import Exchange
 
 
 @dataclass(slots=True)
@@ -25,6 +28,8 @@ class Guard:
     hosts: frozenset[str]
     origins: frozenset[str]
     strict: bool
+    #: Names for a time, of the tunnels that are open.
+    passing: Container[str] = ()
     _passed: set[str] = field(default_factory=set[str])
 
     @classmethod
@@ -38,7 +43,7 @@ class Guard:
         if public:
             parts = urlsplit(settings.public_url.lower())
             origins.add(f"{parts.scheme}://{parts.netloc}")
-        return cls(frozenset(hosts), frozenset(origins), strict=settings.loopback or bool(named))
+        return cls(frozenset(hosts), frozenset(origins), strict=settings.loopback or bool(named), passing=hub.tunnels.hosts)
 
     def check(self, head: Head, *, pages: bool = False) -> None:
         """Raises Forbidden for a foreign Host or Origin. ``pages`` lets those of the address itself call, whatever name it has."""
@@ -54,6 +59,8 @@ class Guard:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             name = ""
+        if name in self.passing:
+            return
         if name not in self.hosts:
             raise Forbidden("this Host is not one of the hub's names; add it to HUBROUTE_ALLOWED_HOSTS if it is", code="host_refused")
         if len(self._passed) < 64:
@@ -68,9 +75,27 @@ class Guard:
             parts = urlsplit(value)
         except ValueError:
             return False
-        return parts.scheme in ("http", "https") and (parts.hostname or "") in self.hosts and self.strict
+        name = parts.hostname or ""
+        return parts.scheme in ("http", "https") and (name in self.passing or (name in self.hosts and self.strict))
 
 
 def same_address(head: Head) -> bool:
     """Whether a plain web page of the very address that is asked sends a request."""
     return head.origin is not None and bool(head.host) and head.origin.lower() == f"http://{head.host.lower()}"
+
+
+def came_from(exchange: Exchange) -> str:
+    """The client's IP address: that of the connection, or what a trusted proxy says in its stead. Raises Forbidden for one shut out."""
+    hub, client = exchange.hub, exchange.scope.get("client")
+    address: str = client[0] if client else ""
+    through = bool(hub.tunnels.hosts) and hub.tunnels.carries(address, exchange.head.host)
+    if through or hub.addresses.trusting:
+        address = hub.addresses.client(address, lambda: _forwarded(exchange), believed=through)
+    if hub.addresses.active:
+        hub.addresses.check(address)
+    return address
+
+
+def _forwarded(exchange: Exchange) -> str:
+    """Every X-Forwarded-For header as one: proxies may add a line of their own."""
+    return ",".join(value.decode("latin-1") for name, value in exchange.scope["headers"] if name == b"x-forwarded-for")

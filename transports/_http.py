@@ -30,7 +30,7 @@ from hub.log import logger
 from hub.records import Caller
 from hub.registry import modules
 from transports import _access, _session, _sockets
-from transports._guard import Guard
+from transports._guard import Guard, came_from
 from transports._head import read_head
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class Exchange:
         Raises Forbidden, HeadTooLarge, Unauthenticated, Unavailable while nobody can say whether a token is good, and
         UnsupportedMedia for a compressed body (REL-08: nothing is unpacked).
         """
+        address = came_from(self)
         guard.check(self.head, pages=self.route.door.pages or bool(self.head.csrf))
         if len(self.scope["headers"]) > MOST_HEADERS:
             raise HeadTooLarge(f"a request may have {MOST_HEADERS} headers")
@@ -139,8 +140,7 @@ class Exchange:
             self.caller = owner
         else:
             self.caller = NOBODY if self.route.public else hub.authenticate(None)
-        client = self.scope.get("client")
-        self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session, address=client[0] if client else "")
+        self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session, address=address)
         self.request_id = self.ctx.request_id
         if self.head.encoding:
             raise UnsupportedMedia(f"the body must come as it is, without Content-Encoding {self.head.encoding[:40]}")

@@ -85,7 +85,7 @@ def same_origin(exchange: Exchange) -> bool:
 
 def _origins(exchange: Exchange) -> tuple[str, ...]:
     """How a browser writes the origin of the page that it got from here: by the Host it asked, or by the public URL."""
-    base = urlsplit(exchange.hub.settings.base_url.lower())
+    base = urlsplit(exchange.hub.base_url.lower())
     return f"{base.scheme}://{exchange.head.host.lower()}", f"{base.scheme}://{base.netloc}"
 
 

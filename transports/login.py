@@ -227,8 +227,7 @@ async def _asked(exchange: Exchange, kind: type[T]) -> T:
 
 
 def _browser(exchange: Exchange) -> Browser:
-    client = exchange.scope.get("client")
-    return Browser(address=client[0] if client else "", agent=exchange.header(b"user-agent"), token=_session.token_of(exchange))
+    return Browser(address=exchange.ctx.address, agent=exchange.header(b"user-agent"), token=_session.token_of(exchange))
 
 
 def _cookie(exchange: Exchange, token: str) -> tuple[bytes, bytes]:

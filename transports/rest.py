@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import BaseModel
 
-from hub.errors import BadRequest, UnsupportedMedia, cohere_body, rest_body
+from hub.errors import BadRequest, UnsupportedMedia, cohere_body, managed_body, rest_body
 from hub.skill import Answer, Download, Flow, path_fields
 from transports import openai
 from transports._http import NO_STORE, Door, Exchange, Route
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from hub.skill import Rest, Skill
 
 DOOR = Door("rest", error=rest_body, cookies=True, pages=True)
+#: The seed's proxy routes have an error body of their own.
+_PROXIES = Door("rest", error=managed_body, cookies=True, pages=True)
 _FORM = "multipart/form-data"
 #: Bodies that are a file as it is.
 _RAW = ("application/octet-stream", "application/vnd.sqlite3", "application/x-sqlite3", "application/gzip", "application/x-gzip")
+_MANAGED = ("/api/settings/proxy", "/api/v1/management/proxies")
 #: Addresses that belong to a public dialect, by the start of their path.
 _DOORS = {"/v1/": openai.DOOR, "/v2/": Door("cohere", error=cohere_body, route_class=b"CLIENT_API")}
 
@@ -34,7 +37,7 @@ def routes(hub: Hub) -> list[Route]:
         Route(
             address.path,
             _handler(skill, address),
-            _DOORS.get(address.path[:4], DOOR),
+            _door(address.path),
             methods=(address.method,),
             public=address.public,
         )
@@ -43,6 +46,10 @@ def routes(hub: Hub) -> list[Route]:
         for address in skill.rest
         if not address.door
     ]
+
+
+def _door(path: str) -> Door:
+    return _PROXIES if path.startswith(_MANAGED) else _DOORS.get(path[:4], DOOR)
 
 
 def _handler(skill: Skill, address: Rest) -> Any:

@@ -171,6 +171,8 @@ class _Conversation:
         most = self._hub.settings.socket_requests
         if len(self._running) >= most:
             raise RateLimited(f"{most} requests are at work on this socket, which is the most; wait for one to end", retry_after=1)
+        if self._hub.addresses.active:
+            self._hub.addresses.check(self._exchange.ctx.address)
         caller = self._hub.still(self._exchange.caller, renewed=True)
         if caller is None:
             self._socket.end(_sockets.POLICY, "the key is not valid any more")

@@ -242,7 +242,7 @@ class MediaEngine:
             return await self._delivered(made, order, run, priced)
 
         try:
-            return await self._rounds.by_keys(option, at)
+            return await self._rounds.by_keys(option, run, at)
         except BadRequest as error:
             raise Refused(Failure(FailureKind.CONFIG, error.status, error.message, code=error.code), error) from error
 

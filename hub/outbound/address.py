@@ -75,6 +75,26 @@ _TARGET = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?\[\]]|%[0-9A-Fa-f]{2})*"
 _PORTS = {"http": 80, "https": 443}
 
 
+def network(text: str, field: str) -> Network:
+    """An address, or a network in CIDR notation, as a network. Raises BadRequest naming ``field``."""
+    try:
+        return ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise BadRequest(
+            f"{field}: {text[:60]!r} is no IP address and no network; write 203.0.113.7, 203.0.113.0/24 or 2001:db8::/32", field=field
+        ) from None
+
+
+def forms(text: str) -> list[Address]:
+    """The addresses that one stands for: an IPv4 address for a mapped one, else itself, then those embedded in it; none for no address."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return []
+    mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+    return [*embedded(address)] if mapped else [address, *embedded(address)]
+
+
 async def system_resolver(host: str, port: int) -> list[tuple[int, str]]:
     """Every address the operating system knows for a name, as ``(family, ip)`` in its order of preference."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -133,7 +153,7 @@ class AddressGuard:
         return found
 
     def _judge(self, address: Address, private: bool) -> None:
-        inner = _embedded(address)
+        inner = embedded(address)
         if inner:
             for each in inner:
                 self._judge(each, private)
@@ -203,7 +223,7 @@ def _canonical_v4(host: str) -> bool:
         return False
 
 
-def _embedded(address: Address) -> list[ipaddress.IPv4Address]:
+def embedded(address: Address) -> list[ipaddress.IPv4Address]:
     """The IPv4 addresses that packets to an IPv6 address end up at."""
     if isinstance(address, ipaddress.IPv4Address):
         return []

@@ -40,6 +40,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy to go through: its URL with credentials, whether it may itself be at a private address, and the id that its owner knows.
+
+    ``fault`` says why it cannot be used now: requests then fail, since nothing goes around it.
+    """
+
+    url: str = field(repr=False)
+    private: bool = False
+    id: str = ""
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where a request goes: ``scheme`` http or https, lower-case ``host`` (IDNA), ``port``."""
 
@@ -76,8 +89,9 @@ class Outgoing:
 
     A tuple of headers is checked once and its bytes are kept, for callers that send the same ones again.
     ``private`` allows private and loopback addresses for this request (a connection's own switch, SEC-15);
-    ``proxy`` is a proxy URL of the connection, ``http2`` asks for the breadth engine. ``sign`` makes of it what is sent, where that
-    needs the whole request and the moment; ``access`` holds credentials that have to be fetched first and may be renewed.
+    ``proxy`` is what the request goes through, and never around (REL-21); ``http2`` asks for the breadth engine. ``sign`` makes of it
+    what is sent, where that needs the whole request and the moment; ``access`` holds credentials that have to be fetched first and may be
+    renewed.
     """
 
     origin: Origin
@@ -86,7 +100,7 @@ class Outgoing:
     headers: Headers | Fixed
     body: bytes | Payload = b""
     private: bool = False
-    proxy: str | None = None
+    proxy: Proxy | None = None
     http2: bool = False
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
@@ -197,16 +211,18 @@ TIMEOUTS = frozenset({Fault.CONNECT_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT, Fault.IDL
 class OutboundError(HubError):
     """A request could not be completed. ``started`` says whether the answer's head had arrived.
 
-    ``reached`` is False while no byte of the request can have been processed by the upstream.
+    ``reached`` is False while no byte of the request can have been processed by the upstream. ``reason`` says more of a proxy that
+    failed: ``name_unknown``, ``refused``, ``timeout``, ``auth`` or ``protocol``.
     """
 
     shape = Shape(502, "server_error", "bad_gateway", -32010, "api_error")
 
-    def __init__(self, fault: Fault, message: str, *, started: bool = False, reached: bool = False) -> None:
+    def __init__(self, fault: Fault, message: str, *, started: bool = False, reached: bool = False, reason: str = "") -> None:
         super().__init__(message, code=fault.value)
         self.fault = fault
         self.started = started
         self.reached = reached
+        self.reason = reason
 
     @property
     def status(self) -> int:

@@ -13,11 +13,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote_to_bytes
 
+import anyio
 import httpcore
 
 from hub.errors import BadRequest, NotConfigured
 from hub.outbound.address import parse_url
-from hub.outbound.base import Fault, Origin, OutboundError
+from hub.outbound.base import Fault, Origin, OutboundError, Proxy
 from hub.outbound.encoding import Decoder, content_encoding, strip_encoding
 from hub.outbound.head import check_request, header_lines, host_header
 
@@ -29,12 +30,15 @@ if TYPE_CHECKING:
     from httpcore._backends.base import SOCKET_OPTION
 
     from hub.outbound.address import AddressGuard
-    from hub.outbound.base import Headers, Outgoing
+    from hub.outbound.base import Headers, Outgoing, Timeouts
 
 _KEEPALIVE = 60.0
+_MOST_POOLS = 64
 _HTTP_PROXIES = ("http", "https")
 _SOCKS_PROXIES = ("socks5", "socks5h")
-_PoolKey = tuple[str | None, bool, bool]
+_PoolKey = tuple[Proxy | None, bool, bool]
+#: What a fault on the way to a proxy says of it.
+_REASONS = {Fault.NAME_UNKNOWN: "name_unknown", Fault.CONNECT_TIMEOUT: "timeout"}
 
 
 class PinnedBackend(httpcore.AsyncNetworkBackend):
@@ -71,9 +75,9 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
                         raise _connect_fault(error, host) from error
             raise OutboundError(Fault.NAME_UNKNOWN, f"no address is known for {host}")
         except OutboundError as error:
-            if not self._proxy or error.fault is Fault.ADDRESS_REFUSED:
+            if not self._proxy:
                 raise
-            raise OutboundError(Fault.PROXY_FAILED, f"the proxy cannot be reached: {error.message}") from error
+            raise unreachable(error) from error
 
     async def sleep(self, seconds: float) -> None:
         """Used by httpcore between retries, which are off."""
@@ -87,25 +91,35 @@ class Progress:
         self.in_proxy = False
         self.reached = False
         self.started = False
-        self._tunnel = request.proxy is not None and (request.origin.scheme == "https" or request.proxy.startswith("socks"))
+        self._tunnel = request.proxy is not None and (request.origin.scheme == "https" or request.proxy.url.startswith("socks"))
         self._proxied = request.proxy is not None
         self._times = request.timeouts
         self._limits = limits
         self.deadline: asyncio.Timeout | None = None
+        self._shaking: AsyncNetworkStream | None = None
 
-    async def trace(self, event: str, _info: object) -> None:
+    async def trace(self, event: str, info: dict[str, Any]) -> None:
         """httpcore's callback."""
-        if event.endswith("connect_tcp.started"):
+        if event == "socks.connect_tcp.complete":
+            self._shaking = info["return_value"]
+        elif event.endswith("connect_tcp.started"):
             self.in_proxy = self._proxied
         elif event in ("proxy.start_tls.started", "socks.setup_socks5_connection.complete"):
             self.in_proxy = False
         elif event.endswith("send_request_headers.started") and not (self.in_proxy and self._tunnel):
             self._sending()
 
+    async def end(self) -> None:
+        """The request failed: close the socket of a SOCKS handshake, which httpcore leaves open."""
+        if self._shaking is not None:
+            with anyio.CancelScope(shield=True):
+                await self._shaking.aclose()
+
     def _sending(self) -> None:
         """The request itself leaves: from here the limits for the answer apply."""
         self.in_proxy = False
         self.reached = True
+        self._shaking = None
         self._limits["read"] = self._times.first_byte
         if self.deadline is not None:
             self.deadline.reschedule(asyncio.get_running_loop().time() + self._times.write + self._times.first_byte)
@@ -190,8 +204,7 @@ class Breadth:
         progress = Progress(request, limits)
         outgoing = _outgoing(request, {"timeout": limits, "trace": progress.trace})
         try:
-            async with asyncio.timeout(times.connect) as progress.deadline:
-                response = await pool.handle_async_request(outgoing)
+            response = await self._answer(pool, outgoing, progress, times)
         except TimeoutError as error:
             raise _late(request, progress) from error
         except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as error:
@@ -200,6 +213,16 @@ class Breadth:
         limits["read"] = times.idle
         await _check_head(response, request)
         return Streamed(response, request, progress)
+
+    async def _answer(
+        self, pool: httpcore.AsyncConnectionPool, outgoing: httpcore.Request, progress: Progress, times: Timeouts
+    ) -> httpcore.Response:
+        try:
+            async with asyncio.timeout(times.connect) as progress.deadline:
+                return await pool.handle_async_request(outgoing)
+        except BaseException:
+            await progress.end()
+            raise
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -211,13 +234,17 @@ class Breadth:
         key = (request.proxy, request.http2, request.private)
         pool = self._pools.get(key)
         if pool is None:
+            if len(self._pools) >= _MOST_POOLS:
+                # Of proxies that have changed or gone; each holds a TLS context.
+                self._pools = {one: kept for one, kept in self._pools.items() if kept.connections}
             pool = self._pools[key] = self._make(request)
         return pool
 
     def _make(self, request: Outgoing) -> httpcore.AsyncConnectionPool:
         if request.http2 and find_spec("h2") is None:
             raise NotConfigured("HTTP/2 needs the package h2: install httpx[http2]")
-        backend = PinnedBackend(self._guard, private=request.private, proxy=request.proxy is not None)
+        proxy = request.proxy
+        backend = PinnedBackend(self._guard, private=proxy.private if proxy else request.private, proxy=proxy is not None)
         # Every pool has a context of its own: httpcore sets ALPN on the one it is given.
         options: dict[str, Any] = {
             "ssl_context": self._tls(),
@@ -228,16 +255,26 @@ class Breadth:
             "http2": request.http2,
             "network_backend": backend,
         }
-        if request.proxy is None:
+        if proxy is None:
             return httpcore.AsyncConnectionPool(**options)
-        scheme, origin, auth = parse_proxy(request.proxy)
+        scheme, origin, auth = parse_proxy(proxy.url)
         url = httpcore.URL(scheme=scheme.encode(), host=origin.host.encode("ascii"), port=origin.port, target=b"/")
         if scheme in _HTTP_PROXIES:
             inner = self._tls() if scheme == "https" else None
             return httpcore.AsyncHTTPProxy(url, proxy_auth=auth, proxy_ssl_context=inner, **options)
         if find_spec("socksio") is None:
-            raise NotConfigured("SOCKS proxies need the package socksio: install httpx[socks]")
-        return httpcore.AsyncSOCKSProxy(url, proxy_auth=auth, **options)
+            raise NotConfigured("SOCKS proxies need the package socksio: install hubroute[socks]")
+        # With the package, which few hubs need.
+        from hub.outbound.socks import SocksPool  # noqa: PLC0415 - see above
+
+        return SocksPool(url, proxy_auth=auth, **options)
+
+
+def unreachable(error: OutboundError) -> OutboundError:
+    """What a fault on the way to a proxy is to the request: a proxy's, unless its address was refused."""
+    if error.fault is Fault.ADDRESS_REFUSED:
+        return error
+    return OutboundError(Fault.PROXY_FAILED, f"the proxy cannot be reached: {error.message}", reason=_REASONS.get(error.fault, "refused"))
 
 
 def parse_proxy(proxy: str) -> tuple[str, Origin, tuple[bytes, bytes] | None]:
@@ -275,7 +312,7 @@ async def _check_head(response: httpcore.Response, request: Outgoing) -> None:
     size = sum(len(name) + len(value) + 4 for name, value in response.headers)
     if request.proxy is not None and response.status == 407:
         await response.aclose()
-        raise OutboundError(Fault.PROXY_FAILED, "the proxy asks for other credentials (407)")
+        raise OutboundError(Fault.PROXY_FAILED, "the proxy asks for other credentials (407)", reason="auth")
     if size > request.limits.head:
         await response.aclose()
         raise OutboundError(Fault.TOO_LARGE, "the answer's head is too large", started=True, reached=True)
@@ -290,7 +327,7 @@ def _connect_fault(error: Exception, host: str) -> OutboundError:
 def _late(request: Outgoing, progress: Progress) -> OutboundError:
     """The deadline of the whole request has passed."""
     if progress.in_proxy:
-        return OutboundError(Fault.PROXY_FAILED, "the proxy did not open a connection in time")
+        return OutboundError(Fault.PROXY_FAILED, "the proxy did not open a connection in time", reason="timeout")
     if progress.reached:
         return OutboundError(Fault.FIRST_BYTE_TIMEOUT, "the upstream did not begin its answer in time", reached=True)
     return OutboundError(Fault.CONNECT_TIMEOUT, f"{request.origin.host} did not accept a connection in time")
@@ -299,7 +336,7 @@ def _late(request: Outgoing, progress: Progress) -> OutboundError:
 def _fault(error: Exception, progress: Progress) -> OutboundError:
     """Ours for one of httpcore's, by kind and by how far the request had come."""
     if isinstance(error, httpcore.ProxyError) or progress.in_proxy:
-        return OutboundError(Fault.PROXY_FAILED, "the proxy did not open a connection")
+        return _proxy_fault(error)
     if isinstance(error, httpcore.PoolTimeout):
         return OutboundError(Fault.POOL_BUSY, "all connections that may be opened are in use")
     fault, message = next((found for kind, found in _KINDS if isinstance(error, kind)), _MALFORMED)
@@ -308,6 +345,19 @@ def _fault(error: Exception, progress: Progress) -> OutboundError:
     elif fault is Fault.MALFORMED_ANSWER and "disconnected" in str(error):
         fault, message = _CLOSED
     return OutboundError(fault, message, started=progress.started, reached=progress.reached)
+
+
+def _proxy_fault(error: Exception) -> OutboundError:
+    """What a proxy did instead of opening a connection; httpcore has only words for it."""
+    said = str(error)
+    if isinstance(error, httpcore.ProxyError):
+        # An HTTP proxy's status and reason, or the SOCKS handshake's end. The proxy's own words are a stranger's.
+        if said.startswith("407") or "auth" in said.lower() or "password" in said.lower():
+            return OutboundError(Fault.PROXY_FAILED, "the proxy asks for other credentials", reason="auth")
+        status = f" (HTTP {said[:3]})" if said[:3].isdigit() else ""
+        return OutboundError(Fault.PROXY_FAILED, f"the proxy refused to open a connection{status}", reason="refused")
+    reason = "timeout" if isinstance(error, httpcore.TimeoutException) else "protocol"
+    return OutboundError(Fault.PROXY_FAILED, "the proxy did not open a connection", reason=reason)
 
 
 _MALFORMED = (Fault.MALFORMED_ANSWER, "the answer is not valid HTTP")

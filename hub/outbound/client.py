@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from hub.outbound.address import AddressGuard
 from hub.outbound.base import Fault, OutboundError
@@ -13,12 +14,15 @@ from hub.outbound.http1 import Http1
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from hub.outbound.address import Resolver
-    from hub.outbound.base import Access, Headers, Incoming, Outgoing, Socket
+    from hub.outbound.base import Access, Headers, Incoming, Outgoing, Proxy, Socket
     from hub.outbound.breadth import Breadth
     from hub.outbound.http1 import Ages, PoolStats
+
+
+T = TypeVar("T")
 
 
 class OutboundStats(TypedDict):
@@ -49,6 +53,8 @@ class Outbound:
         self._tls = tls
         self._http1 = Http1(self.guard, max_per_origin=max_per_origin, tls=tls, ages=ages)
         self._breadth: Breadth | None = None
+        #: Told of each request that went through a proxy: what failed, None where an answer began, and after how many seconds.
+        self.on_proxied: Callable[[Proxy, OutboundError | None, float], None] | None = None
 
     def send(self, request: Outgoing) -> Coroutine[Any, Any, Incoming]:
         """``await`` it for the answer's head. Read the answer or close it, on every path.
@@ -60,7 +66,9 @@ class Outbound:
             return self._with_access(request, request.access)
         if request.sign is not None:
             request = request.sign(request)
-        if request.proxy is None and not request.http2:
+        if request.proxy is not None:
+            return self._by(request.proxy, lambda: self._wide().send(request))
+        if not request.http2:
             return self._http1.send(request)
         return self._wide().send(request)
 
@@ -81,19 +89,45 @@ class Outbound:
         headers, _ = await access.headers()
         return await self.send(_carrying(request, headers))
 
+    async def _by(self, proxy: Proxy, send: Callable[[], Awaitable[T]]) -> T:
+        """Send something by way of a proxy, and tell how that went."""
+        if proxy.fault:
+            raise OutboundError(Fault.PROXY_FAILED, proxy.fault, reason="inactive")
+        told, began = self.on_proxied, asyncio.get_running_loop().time()
+        try:
+            answer = await send()
+        except OutboundError as error:
+            if told is not None:
+                told(proxy, error, asyncio.get_running_loop().time() - began)
+            raise
+        if told is not None:
+            told(proxy, None, asyncio.get_running_loop().time() - began)
+        return answer
+
+    async def once(self, request: Outgoing) -> tuple[int, bytes]:
+        """Send a request over connections of its own; status and body of the answer. For trying a proxy. Raises as :meth:`send` does."""
+        from hub.outbound.breadth import Breadth  # noqa: PLC0415 - deferred, as below
+
+        engine = Breadth(self.guard, tls=self._tls, max_per_origin=1)
+        try:
+            incoming = await engine.send(request)
+            return incoming.status, await incoming.read()
+        finally:
+            await engine.aclose()
+
     async def websocket(self, request: Outgoing, *, most: int = 64 * 1024 * 1024) -> Socket:
         """Open a WebSocket at a request's target; close it, whatever happens. ``most`` bounds a message in bytes.
 
-        Raises OutboundError, HandshakeRefused, and BadRequest for a header or target that must not be sent. A request that names a
-        proxy is refused: nothing ever goes around one (REL-21).
+        Raises OutboundError, HandshakeRefused, and BadRequest for a header or target that must not be sent. An HTTP proxy that the request
+        names is gone through; nothing ever goes around one (REL-21).
         """
         from hub.outbound.websocket import dial  # noqa: PLC0415 - deferred: the library is off the cold-start path
 
-        if request.proxy is not None:
-            raise OutboundError(Fault.PROXY_FAILED, "WebSockets do not go through a proxy yet; use a connection without one")
         if request.access is not None:
             request = _carrying(request, (await request.access.headers())[0])
-        return await dial(request, guard=self.guard, tls=self._http1.tls, most=most)
+        if request.proxy is None:
+            return await dial(request, guard=self.guard, tls=self._http1.tls, most=most)
+        return await self._by(request.proxy, lambda: dial(request, guard=self.guard, tls=self._http1.tls, most=most))
 
     async def aclose(self) -> None:
         """Close every connection; requests under way fail."""

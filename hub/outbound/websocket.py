@@ -78,17 +78,21 @@ async def dial(request: Outgoing, *, guard: AddressGuard, tls: Callable[[], ssl.
     headers = [(name.decode("ascii"), value.decode("latin-1")) for name, _, value in (line.partition(b": ") for line in lines) if name]
     secure = origin.scheme == "https"
     uri = parse_uri(f"{'wss' if secure else 'ws'}://{host_header(origin)}{request.target}")
-    async with connect_deadline(times.connect, origin.host):
-        addresses = await guard.resolve(origin, private=request.private)
-        sock = await open_socket(addresses, origin.port, budget=times.connect, where=origin.host)
-        context = tls() if secure else None
-        connection = await start_protocol(
-            lambda: ClientConnection(ClientProtocol(uri, max_size=most, logger=_SILENT), close_timeout=_CLOSING),
-            sock,
-            tls=context,
-            host=origin.host,
-            budget=times.connect,
-        )
+
+    def make() -> ClientConnection:
+        return ClientConnection(ClientProtocol(uri, max_size=most, logger=_SILENT), close_timeout=_CLOSING)
+
+    if request.proxy is not None:
+        # Few conversations go through a proxy.
+        from hub.outbound.websocket_proxy import through  # noqa: PLC0415 - see above
+
+        connection = await through(request.proxy, request, uri, guard=guard, tls=tls, make=make)
+    else:
+        async with connect_deadline(times.connect, origin.host):
+            addresses = await guard.resolve(origin, private=request.private)
+            sock = await open_socket(addresses, origin.port, budget=times.connect, where=origin.host)
+            context = tls() if secure else None
+            connection = await start_protocol(make, sock, tls=context, host=origin.host, budget=times.connect)
     opened = False
     try:
         await _shake(connection, headers, min(times.connect, times.first_byte))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hub.ask import ChatAsk
     from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
-    from hub.outbound.base import Access, Incoming, Outgoing
+    from hub.outbound.base import Access, Incoming, Outgoing, Proxy
     from hub.providers.catalog import Compat, ModelRow, ProviderRow
     from hub.secret import Secret
 
@@ -29,6 +29,7 @@ class Target:
 
     ``base_url`` is the connection's own where set, else the row's with its template filled in;
     ``model`` is the provider's id of the model; ``model_row`` is None for a model the catalogue does not list.
+    ``proxy`` is what all its requests go through, ``way`` says for the decision record which one that is, and why.
     ``memo`` is the adapter's own, for what is the same in every request to this target. ``access`` adds the credentials of a login in
     place of ``secret``, which then is the token that is sent now, for masks.
     """
@@ -41,7 +42,8 @@ class Target:
     secret: Secret
     data: Mapping[str, str] = field(default_factory=dict[str, str])
     private: bool = False
-    proxy: str | None = None
+    proxy: Proxy | None = None
+    way: str = ""
     memo: dict[object, Outgoing] = field(default_factory=dict["object", "Outgoing"], compare=False, repr=False)
     access: Access | None = field(default=None, compare=False, repr=False)
 

@@ -27,6 +27,7 @@ _LOAD = "SELECT kind, id, body, until FROM state WHERE until IS NULL OR until > 
 _OF_KIND = "SELECT kind, id, body, until FROM state WHERE kind = ? AND (until IS NULL OR until > ?)"
 _FIRST = columns.insert("state", ("kind", "id", "body", "until", "updated_at")) + " ON CONFLICT (kind, id) DO NOTHING"
 _CLAIM = "UPDATE state SET body = ?, updated_at = ? WHERE kind = ? AND id = ? AND CAST(body AS BIGINT) <= ? RETURNING id"
+_LEASE = _UPSERT + " WHERE state.until IS NULL OR state.until <= ? OR state.body = excluded.body RETURNING body"
 _BUMP = "UPDATE revision SET version = version + 1 WHERE id = 1"
 _PRUNE = "DELETE FROM state WHERE (kind, id) IN (SELECT kind, id FROM state WHERE until <= ? LIMIT ?) RETURNING id"
 
@@ -91,6 +92,14 @@ class State:
             return bool(link.run(_CLAIM, str(now_ms), now_ms, kind, identity, now_ms - every_ms))
 
         return await self._database.write(work)
+
+    async def lease(self, name: str, owner: str, *, now: int, until: int) -> bool:
+        """Take a lease, or have it for longer, unless another owner has it still; whether it is ``owner``'s until then (epoch ms).
+
+        Decided in the database, so that of several processes one does what must be done once.
+        """
+        row = ("lease", columns.text(name), columns.encoded(owner), until, now, now)
+        return bool(await self._database.write(lambda link: link.run(_LEASE, *row)))
 
     async def prune(self, *, batch: int = 500) -> int:
         """Delete what is past its time, in small transactions; how many went."""

@@ -166,3 +166,9 @@ def test_the_address_that_clients_are_told(given: dict[str, object], want: str) 
 
 def test_every_setting_is_explained() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_trusted_proxies_are_addresses_or_networks(tmp_path: Path) -> None:
+    assert Settings(data_dir=tmp_path, trusted_proxies="10.0.0.0/8, ::1").trusted_proxies == "10.0.0.0/8, ::1"
+    with pytest.raises(ValidationError, match=r"proxy\.example"):
+        Settings(data_dir=tmp_path, trusted_proxies="10.0.0.1, proxy.example")

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from hub.errors import BadRequest, NotFound
+from hub.outbound.base import Proxy
 from hub.providers.catalog import Catalog
 from hub.records import Connection
 from hub.secret import Secret
@@ -29,7 +30,7 @@ def test_a_target_has_all_of_its_connection(targets: Targets) -> None:
     one = connection(allow_private=True, proxy=Secret("http://p:1"), data={"a": "b"})
     target = targets.get(one, "gpt-4o")
     assert (target.provider.id, target.model, target.connection_id, target.private) == ("openai", "gpt-4o", "con_1", True)
-    assert (target.base_url, target.proxy, target.data) == (CATALOG.get("openai").base_url, "http://p:1", {"a": "b"})
+    assert (target.base_url, target.proxy, target.data) == (CATALOG.get("openai").base_url, Proxy("http://p:1", private=True), {"a": "b"})
     assert target.model_row is not None
     assert target.secret.reveal() == "sk-x"
     assert targets.get(connection(), "not-listed").model_row is None

@@ -12,13 +12,13 @@ import pytest
 from hub.errors import BadRequest, NotConfigured
 from hub.outbound import breadth
 from hub.outbound.address import AddressGuard
-from hub.outbound.base import Fault, Limits, Origin, OutboundError, Outgoing, Timeouts
+from hub.outbound.base import Fault, Limits, Origin, OutboundError, Outgoing, Proxy, Timeouts
 from hub.outbound.breadth import Breadth, parse_proxy
 from hub.outbound.client import Outbound
 from hub.outbound.dial import tls_context
 from tests.fakes import upstream as fake
 from tests.fakes.certificates import Authority
-from tests.fakes.proxy import FakeProxy, Mode
+from tests.fakes.proxy import FakeProxy, FakeSocks, Mode
 from tests.fakes.upstream import FaultUpstream
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ async def test_closed_inside_the_body(upstream: FaultUpstream, engine: Breadth) 
 
 async def test_http_target_through_a_proxy(upstream: FaultUpstream, outbound: Outbound) -> None:
     async with FakeProxy() as proxy:
-        assert await fetch(outbound, upstream.outgoing(proxy=proxy.url)) == (200, b'{"ok": true}')
+        assert await fetch(outbound, upstream.outgoing(proxy=Proxy(proxy.url, private=True))) == (200, b'{"ok": true}')
         assert proxy.seen == [f"POST http://127.0.0.1:{upstream.port}/v1/chat HTTP/1.1"]
 
 
@@ -196,9 +196,11 @@ async def test_https_target_through_a_tunnel(authority: Authority, outbound: Out
     async with FakeProxy() as proxy, FaultUpstream(tls=authority.server("good.test")) as upstream:
         origin = Origin("https", "good.test", upstream.port)
         for _ in range(2):
-            assert await fetch(outbound, upstream.outgoing(proxy=proxy.url, origin=origin)) == (200, b'{"ok": true}')
+            assert await fetch(outbound, upstream.outgoing(proxy=Proxy(proxy.url, private=True), origin=origin)) == (200, b'{"ok": true}')
         assert proxy.seen == [f"CONNECT good.test:{upstream.port} HTTP/1.1"]
-        wrong = await failure(outbound, upstream.outgoing(proxy=proxy.url, origin=Origin("https", "other.test", upstream.port)))
+        wrong = await failure(
+            outbound, upstream.outgoing(proxy=Proxy(proxy.url, private=True), origin=Origin("https", "other.test", upstream.port))
+        )
         assert (wrong.fault, wrong.reached) == (Fault.TLS_FAILED, False)
 
 
@@ -206,10 +208,10 @@ async def test_proxy_credentials(upstream: FaultUpstream, outbound: Outbound) ->
     """REL-21: proxy auth right and wrong, forward and tunnel; the words never show the credentials."""
     async with FakeProxy(credentials=base64.b64encode(b"user:p:ss").decode()) as proxy:
         right = proxy.url.replace("//", "//user:p%3Ass@")
-        assert (await fetch(outbound, upstream.outgoing(proxy=right)))[0] == 200
+        assert (await fetch(outbound, upstream.outgoing(proxy=Proxy(right, private=True))))[0] == 200
         for url in (proxy.url, proxy.url.replace("//", "//user:wrong@")):
             for scheme in ("http", "https"):
-                request = upstream.outgoing(proxy=url, origin=Origin(scheme, "good.test", upstream.port))
+                request = upstream.outgoing(proxy=Proxy(url, private=True), origin=Origin(scheme, "good.test", upstream.port))
                 error = await failure(outbound, request)
                 assert (error.fault, error.started, error.reached) == (Fault.PROXY_FAILED, False, False)
                 assert "wrong" not in error.message
@@ -220,7 +222,9 @@ async def test_proxy_credentials(upstream: FaultUpstream, outbound: Outbound) ->
 async def test_tunnel_faults(upstream: FaultUpstream, outbound: Outbound, mode: Mode) -> None:
     """REL-21: a proxy that fails is never gone around."""
     async with FakeProxy(mode) as proxy:
-        request = upstream.outgoing(proxy=proxy.url, origin=Origin("https", "good.test", upstream.port), timeouts=SHORT)
+        request = upstream.outgoing(
+            proxy=Proxy(proxy.url, private=True), origin=Origin("https", "good.test", upstream.port), timeouts=SHORT
+        )
         error = await failure(outbound, request)
         assert (error.fault, error.reached) == (Fault.PROXY_FAILED, False)
     assert upstream.connections == 0
@@ -228,23 +232,108 @@ async def test_tunnel_faults(upstream: FaultUpstream, outbound: Outbound, mode: 
 
 async def test_tunnel_to_nowhere(upstream: FaultUpstream, outbound: Outbound) -> None:
     async with FakeProxy("dead end") as proxy:
-        request = upstream.outgoing(proxy=proxy.url, origin=Origin("https", "good.test", upstream.port), timeouts=SHORT)
+        request = upstream.outgoing(
+            proxy=Proxy(proxy.url, private=True), origin=Origin("https", "good.test", upstream.port), timeouts=SHORT
+        )
         assert (await failure(outbound, request)).fault in (Fault.TLS_FAILED, Fault.PROXY_FAILED)
     assert upstream.requests == []
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+async def test_socks_proxy(upstream: FaultUpstream, outbound: Outbound, scheme: str) -> None:
+    """The proxy is told the name and looks it up itself; plain and TLS targets go the same way."""
+    async with FakeSocks() as proxy:
+        request = upstream.outgoing(
+            proxy=Proxy(proxy.url.replace("socks5", scheme), private=True), origin=Origin("http", "a.test", upstream.port)
+        )
+        assert await fetch(outbound, request) == (200, b'{"ok": true}')
+        assert proxy.seen == [f"a.test:{upstream.port}"]
+
+
+async def test_socks_credentials(upstream: FaultUpstream, outbound: Outbound) -> None:
+    """REL-21: SOCKS auth right, wrong and missing; a refusal is told from a bad password."""
+    async with FakeSocks(credentials=("user", "p:ss")) as proxy:
+        origin = Origin("http", "a.test", upstream.port)
+        right = Proxy(proxy.url.replace("//", "//user:p%3Ass@"), private=True)
+        assert (await fetch(outbound, upstream.outgoing(proxy=right, origin=origin)))[0] == 200
+        for url in (proxy.url, proxy.url.replace("//", "//user:wrong@")):
+            error = await failure(outbound, upstream.outgoing(proxy=Proxy(url, private=True), origin=origin))
+            assert (error.fault, error.reason, error.reached) == (Fault.PROXY_FAILED, "auth", False)
+            assert "wrong" not in error.message
+    async with FakeSocks(refuse=True) as proxy:
+        error = await failure(outbound, upstream.outgoing(proxy=Proxy(proxy.url, private=True)))
+        assert (error.fault, error.reason) == (Fault.PROXY_FAILED, "refused")
+    assert len(upstream.requests) == 1
+
+
+async def test_a_silent_socks_proxy_keeps_no_places(upstream: FaultUpstream) -> None:
+    """REL-21: a handshake that ends by the deadline leaves no socket open and no place in the pool taken."""
+    outbound = Outbound(max_per_origin=2)
+    async with FakeSocks(silent=True) as proxy:
+        for _ in range(5):
+            error = await failure(outbound, upstream.outgoing(proxy=Proxy(proxy.url, private=True), timeouts=Timeouts(connect=0.05)))
+            assert (error.fault, error.reason) == (Fault.PROXY_FAILED, "timeout")
+        async with asyncio.timeout(2):
+            while proxy.ended < 5:
+                await asyncio.sleep(0.01)
+    await outbound.aclose()
+
+
+async def test_reasons_of_a_proxy_that_fails(upstream: FaultUpstream, outbound: Outbound) -> None:
+    """REL-21: what was wrong with the proxy is told apart."""
+
+    async def nobody(host: str, port: int) -> list[tuple[int, str]]:
+        return []
+
+    async with FakeProxy() as proxy:
+        gone = Proxy(proxy.url, private=True)
+    assert (await failure(outbound, upstream.outgoing(proxy=gone))).reason == "refused"
+    async with FakeProxy("silent") as proxy:
+        silent = upstream.outgoing(proxy=Proxy(proxy.url, private=True), origin=Origin("https", "good.test", 1), timeouts=SHORT)
+        assert (await failure(outbound, silent)).reason == "timeout"
+    other = Outbound(resolver=nobody)
+    assert (await failure(other, upstream.outgoing(proxy=Proxy("http://proxy.test:1")))).reason == "name_unknown"
+    switched_off = await failure(outbound, upstream.outgoing(proxy=Proxy("", fault="it is switched off")))
+    assert (switched_off.fault, switched_off.reason, switched_off.message) == (Fault.PROXY_FAILED, "inactive", "it is switched off")
+    await other.aclose()
+    assert upstream.connections == 0
+
+
+async def test_pools_of_proxies_that_are_gone_are_dropped(
+    upstream: FaultUpstream, outbound: Outbound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breadth, "_MOST_POOLS", 3)
+    async with FakeProxy() as proxy:
+        for number in range(8):
+            await failure(outbound, upstream.outgoing(proxy=Proxy("http://127.0.0.1:9", private=True, id=str(number))))
+        assert (await fetch(outbound, upstream.outgoing(proxy=Proxy(proxy.url, private=True))))[0] == 200
+        engine = outbound._breadth
+        assert engine is not None
+        assert len(engine._pools) <= 3
+
+
+async def test_who_is_told_of_calls_through_a_proxy(upstream: FaultUpstream, outbound: Outbound) -> None:
+    told: list[tuple[str, Fault | None]] = []
+    outbound.on_proxied = lambda proxy, error, seconds: told.append((proxy.id, error.fault if error else None))
+    async with FakeProxy() as proxy:
+        await fetch(outbound, upstream.outgoing(proxy=Proxy(proxy.url, private=True, id="prx_1")))
+        await fetch(outbound, upstream.outgoing())
+    await failure(outbound, upstream.outgoing(proxy=Proxy(proxy.url, private=True, id="prx_1"), origin=Origin("https", "good.test", 1)))
+    assert told == [("prx_1", None), ("prx_1", Fault.PROXY_FAILED)]
 
 
 async def test_dead_proxy(upstream: FaultUpstream, outbound: Outbound) -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    assert (await failure(outbound, upstream.outgoing(proxy=url))).fault is Fault.PROXY_FAILED
+    assert (await failure(outbound, upstream.outgoing(proxy=Proxy(url, private=True)))).fault is Fault.PROXY_FAILED
     assert upstream.connections == 0
 
 
 async def test_private_proxy_needs_the_switch(upstream: FaultUpstream, outbound: Outbound) -> None:
     """SEC-15: the proxy's own address is checked like any other."""
     async with FakeProxy() as proxy:
-        request = upstream.outgoing(proxy=proxy.url, origin=Origin("http", "public.test", 80), private=False)
+        request = upstream.outgoing(proxy=Proxy(proxy.url), origin=Origin("http", "public.test", 80))
         assert (await failure(outbound, request)).fault is Fault.ADDRESS_REFUSED
         assert proxy.seen == []
 
@@ -257,19 +346,19 @@ async def test_private_target_behind_a_proxy(host: str) -> None:
         pytest.fail("the target must be refused before the proxy is looked up")
 
     outbound = Outbound(resolver=public)
-    request = Outgoing(Origin("http", host, 80), "GET", "/", [], proxy="http://proxy.test:3128")
+    request = Outgoing(Origin("http", host, 80), "GET", "/", [], proxy=Proxy("http://proxy.test:3128"))
     assert (await failure(outbound, request)).fault is Fault.ADDRESS_REFUSED
     await outbound.aclose()
 
 
 async def test_metadata_behind_a_private_proxy(outbound: Outbound) -> None:
     async with FakeProxy() as proxy:
-        request = Outgoing(Origin("http", "169.254.169.254", 80), "GET", "/", [], proxy=proxy.url, private=True)
+        request = Outgoing(Origin("http", "169.254.169.254", 80), "GET", "/", [], proxy=Proxy(proxy.url, private=True), private=True)
         assert (await failure(outbound, request)).fault is Fault.ADDRESS_REFUSED
         assert proxy.seen == []
 
 
-@pytest.mark.parametrize(("fields", "package"), [({"proxy": "socks5://127.0.0.1:1080"}, "socksio"), ({"http2": True}, "h2")])
+@pytest.mark.parametrize(("fields", "package"), [({"proxy": Proxy("socks5://127.0.0.1:1080")}, "socksio"), ({"http2": True}, "h2")])
 async def test_missing_packages_are_named(
     upstream: FaultUpstream, outbound: Outbound, monkeypatch: pytest.MonkeyPatch, fields: dict[str, object], package: str
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hub.outbound.base import Proxy
 from tests.fakes.proxy import FakeProxy
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ async def test_engine_by_target(upstream: FaultUpstream, outbound: Outbound) -> 
     await (await outbound.send(upstream.outgoing())).read()
     assert outbound.stats()["breadth"] is False
     async with FakeProxy() as proxy:
-        await (await outbound.send(upstream.outgoing(proxy=proxy.url))).read()
+        await (await outbound.send(upstream.outgoing(proxy=Proxy(proxy.url, private=True)))).read()
     stats = outbound.stats()
     assert stats["breadth"] is True
     (pool,) = stats["pools"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import socket
 from contextlib import asynccontextmanager
@@ -12,10 +13,11 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from hub.errors import BadRequest
-from hub.outbound.base import Fault, HandshakeRefused, Origin, OutboundError, Outgoing, SocketClosed, Timeouts
+from hub.outbound.base import Fault, HandshakeRefused, Origin, OutboundError, Outgoing, Proxy, SocketClosed, Timeouts
 from hub.outbound.client import Outbound
 from tests.fakes import upstream as fake
 from tests.fakes.certificates import Authority
+from tests.fakes.proxy import FakeProxy, Mode
 
 if TYPE_CHECKING:
     import ssl
@@ -124,9 +126,6 @@ async def test_addresses_are_checked_and_pinned() -> None:
             with pytest.raises(OutboundError) as refused:
                 await outbound.websocket(request(port, host, private=private))
             assert refused.value.fault is Fault.ADDRESS_REFUSED
-        with pytest.raises(OutboundError) as proxied:
-            await outbound.websocket(request(port, proxy="http://127.0.0.1:9"))
-        assert proxied.value.fault is Fault.PROXY_FAILED
         with pytest.raises(BadRequest):
             await outbound.websocket(request(port, headers=[(b"x-a", b"b\r\nx-c: d")]))
     await outbound.aclose()
@@ -148,6 +147,56 @@ async def test_tls_is_for_the_name(tmp_path_factory: pytest.TempPathFactory) -> 
             await outbound.websocket(request(port, "other.test", "https"))
         assert refused.value.fault is Fault.TLS_FAILED
     await outbound.aclose()
+
+
+async def test_through_a_proxy(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Plain and TLS, with credentials; a certificate for another name is refused as without a proxy."""
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    outbound, told = Outbound(tls=authority.client), list[str]()
+    outbound.on_proxied = lambda proxy, error, seconds: told.append(error.fault if error else "")
+    async with FakeProxy(credentials=base64.b64encode(b"u:p:ss").decode()) as proxy:
+        way = Proxy(proxy.url.replace("//", "//u:p%3Ass@"), private=True)
+        async with listening() as plain, listening(tls=authority.server("good.test")) as secure:
+            for port, scheme in ((plain, "http"), (secure, "https")):
+                upstream = await outbound.websocket(request(port, "good.test", scheme, proxy=way))
+                await upstream.send("by way of it")
+                assert await upstream.receive() == "by way of it"
+                await upstream.close()
+            with pytest.raises(OutboundError) as refused:
+                await outbound.websocket(request(secure, "other.test", "https", proxy=way))
+            assert refused.value.fault is Fault.TLS_FAILED
+        assert proxy.seen == [
+            f"CONNECT good.test:{plain} HTTP/1.1",
+            f"CONNECT good.test:{secure} HTTP/1.1",
+            f"CONNECT other.test:{secure} HTTP/1.1",
+        ]
+    assert told == ["", "", Fault.TLS_FAILED]
+    await outbound.aclose()
+
+
+async def test_a_proxy_that_fails_is_not_gone_around(outbound: Outbound) -> None:
+    """REL-21, SEC-10, SEC-15: dead, silent, refusing, another password, SOCKS, switched off; private ones and private targets."""
+    short = Timeouts(connect=0.3)
+
+    async def failing(url: str, host: str = "good.test", **fields: Any) -> tuple[str, str]:
+        way = Proxy(url, private=fields.pop("allowed", True), fault=fields.pop("fault", ""))
+        with pytest.raises(OutboundError) as caught:
+            await outbound.websocket(request(port, host, proxy=way, timeouts=short, **fields))
+        assert "secret" not in caught.value.message
+        return caught.value.fault, caught.value.reason
+
+    async with listening() as port:
+        assert await failing("http://127.0.0.1:9") == (Fault.PROXY_FAILED, "refused")
+        assert await failing("socks5://127.0.0.1:9") == (Fault.PROXY_FAILED, "protocol")
+        assert await failing("", fault="it is switched off") == (Fault.PROXY_FAILED, "inactive")
+        assert (await failing("http://127.0.0.1:9", allowed=False))[0] == Fault.ADDRESS_REFUSED
+        assert (await failing("http://127.0.0.1:9", host="127.0.0.1", private=False))[0] == Fault.ADDRESS_REFUSED
+        expected: list[tuple[Mode, str]] = [("silent", "timeout"), ("refuse", "refused"), ("drop", "protocol")]
+        for mode, reason in expected:
+            async with FakeProxy(mode) as proxy:
+                assert await failing(proxy.url) == (Fault.PROXY_FAILED, reason)
+        async with FakeProxy(credentials="eDp5") as proxy:
+            assert await failing(proxy.url.replace("//", "//u:secret@")) == (Fault.PROXY_FAILED, "auth")
 
 
 async def test_ends_are_told_with_their_code(outbound: Outbound) -> None:
