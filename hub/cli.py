@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hub.commands import agents, batches, calling, chat, connect, doctor, keys, mcp_servers, providers, serving, setting
+from hub.commands import agents, batches, calling, chat, connect, doctor, evals, keys, mcp_servers, providers, serving, setting
 from hub.commands.session import INTERRUPTED, WRONG_USE, Flags, fail
 from hub.version import VERSION
 
@@ -35,6 +35,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(mcp_servers.app, name="mcp-servers")
 app.add_typer(agents.app, name="agents")
 app.add_typer(batches.app, name="batches")
+app.add_typer(evals.app, name="evals")
 app.command()(connect.connect)
 app.command()(connect.disconnect)
 app.command()(calling.models)

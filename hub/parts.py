@@ -10,6 +10,7 @@ from hub.acp.local import LocalAgents
 from hub.acp.rows import CustomAgent
 from hub.affinity import Sessions
 from hub.answers import Answers
+from hub.assess.assessments import Assessments
 from hub.attempts import Ledger
 from hub.batches import held
 from hub.batches.batches import Batches
@@ -26,6 +27,7 @@ from hub.directory import Directory
 from hub.embeddings import Embeddings
 from hub.engine import ChatEngine
 from hub.errors import HubError
+from hub.evals.suites import Suite
 from hub.events import Events
 from hub.files import Files
 from hub.inflight import InFlight
@@ -135,6 +137,7 @@ class Parts:
         """What owners write down: combos and mappings, prices, budgets, policies."""
         self.combos = self.store.collection("combo", what="combo", prefix="combo_", body=Combo)
         self.mappings = self.store.collection("mapping", what="mapping", prefix="map_", body=Mapping)
+        self.eval_suites = self.store.collection("eval-suite", what="suite", prefix="evs_", body=Suite)
         #: Held from the check of a change to combos, mappings or aliases until it is stored.
         self.combo_changes = asyncio.Lock()
         self.pricebook = PriceBook(self.store.values, self.catalog)
@@ -190,6 +193,7 @@ class Parts:
         self.telemetry = Telemetry(self.clock, hours=self.store.latency, state=state)
         self.inflight = InFlight()
         self.retention = Retention(self.store, self.clock, lambda: preferences().retention)
+        self.assessments = Assessments(self.store, self.clock, lambda: preferences().assessments)
 
     def _routing(self) -> None:
         """From a model string to the targets in their order."""

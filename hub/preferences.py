@@ -146,6 +146,15 @@ class Retention(Body):
     response_days: int = Field(default=30, ge=1, le=3650, description="Answers of /v1/responses that their clients asked to be kept.")
 
 
+class AssessmentRouting(Body):
+    """What routing makes of models that did not work when they were assessed."""
+
+    mode: Literal["off", "explain", "demote"] = Field(
+        default="explain", description="`explain` notes it in decisions, `demote` also tries such models last, `off` neither."
+    )
+    max_age_hours: int = Field(default=24, ge=1, le=720, description="Older assessments count for nothing.")
+
+
 class Preferences(Body):
     """Everything that can be set while the hub runs."""
 
@@ -178,6 +187,7 @@ class Preferences(Body):
     budget_wait_ms: int = Field(default=30_000, ge=0, le=600_000, description="Longest wait of a call for money that others hold.")
     resilience_settings: ResilienceSettings = ResilienceSettings()
     retention: Retention = Retention()
+    assessments: AssessmentRouting = AssessmentRouting()
     mcp_enabled: bool = Field(default=True, description="Whether the MCP door is open.")
     mcp_transport: Literal["all", "stdio", "sse", "streamable-http"] = Field(default="all", description="Over which transports.")
     mcp_profile: str = Field(default="core", max_length=2000, description="Tools that tools/list shows: core, all, or names with *.")

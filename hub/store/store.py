@@ -33,6 +33,7 @@ from hub.store.pushes import PushConfigs
 from hub.store.queue import WriteBehind
 from hub.store.replays import Replays
 from hub.store.responses import Responses
+from hub.store.runs import RunRows
 from hub.store.spending import Spending
 from hub.store.sqlite import Sqlite
 from hub.store.state import State, hot
@@ -84,6 +85,7 @@ class Store:
         self.model_responses = ModelResponses(self._database, self._clock)
         self.files = FileRows(self._database, self._clock)
         self.batches = BatchRows(self._database, self._clock)
+        self.runs = RunRows(self._database, self._clock)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
         self._money = Database(_driver(settings), readers=1)
