@@ -189,7 +189,11 @@ async def assess(ctx: Context, ask: AssessAsk) -> AssessRun:
     )
     worker = ctx.hub.evals.worker
     run = await ctx.hub.assess.start(models[: ask.max_models], plan, ctx.caller, worker)
-    await worker.over([run.id], ask.wait_seconds)
+
+    async def tell(left: int) -> None:
+        await ctx.progress(run.total - left, run.total, f"{run.total - left} of {run.total} models")
+
+    await worker.over([run.id], ask.wait_seconds, tell)
     return await _view(ctx, await ctx.hub.evals.get(run.id, kind=KIND))
 
 

@@ -331,7 +331,12 @@ async def run(ctx: Context, ask: RunAsk) -> RunAnswer:
     evals = ctx.hub.evals
     targets = [one.target() for one in (ask.target or TargetAsk(type="suite-default"), ask.compare_target) if one is not None]
     begun = await evals.begin(ask.suite_id, targets, ctx.caller, key_id=ask.api_key_id, plan=ask.plan())
-    over = await evals.worker.over([one.id for one in begun], ask.wait_seconds)
+    total = sum(one.total for one in begun)
+
+    async def tell(left: int) -> None:
+        await ctx.progress(total - left, total, f"{total - left} of {total} answers")
+
+    over = await evals.worker.over([one.id for one in begun], ask.wait_seconds, tell)
     return await _answer(ctx, [await evals.get(one.id) for one in begun], over=over)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hub.records import Caller
 
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3})?")
-_FENCE = re.compile(r"```[A-Za-z]*\s*\n(.*?)```", re.DOTALL)
+_FENCE = "```"
 #: Of an answer that is scored, in characters.
 _MOST_TEXT = 50_000
 _MARKS = 5
@@ -135,14 +135,21 @@ def _numeric(expected: Expected, text: str) -> tuple[bool, str]:
 
 
 def _json_schema(expected: Expected, text: str) -> tuple[bool, str]:
-    fenced = _FENCE.search(text)
     try:
-        value = orjson.loads(fenced.group(1) if fenced else text)
+        value = orjson.loads(_fenced(text))
     except orjson.JSONDecodeError:
         return False, "is no JSON"
     schema = expected.schema_
     fault = schemas.fault(True if schema is None else schema, value)
     return not fault, fault
+
+
+def _fenced(text: str) -> str:
+    """What stands in the first code fence of an answer; the answer where it has none."""
+    _, opened, rest = text.partition(_FENCE)
+    _, line_end, body = rest.partition("\n")
+    inside, closed, _ = body.partition(_FENCE)
+    return inside if opened and line_end and closed else text
 
 
 _RULES: dict[str, Callable[[Expected, str], tuple[bool, str]]] = {

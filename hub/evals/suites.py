@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.resources
+import math
 import tomllib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -86,10 +88,10 @@ def _told(check: Any) -> None:
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError("numeric needs a number as its value, such as 42 or 3.14") from None
+    with suppress(ValueError):
+        if math.isfinite(found := float(text)):
+            return found
+    raise ValueError("numeric needs a number as its value, such as 42 or 3.14")
 
 
 class Case(Body):

@@ -15,7 +15,7 @@ from hub.errors import HubError
 from hub.log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from hub.clock import Clock
     from hub.events import Events
@@ -102,12 +102,14 @@ class Worker:
         with suppress(HubError):
             await self._rows.leave()
 
-    async def over(self, run_ids: list[str], seconds: float) -> bool:
-        """Wait until runs are over, so long at most; whether they are."""
+    async def over(self, run_ids: Sequence[str], seconds: float, tell: Callable[[int], Awaitable[None]] | None = None) -> bool:
+        """Wait until runs are over, so long at most; whether they are. ``tell`` hears now and then how many pieces are left."""
         deadline = self._clock.monotonic() + seconds
         while True:
             self._moved.clear()
-            left = {one.id for one in await self._rows.open()} & set(run_ids)
+            left = [one for one in await self._rows.open() if one.id in run_ids]
+            if tell is not None:
+                await tell(sum(one.total - one.done for one in left))
             wait = deadline - self._clock.monotonic()
             if not left or wait <= 0:
                 return not left

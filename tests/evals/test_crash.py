@@ -54,7 +54,7 @@ async def ended(client: httpx.AsyncClient, run_id: str) -> dict[str, Any]:
     async with asyncio.timeout(LIMIT):
         while True:
             run = (await client.get(f"/api/evals/runs/{run_id}")).json()["run"]
-            if run["status"] not in ("queued", "running"):
+            if run["endedAt"]:
                 return run
             await asyncio.sleep(0.05)
 
@@ -126,3 +126,34 @@ def test_the_command_line_gates_continuous_integration(tmp_path: Path) -> None:
     for wrong in (("--min-pass-rate", "90"), ("--model", "a/b", "--combo", "c")):
         assert hubroute(data, "evals", "run", "mine", *wrong).returncode == 2
     assert hubroute(data, "evals", "run", "none").returncode == 1
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+async def test_two_processes(tmp_path: Path, database: str) -> None:
+    """A run is ended by the process that lives; cancelling reaches the one that works on it; both know what was assessed."""
+    data, env = tmp_path / "data", {"HUBROUTE_DATABASE_URL": database, "HUBROUTE_DEMO": "off"}
+    owner = (await asyncio.to_thread(answer, data, "keys", "create", "owner", "--scopes", "*", **env))["key"]
+    headers = {"authorization": f"Bearer {owner}"}
+    with serving(data, **env) as first, serving(data, **env) as second:
+        async with (
+            FaultUpstream() as upstream,
+            httpx.AsyncClient(base_url=first.url, headers=headers, timeout=LIMIT) as here,
+            httpx.AsyncClient(base_url=second.url, headers=headers, timeout=LIMIT) as there,
+        ):
+            upstream.answer(slow())
+            run_id = await begun(here, upstream)
+            await upstream.received(8)
+            assert (await there.post(f"/api/evals/runs/{run_id}/cancel")).status_code == 200
+            assert (await ended(there, run_id))["status"] == "cancelled"
+            assert len(upstream.requests) < CASES
+            scope = {"scope": {"type": "model", "modelId": "openai/gpt-4o"}, "depth": "quick"}
+            assert (await here.post("/api/assess", json=scope)).json()["models_passed"] == 1
+            upstream.requests.clear()
+            again = await here.post("/api/evals", json={"suiteId": "many", "target": TARGET, "waitSeconds": 0})
+            await upstream.received(8)
+            first.process.kill()
+            whole(await ended(there, again.json()["runs"][0]["id"]), upstream)
+            async with asyncio.timeout(LIMIT):
+                while not (models := (await there.get("/api/assess")).json()["models"]):
+                    await asyncio.sleep(0.1)
+            assert [one["modelId"] for one in models] == ["openai/gpt-4o"]

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
+from hub.records import Caller
 from tests.evals.conftest import Bench, benched, case
 from tests.fakes.upstream import Behaviour, json_answer
 from tests.fakes.vendor import completion
@@ -242,6 +243,28 @@ async def test_a_long_run_is_left_with_202_watched_and_cancelled(bench: Bench) -
     assert (await bench.client.delete(f"/api/evals/runs/{run_id}")).status_code == 200
     assert (await bench.client.get(f"/api/evals/runs/{run_id}")).status_code == 404
     assert await bench.hub.hub.store.runs.results(run_id) == []
+
+
+async def test_progress_is_told_and_old_runs_are_forgotten(bench: Bench) -> None:
+    bench.answers = {"Q": "yes"}
+    suite = await bench.suite(*(case(f"c{at}", "Q", "exact", "yes") for at in range(3)))
+    hub, told = bench.hub.hub, []
+    ctx = hub.context(Caller.owner(), "test")
+
+    async def report(done: float, total: float | None, words: str) -> None:
+        told.append((done, total, words))
+
+    ctx.report = report
+    made = await hub.call(hub.find("evals-run"), {"suiteId": suite, "target": {"type": "model", "id": "openai/gpt-4o-mini"}}, ctx)
+    assert made.status == "completed"
+    assert told[0][1] == 3
+    assert told[-1] == (3, 3, "3 of 3 answers")
+    assert {"eval.progress", "eval.ended"} <= {event.kind for event in hub.events.recent}
+    run_id = made.runs[0].id
+    assert await hub.evals.sweep() == 0
+    assert await hub.store.runs.prune(hub.clock.now_ms() + 1) == 1
+    assert await hub.store.runs.results(run_id) == []
+    assert await hub.store.runs.find(run_id) is None
 
 
 async def test_junit_for_continuous_integration(bench: Bench) -> None:
