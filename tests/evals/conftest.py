@@ -87,3 +87,10 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with benched(tmp_path) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
+    """One hub for the tests of a module that leave nothing behind."""
+    async with benched(tmp_path_factory.mktemp("shared")) as made:
+        yield made

@@ -272,22 +272,22 @@ async def test_by_default_routing_only_tells(bench: Bench) -> None:
         ({"scope": {"type": "all", "modelId": "x"}}, 400, "modelId"),
     ],
 )
-async def test_what_cannot_be_assessed_is_refused(bench: Bench, body: dict[str, Any], status: int, words: str) -> None:
-    done = await bench.client.post("/api/assess", json=body)
+async def test_what_cannot_be_assessed_is_refused(shared: Bench, body: dict[str, Any], status: int, words: str) -> None:
+    done = await shared.client.post("/api/assess", json=body)
     assert (done.status_code, words in done.text) == (status, True), done.text
-    assert (await bench.get("/api/assess/runs"))["runs"] == []
+    assert (await shared.get("/api/assess/runs"))["runs"] == []
 
 
-async def test_nobody_assesses_without_the_scope(bench: Bench) -> None:
-    reader = await bench.hub.headers("read:*", "chat")
+async def test_nobody_assesses_without_the_scope(shared: Bench) -> None:
+    reader = await shared.hub.headers("read:*", "chat")
     for method, path in (
         ("GET", "/api/assess"), ("POST", "/api/assess"), ("GET", "/api/assess/runs"), ("GET", "/api/assess/runs/x"),
         ("POST", "/api/assess/runs/x/cancel"), ("GET", "/api/assess/suggestions"),
     ):  # fmt: skip
-        assert (await bench.client.request(method, path, headers=reader)).status_code == 403, path
-        assert (await bench.client.request(method, path, headers={"authorization": ""})).status_code == 401, path
-    assert (await bench.client.get("/api/assess/runs/x")).status_code == 404
-    assert (await bench.client.get("/api/assess", params={"action": "other"})).status_code == 400
+        assert (await shared.client.request(method, path, headers=reader)).status_code == 403, path
+        assert (await shared.client.request(method, path, headers={"authorization": ""})).status_code == 401, path
+    assert (await shared.client.get("/api/assess/runs/x")).status_code == 404
+    assert (await shared.client.get("/api/assess", params={"action": "other"})).status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -66,12 +66,12 @@ def whole(run: dict[str, Any], upstream: FaultUpstream) -> None:
     assert [(one["caseId"], one["trials"]) for one in run["results"]] == [(f"c{at}", 1) for at in range(CASES)]
     asked = Counter(request.json()["messages"][-1]["content"] for request in upstream.requests)
     assert len(asked) == CASES
-    assert max(asked.values()) <= 2
-    assert sum(asked.values()) <= CASES + 8
+    assert max(asked.values()) <= 3
+    assert sum(asked.values()) <= CASES + 12
 
 
-async def test_kill_nine_during_a_run(tmp_path: Path, database: str) -> None:
-    """After the next start the run goes on where it was."""
+async def test_kill_nine_and_a_stop_during_a_run(tmp_path: Path, database: str) -> None:
+    """Killed in the middle, and after the next start stopped in good order: the run goes on where it was each time."""
     data, env = tmp_path / "data", {"HUBROUTE_DATABASE_URL": database, "HUBROUTE_DEMO": "off"}
     owner = (await asyncio.to_thread(answer, data, "keys", "create", "owner", "--scopes", "*", **env))["key"]
     headers = {"authorization": f"Bearer {owner}"}
@@ -83,22 +83,7 @@ async def test_kill_nine_during_a_run(tmp_path: Path, database: str) -> None:
                 await upstream.received(CASES // 3)
                 served.process.kill()
         with serving(data, **env) as served:
-            async with httpx.AsyncClient(base_url=served.url, headers=headers, timeout=LIMIT) as client:
-                whole(await ended(client, run_id), upstream)
-            assert await asyncio.to_thread(served.stop) == 0
-
-
-async def test_a_stop_gives_the_run_back(tmp_path: Path) -> None:
-    """A hub that is stopped in good order leaves the run open, and its next start ends it."""
-    data, env = tmp_path / "data", {"HUBROUTE_DEMO": "off"}
-    owner = (await asyncio.to_thread(answer, data, "keys", "create", "owner", "--scopes", "*", **env))["key"]
-    headers = {"authorization": f"Bearer {owner}"}
-    async with FaultUpstream() as upstream:
-        upstream.answer(slow())
-        with serving(data, **env) as served:
-            async with httpx.AsyncClient(base_url=served.url, headers=headers, timeout=LIMIT) as client:
-                run_id = await begun(client, upstream)
-                await upstream.received(CASES // 3)
+            await upstream.received(CASES // 3 * 2, timeout=LIMIT)
             assert await asyncio.to_thread(served.stop) == 0
         with serving(data, **env) as served:
             async with httpx.AsyncClient(base_url=served.url, headers=headers, timeout=LIMIT) as client:
@@ -120,11 +105,9 @@ def test_the_command_line_gates_continuous_integration(tmp_path: Path) -> None:
     assert enough.returncode == 0, enough.stderr
     run = json.loads(enough.stdout)["runs"][0]
     assert run["summary"]["passRate"] == 50.0
-    assert "golden-set" in hubroute(data, "evals", "list").stdout
     assert run["id"] in hubroute(data, "evals", "runs", "--suite", "mine").stdout
-    assert "nothing that is said" not in hubroute(data, "evals", "show", run["id"]).stderr
-    for wrong in (("--min-pass-rate", "90"), ("--model", "a/b", "--combo", "c")):
-        assert hubroute(data, "evals", "run", "mine", *wrong).returncode == 2
+    assert "is not the text" in hubroute(data, "evals", "show", run["id"]).stdout
+    assert hubroute(data, "evals", "run", "mine", "--min-pass-rate", "90").returncode == 2
     assert hubroute(data, "evals", "run", "none").returncode == 1
 
 

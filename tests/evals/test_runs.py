@@ -294,10 +294,10 @@ async def test_junit_for_continuous_integration(bench: Bench) -> None:
         ({"suiteId": "golden-set", "outputs": {}, "target": {"type": "suite-default"}}, 400, "outputs"),
     ],
 )
-async def test_what_cannot_be_run_is_refused_and_nothing_is_kept(bench: Bench, body: dict[str, Any], status: int, words: str) -> None:
-    done = await bench.client.post("/api/evals", json=body)
+async def test_what_cannot_be_run_is_refused_and_nothing_is_kept(shared: Bench, body: dict[str, Any], status: int, words: str) -> None:
+    done = await shared.client.post("/api/evals", json=body)
     assert (done.status_code, words in done.text) == (status, True), done.text
-    assert (await bench.get("/api/evals/runs"))["runs"] == []
+    assert (await shared.get("/api/evals/runs"))["runs"] == []
 
 
 async def test_a_key_without_the_right_is_no_payer_and_no_caller(bench: Bench) -> None:

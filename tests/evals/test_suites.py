@@ -68,8 +68,8 @@ ANSWERS = {
 }
 
 
-async def test_the_built_in_suites_tell_right_from_wrong(bench: Bench) -> None:
-    suites = Suites(bench.hub.hub.eval_suites)
+async def test_the_built_in_suites_tell_right_from_wrong(shared: Bench) -> None:
+    suites = Suites(shared.hub.hub.eval_suites)
     known = {one.id: one for one in suites.all()}
     assert {name: len(one.suite.cases) for name, one in known.items()} == COUNTS
     cases = {case.id: case for one in known.values() for case in one.suite.cases}
@@ -122,14 +122,14 @@ GOOD = case("a", "Q", "exact", "a")
         ({"name": "x", "id": "golden-set", "cases": [GOOD]}, 409, "golden-set"),
     ],
 )
-async def test_a_bad_suite_is_refused_by_field_and_nothing_is_kept(bench: Bench, body: dict[str, Any], status: int, words: str) -> None:
-    done = await bench.client.post("/api/evals/suites", json=body)
+async def test_a_bad_suite_is_refused_by_field_and_nothing_is_kept(shared: Bench, body: dict[str, Any], status: int, words: str) -> None:
+    done = await shared.client.post("/api/evals/suites", json=body)
     assert (done.status_code, words in done.text) == (status, True), done.text
-    assert len((await bench.get("/api/evals"))["suites"]) == len(COUNTS)
+    assert len((await shared.get("/api/evals"))["suites"]) == len(COUNTS)
 
 
-async def test_built_in_suites_are_read_and_not_changed(bench: Bench) -> None:
+async def test_built_in_suites_are_read_and_not_changed(shared: Bench) -> None:
     path = "/api/evals/suites/golden-set"
-    assert (await bench.get(path))["suite"]["source"] == "built-in"
-    assert (await bench.client.put(path, json={"name": "x", "cases": [GOOD]})).status_code == 409
-    assert (await bench.client.delete(path)).status_code == 409
+    assert (await shared.get(path))["suite"]["source"] == "built-in"
+    assert (await shared.client.put(path, json={"name": "x", "cases": [GOOD]})).status_code == 409
+    assert (await shared.client.delete(path)).status_code == 409
