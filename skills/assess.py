@@ -121,7 +121,11 @@ class Member(Wire):
 
 
 class ComboHealth(Wire):
-    """A combo by its targets: healthy, degraded (some do not work), broken (none does), or unknown (none was assessed)."""
+    """A combo by its targets: healthy, degraded (some do not work), broken (none does), or unknown (none was assessed).
+
+    ``requests`` and ``success_rate`` are of its own traffic as combo metrics count it, null without any; ``replacement`` is the fittest
+    model that works, for a broken one.
+    """
 
     id: str
     name: str
@@ -129,6 +133,8 @@ class ComboHealth(Wire):
     health: str
     working: int
     total: int
+    requests: int
+    success_rate: float | None
     members: list[Member]
     replacement: str | None
 
@@ -288,6 +294,8 @@ def _health(ctx: Context, document: Document[Combo]) -> ComboHealth:
     members = [_member(ctx, leaf.step.model, leaf.step.weight, *provider_of(ctx, leaf.step)) for leaf in leaves(ctx, document)]
     working = sum(one.status == "working" and one.blocked is None for one in members)
     health = _word(members, working)
+    tally = ctx.hub.board.of(document.name)
+    requests = tally.requests if tally is not None else 0
     return ComboHealth(
         id=document.id,
         name=document.name,
@@ -295,6 +303,8 @@ def _health(ctx: Context, document: Document[Combo]) -> ComboHealth:
         health=health,
         working=working,
         total=len(members),
+        requests=requests,
+        success_rate=round(tally.successes / requests, 4) if tally is not None and requests else None,
         members=members,
         replacement=_spare(ctx, members) if health == "broken" else None,
     )

@@ -194,9 +194,13 @@ async def test_combo_health_and_suggestions(bench: Bench) -> None:
     assert {one["health"] for one in (await bench.get("/api/assess", action="combo-health"))["combos"]} == {"unknown"}
     for model in ("openai/gpt-4o", "openai/gpt-4o-mini"):
         await assess(bench, one_model(model))
+    assert (
+        await bench.client.post("/v1/chat/completions", json={"model": "pair", "messages": [{"role": "user", "content": "x"}]})
+    ).is_success
     found = await bench.get("/api/assess", action="combo-health")
     combos = {one["name"]: one for one in found["combos"]}
     assert {name: one["health"] for name, one in combos.items()} == {"pair": "degraded", "bad": "broken", "new": "unknown"}
+    assert (combos["pair"]["requests"], combos["pair"]["successRate"], combos["new"]["successRate"]) == (1, 1.0, None)
     assert [(one["status"], one["action"], one["suggestedWeight"]) for one in combos["pair"]["members"]] == [
         ("working", "keep", 40), ("broken", "drop", 0),
     ]  # fmt: skip
