@@ -57,7 +57,6 @@ class Hub(Parts):
         self.evals = Evals(self, asking, worker)
         self.retention.also.append(self.evals.sweep)
         self.planner.doubts = self.assessments
-        self.on_call.append(self.assessments.heard)
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""

@@ -415,6 +415,7 @@ class Parts:
         """A routed call ended."""
         if not held.keeps(row):
             self.store.usage.add(row)
+        self.assessments.heard(row)
         for listener in list(self.on_call) if self.on_call else ():
             listener(row)
 
