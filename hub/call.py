@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 from pydantic import BaseModel
 
+from hub.assess.assess import KIND as ASSESS
+from hub.assess.assess import Assess
 from hub.context import Context
 from hub.errors import Cancelled, Forbidden, HubError, Internal, PolicyDenied, Unauthenticated, Unavailable, UnknownSkill
+from hub.evals.asking import Asking
+from hub.evals.evals import Evals
+from hub.evals.trials import KIND as EVAL
+from hub.evals.trials import Trials
+from hub.evals.worker import Worker
 from hub.log import logger, masked, secret_name
 from hub.parts import Parts
 from hub.records import NO_LIMITS, AuditRow, Caller
@@ -45,6 +52,21 @@ class Hub(Parts):
     def __init__(self, settings: Settings, *, clock: Clock | None = None, skills: Skills | None = None) -> None:
         super().__init__(settings, clock=clock, skills=skills)
         self._callers: dict[str, tuple[Key, Caller]] = {}
+        # They ask models by the one path that every door takes.
+        asking = Asking(self)
+        self.assess = Assess(self, asking, self.assessments)
+        worker = Worker(self.store, self.clock, self.events, {EVAL: Trials(asking), ASSESS: self.assess})
+        self.evals = Evals(self, asking, worker)
+        self.retention.also.append(self.evals.sweep)
+        self.planner.doubts = self.assessments
+
+    async def open(self) -> None:
+        """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
+        await super().open()
+        await self.assessments.open()
+        await self.evals.worker.open()
+        self.on_stop.append(self.evals.worker.stop)
+        self.on_close += [self.assessments.close, self.evals.worker.close]
 
     def changed(self) -> None:
         """Connections, keys, documents or settings changed, here or in another process."""

@@ -22,6 +22,7 @@ from hub.commands import (
     chat,
     connect,
     doctor,
+    evals,
     keys,
     mcp_servers,
     owner,
@@ -56,6 +57,7 @@ app.add_typer(agents.app, name="agents")
 app.add_typer(batches.app, name="batches")
 app.add_typer(audit.app, name="audit")
 app.add_typer(backup.app, name="backup")
+app.add_typer(evals.app, name="evals")
 app.command()(connect.connect)
 app.command()(connect.disconnect)
 app.command()(calling.models)

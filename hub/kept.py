@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+import msgspec
+
 from hub.handover import STRATEGY as RELAY
 from hub.records import Candidate
 from hub.roots import Leaf
@@ -165,6 +167,14 @@ def scored(candidates: list[Candidate], options: Sequence[Option], places: Mappi
         one.score, one.factors = option.score, dict(option.factors)
         made[place] = one
     return made
+
+
+def noted(candidates: list[Candidate], doubts: Mapping[tuple[str, str], str]) -> list[Candidate]:
+    """The candidates with what assessments found wrong with their models."""
+    return [
+        msgspec.structs.replace(one, note=doubts[one.provider, one.model]) if (one.provider, one.model) in doubts else one
+        for one in candidates
+    ]
 
 
 def by_session(root: Root) -> bool:

@@ -12,6 +12,7 @@ from hub.actions import Actions
 from hub.affinity import Sessions
 from hub.anchors import Anchors
 from hub.answers import Answers
+from hub.assess.assessments import Assessments
 from hub.attempts import Ledger
 from hub.backups import Backups
 from hub.batches import held
@@ -31,6 +32,7 @@ from hub.directory import Directory
 from hub.embeddings import Embeddings
 from hub.engine import ChatEngine
 from hub.errors import HubError
+from hub.evals.suites import Suite
 from hub.events import Events
 from hub.files import Files
 from hub.inflight import InFlight
@@ -190,6 +192,7 @@ class Parts(Borders):
         """What owners write down: combos and mappings, prices, budgets, policies."""
         self.combos = self.store.collection("combo", what="combo", prefix="combo_", body=Combo)
         self.mappings = self.store.collection("mapping", what="mapping", prefix="map_", body=Mapping)
+        self.eval_suites = self.store.collection("eval-suite", what="suite", prefix="evs_", body=Suite)
         #: Held from the check of a change to combos, mappings or aliases until it is stored.
         self.combo_changes = asyncio.Lock()
         self.pricebook = PriceBook(self.store.values, self.catalog)
@@ -254,6 +257,7 @@ class Parts(Borders):
         self.telemetry = Telemetry(self.clock, hours=self.store.latency, state=state)
         self.inflight = InFlight()
         self.retention = Retention(self.store, self.clock, lambda: preferences().retention)
+        self.assessments = Assessments(self.store, self.clock, lambda: preferences().assessments)
 
     def _routing(self) -> None:
         """From a model string to the targets in their order."""
@@ -498,6 +502,7 @@ class Parts(Borders):
         """A routed call ended."""
         if not held.keeps(row):
             self.store.usage.add(row)
+        self.assessments.heard(row)
         for listener in list(self.on_call) if self.on_call else ():
             listener(row)
 

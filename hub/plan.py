@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hub.affinity import COMBO
-from hub.kept import ANOTHER, Kept, by_session, direct, keep, nested, scored, stands_for, told, use, watched
+from hub.kept import ANOTHER, Kept, by_session, direct, keep, nested, noted, scored, stands_for, told, use, watched
 from hub.providers.catalog import CHAT
 from hub.query import Plan, Query, require_allowed
 from hub.records import Level
@@ -55,6 +55,19 @@ class _Work:
     tagged: bool = False
 
 
+class Doubts(Protocol):
+    """What is known of models that did not work when somebody tried them."""
+
+    @property
+    def demotes(self) -> bool:
+        """Whether they are tried last."""
+        ...
+
+    def doubts(self) -> Mapping[tuple[str, str], str]:
+        """Why, in words, by provider and model."""
+        ...
+
+
 class Planner:
     """Makes plans. Reads only memory."""
 
@@ -80,6 +93,8 @@ class Planner:
         self._sessions = sessions
         self._preferences = preferences
         self._clock = clock
+        #: What assessments found wrong with models, where somebody tells it.
+        self.doubts: Doubts | None = None
         self._kept: dict[tuple[str, str, frozenset[str], bool, str], Kept] = {}
         #: ``@provider`` -> how often its connections were put in order by turns.
         self._account_turns: dict[str, int] = {}
@@ -109,7 +124,7 @@ class Planner:
             require_allowed(query.model, caller.allowed_models)
         kept = self._tree(query.model, query.strategy, query.needs, direct=query.direct, service=query.service)
         calm = query.plain and not kept.watched and self._resilience.quiet
-        if not calm or query.session or not kept.steady:
+        if not calm or query.session or not kept.steady or self._doubts():
             return self._make(kept, query, calm=calm)
         if kept.plan is None:
             kept.plan = self._make(kept, query, calm=True)
@@ -165,6 +180,8 @@ class Planner:
             candidates, heads = told(kept, work.reasons), None
         heads = heads or self._heads(root.group, usable, work)
         options = self._in_session(root, self._ordered(root.group, heads, work), query)
+        if doubts := self._doubts():
+            candidates, options = noted(candidates, doubts), self._demoted(options, doubts)
         return Plan(
             resolution=root.resolution,
             strategy=root.group.strategy if root.name else self._accounts(root.leaves[0]).name,
@@ -178,6 +195,16 @@ class Planner:
             combo=root.combo,
             config=root.group.config if root.name else None,
         )
+
+    def _doubts(self) -> Mapping[tuple[str, str], str]:
+        """What assessments found wrong with models, by provider and model."""
+        return self.doubts.doubts() if self.doubts is not None else {}
+
+    def _demoted(self, options: list[Option], doubts: Mapping[tuple[str, str], str]) -> list[Option]:
+        """The options with those in doubt last, where the owner wants that."""
+        if self.doubts is None or not self.doubts.demotes:
+            return options
+        return sorted(options, key=lambda option: (option.provider, option.model) in doubts)
 
     def _usable(self, kept: Kept, work: _Work) -> tuple[frozenset[int], bool]:
         """Identities of the options that may be called now, and whether that is a last resort. Raises what :func:`refusal` makes."""

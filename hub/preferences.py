@@ -154,6 +154,15 @@ class BackupSchedule(Body):
     keep: int = Field(default=7, ge=1, le=1000, description="How many of them stay; those made by hand all do.")
 
 
+class AssessmentRouting(Body):
+    """What routing makes of models that did not work when they were assessed."""
+
+    mode: Literal["off", "explain", "demote"] = Field(
+        default="explain", description="`explain` notes it in decisions, `demote` also tries such models last, `off` neither."
+    )
+    max_age_hours: int = Field(default=24, ge=1, le=720, description="Older assessments count for nothing.")
+
+
 class Preferences(Body):
     """Everything that can be set while the hub runs."""
 
@@ -190,6 +199,7 @@ class Preferences(Body):
         default=True, description="False opens the dashboard and `/api` to browsers of this machine without a login; on loopback only."
     )
     backup_schedule: BackupSchedule = BackupSchedule()
+    assessments: AssessmentRouting = AssessmentRouting()
     mcp_enabled: bool = Field(default=True, description="Whether the MCP door is open.")
     mcp_transport: Literal["all", "stdio", "sse", "streamable-http"] = Field(default="all", description="Over which transports.")
     mcp_profile: str = Field(default="core", max_length=2000, description="Tools that tools/list shows: core, all, or names with *.")

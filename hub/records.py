@@ -201,7 +201,7 @@ class UsageRow(msgspec.Struct, kw_only=True):
 class Candidate(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One target that was considered. ``excluded`` says why it was not used, empty when it was in the order.
 
-    ``step`` is the execution key of a combo's target.
+    ``step`` is the execution key of a combo's target; ``note`` is what its last assessment found wrong with its model.
     """
 
     provider: str
@@ -212,6 +212,7 @@ class Candidate(msgspec.Struct, kw_only=True, omit_defaults=True):
     step: str = ""
     score: float | None = None
     factors: dict[str, float] = {}
+    note: str = ""
 
 
 class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -259,13 +259,14 @@ class Fallback(Wire):
 
 
 class Considered(Wire):
-    """A target that was looked at; ``excluded`` says why it was not used."""
+    """A target that was looked at; ``excluded`` says why it was not used, ``note`` what its last assessment found wrong with it."""
 
     provider: str
     model: str
     connection: str
     excluded: str | None
     score: float | None
+    note: str | None = None
 
 
 class Tried(Wire):
@@ -341,7 +342,14 @@ def _way(decision: Decision) -> str | None:
 
 
 def _considered(one: Candidate) -> Considered:
-    return Considered(provider=one.provider, model=one.model, connection=one.connection, excluded=one.excluded or None, score=one.score)
+    return Considered(
+        provider=one.provider,
+        model=one.model,
+        connection=one.connection,
+        excluded=one.excluded or None,
+        score=one.score,
+        note=one.note or None,
+    )
 
 
 def _tried(ctx: Context, attempt: Attempt) -> Tried:

@@ -39,7 +39,17 @@ def white_where_clear(png: bytes) -> bytes:
         raise BadRequest("mask: the PNG cannot be read", field="mask") from error
     flipped = bytes(255 - value for value in range(256))
     rows = b"".join(b"\0" + row.translate(flipped) for row in _alpha(raw, width, height, each))
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return _written(width, height, 0, rows)
+
+
+def one_colour(side: int, red: int, green: int, blue: int) -> bytes:
+    """A square PNG of one colour."""
+    return _written(side, side, 2, (b"\0" + bytes((red, green, blue)) * side) * side)
+
+
+def _written(width: int, height: int, colour: int, rows: bytes) -> bytes:
+    """A PNG of rows of 8 bits a channel, a filter before each."""
+    head = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
     return _START + _packed(b"IHDR", head) + _packed(b"IDAT", zlib.compress(rows)) + _packed(b"IEND", b"")
 
 

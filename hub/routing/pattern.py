@@ -50,12 +50,19 @@ class Pattern:
         return found
 
     def _search(self, text: str) -> bool:
+        return bool(self.within(text, sys.maxsize))
+
+    def within(self, text: str, steps: int) -> bool | None:
+        """Whether it is found in a text of any length; None where that takes more than so many steps. Nothing is remembered."""
         nodes = self._nodes
         active: set[int] = set()
         for at in range(len(text) + 1):
             active = self._closure((*active, self._start), text, at)
             if 0 in active:
                 return True
+            steps -= len(active)
+            if steps < 0:
+                return None
             if at < len(text):
                 c = text[at]
                 active = {node.out[0] for index in active if (node := nodes[index]).test is not None and node.test(c)}

@@ -89,6 +89,10 @@ class Documents(Generic[T]):
             raise NotFound(f"there is no {self.what} {document_id!r}", field="id")
         return found
 
+    def new_id(self) -> str:
+        """An id for a document whose name is to be its id."""
+        return self._clock.new_id(self._prefix)
+
     async def create(self, name: str, body: T, *, document_id: str = "") -> Document[T]:
         """Store a new document. Raises BadRequest for a bad name, Conflict for one that is taken."""
         now = self._clock.now_ms()

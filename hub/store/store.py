@@ -35,6 +35,7 @@ from hub.store.pushes import PushConfigs
 from hub.store.queue import WriteBehind
 from hub.store.replays import Replays
 from hub.store.responses import Responses
+from hub.store.runs import RunRows
 from hub.store.shelf import Shelf
 from hub.store.spending import Spending
 from hub.store.sqlite import Sqlite
@@ -90,6 +91,7 @@ class Store:
         self.files = FileRows(self._database, self._clock)
         self.logins = LoginRows(self._database)
         self.batches = BatchRows(self._database, self._clock, settings.batch_lease_seconds)
+        self.runs = RunRows(self._database, self._clock)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
         self._money = Database(_driver(settings, self), readers=1)

@@ -67,7 +67,13 @@ async def test_every_resource_is_listed_and_read(desk: Desk, mode: str) -> None:
         assert listed["hub://health"].mime_type == "application/json"
         assert listed["hub://health"].annotations is not None
         templates = [one.uri_template for one in (await mcp.list_resource_templates()).resource_templates]
-        assert templates == ["hub://batches/{id}", "hub://combos/{id}", "hub://decisions/{id}", "hub://models/{provider}"]
+        assert templates == [
+            "hub://batches/{id}",
+            "hub://combos/{id}",
+            "hub://decisions/{id}",
+            "hub://evals/{id}",
+            "hub://models/{provider}",
+        ]
         for uri in listed:
             assert await read(mcp, uri)
         assert (await read(mcp, "hub://usage/today"))["requestCount"] == 1

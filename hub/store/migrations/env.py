@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from alembic import context
 
-from hub.store.webhook_tables import WebhookDeliveries
+from hub.store import run_tables, tables, webhook_tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 connection: Connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=WebhookDeliveries.metadata, render_as_batch=True, transactional_ddl=True)
+#: Every module with tables; they all hang on one Base.
+TABLES = (tables, run_tables, webhook_tables)
+context.configure(connection=connection, target_metadata=TABLES[0].Base.metadata, render_as_batch=True, transactional_ddl=True)
 with context.begin_transaction():
     context.run_migrations()
