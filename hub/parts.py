@@ -20,6 +20,8 @@ from hub.chats import Chats
 from hub.clock import Clock
 from hub.cloud_agents.tasks import CloudTasks
 from hub.comboboard import ComboBoard
+from hub.compression.combos import CompressionCombo, CompressionCombos
+from hub.compression.compressor import Compressor
 from hub.counting import Counting
 from hub.delivery import Deliverer
 from hub.directory import Directory
@@ -59,7 +61,7 @@ from hub.routing.resolve import Resolver
 from hub.routing.strategy import Strategy
 from hub.sameness import Sameness
 from hub.semantic import Semantic
-from hub.senses import Senses
+from hub.senses import Senses, sees
 from hub.store import Store
 from hub.targets import Targets
 from hub.tasks import LiveTasks
@@ -111,6 +113,7 @@ class Parts:
         self._elsewhere()
         self._learned()
         self._routing()
+        self._compression()
         self._chats()
         self.batches = Batches(
             self.store,
@@ -135,6 +138,8 @@ class Parts:
         """What owners write down: combos and mappings, prices, budgets, policies."""
         self.combos = self.store.collection("combo", what="combo", prefix="combo_", body=Combo)
         self.mappings = self.store.collection("mapping", what="mapping", prefix="map_", body=Mapping)
+        compressions = self.store.collection("compression-combo", what="compression combo", prefix="cc_", body=CompressionCombo)
+        self.compression_combos = CompressionCombos(compressions, self.started_ms)
         #: Held from the check of a change to combos, mappings or aliases until it is stored.
         self.combo_changes = asyncio.Lock()
         self.pricebook = PriceBook(self.store.values, self.catalog)
@@ -252,6 +257,20 @@ class Parts:
             clock=self.clock,
         )
 
+    def _compression(self) -> None:
+        """What makes prompts shorter."""
+        self.compressor = Compressor(
+            settings=lambda: self._preferred().compression,
+            combos=self.compression_combos,
+            combo_id=lambda name: found.id if (found := self.combos.find(name)) is not None else "",
+            store=self.store,
+            clock=self.clock,
+            prices=self.prices,
+            texts=frozenset(adapter.dialect for adapter in self.adapters.values() if not adapter.translates),
+            sees=lambda plan: sees(plan, self.targets),
+            folder=self.settings.data_dir,
+        )
+
     def _chats(self) -> None:
         """What runs a chat, what stands before it, and what runs all that is no chat."""
         waiting = Waiting(lambda: self._preferred().resilience_settings.wait_for_cooldown)
@@ -297,6 +316,7 @@ class Parts:
             rounds=self.rounds,
             preferences=self._preferred,
             relay=self.relay,
+            compressor=self.compressor,
             waiting=waiting,
             settings=self.settings,
         )
@@ -330,7 +350,8 @@ class Parts:
 
     def _plain(self) -> bool:
         preferred = self._preferred()
-        return not self.policies.active and not preferred.system_prompt.enabled and preferred.thinking_budget.mode == PASSTHROUGH
+        changed = preferred.system_prompt.enabled or preferred.compression.enabled or preferred.thinking_budget.mode != PASSTHROUGH
+        return not self.policies.active and not changed
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
@@ -409,6 +430,7 @@ class Parts:
 
     def _used(self, row: UsageRow) -> None:
         """A routed call ended."""
+        self.compressor.ended(row)
         if not held.keeps(row):
             self.store.usage.add(row)
         for listener in list(self.on_call) if self.on_call else ():
@@ -440,6 +462,7 @@ class Parts:
         written = "" if found.provider else f"{self.combos.version}.{self.mappings.version}"
         thinking = self._preferred().thinking_budget
         written += "" if thinking.mode == PASSTHROUGH else f"/{thinking.model_dump_json()}"
+        written += self.compressor.mark(ask.hints.compression)
         return f"{found.provider}/{found.model}/{found.connection}/{written}"
 
     def _options(self, model: str, ask: ChatAsk, caller: Caller) -> Sequence[Option]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hub.store.database import Link
 
 #: Every revision of ``migrations/versions``, oldest first; a test holds this equal to alembic's own reading.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0014")
 HEAD = REVISIONS[-1]
 
 _HAS_VERSION = {

@@ -19,6 +19,7 @@ from hub.store.audit import AuditLog
 from hub.store.batches import BatchRows
 from hub.store.changes import Changes
 from hub.store.cloud_tasks import CloudTasks
+from hub.store.compression import CompressionLog
 from hub.store.connections import Connections
 from hub.store.database import Database, DatabaseDamaged
 from hub.store.decisions import Decisions
@@ -91,6 +92,7 @@ class Store:
         self.responses = Responses(self._database, self.queue, clock)
         self.replays = Replays(self._database, clock)
         self.latency = LatencyHours(self._database, self.queue, clock.new_id("p"))
+        self.compression = CompressionLog(self._database, self.queue, clock)
         self.pruning = Pruning(self._database)
         self._collections: list[Documents[Any]] = []
         self._locks: list[FolderLock] = []
