@@ -123,7 +123,9 @@ class Compressor:
         settings = self._settings()
         if not settings.enabled:
             return ""
-        text = f"{settings.model_dump_json()}{self.combos.documents.version}{wish}"
+        # By what is stored and not by a count of changes, so that every process on a database, and the next one, gives the same.
+        combos = "".join(f"{one.id}{one.updated_at}" for one in self.combos.documents.all())
+        text = f"{settings.model_dump_json()}{combos}{wish}"
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     async def applied(self, ask: ChatAsk, plan: Plan, run: Run, ctx: Context) -> ChatAsk:

@@ -241,6 +241,8 @@ async def test_usage_and_decision_tell_what_was_saved(desk: Desk) -> None:
     await hub.store.flush()
     rows, _ = await hub.store.usage.page(limit=10, offset=0, request_id=request_id)
     assert [row.compressed for row in rows] == [saved]
+    logs = (await desk.owner.get("/api/usage/logs", params={"limit": 5, "format": "json"})).json()
+    assert f'"compressedTokens":{saved}' in json.dumps(logs, separators=(",", ":"))
 
 
 async def test_a_fault_sends_the_request_as_it_came(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
