@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.batches import measure as measure_batches
+from bench.compression import compressed_chat
+from bench.compression import measure as measure_compression
 from bench.dispatch import dispatch
 from bench.load import NUMBER, Request, cost, cpu_ns, rss_mib
 from bench.pipeline import MODELS, full_chat
@@ -239,6 +241,10 @@ def measure(rounds: int, scale: float) -> list[str]:
             Case("A2A SendMessage", hub.pid, here, send, 900, rate=RATE, ratio_limit=3.5),
         ]
         _rounds(agents, rounds, scale)
+        # Last, as switching it on has every chat looked at.
+        shorter = Case("chat, compression", hub.pid, here, compressed_chat(here, key), 900, rate=RATE, ratio_limit=8)
+        _rounds([shorter], rounds, scale)
+        agents.append(shorter)
         own = dispatch(rounds)[0]
         line = f"{'skill dispatch':28}{own:10.1f}{'':8}{'10 us':>8}{'  over' if own > 10 else ''}"
         slow = slow_readers(hub.pid, here, Request(chat.path, STREAM.replace(b"bench/bench-1", f"bench/{FLOOD}".encode()), (bearer,)))
@@ -297,6 +303,7 @@ def main() -> None:
     options = parser.parse_args()
     lines = [f"{'case':28}{'CPU us':>10}{'ratio':>8}{'aim':>8}", *measure(options.rounds, options.scale)]
     lines += loaded_hub(options.rounds, options.scale)
+    lines += measure_compression(options.rounds)
     lines += asyncio.run(measure_batches())
     if options.usage_rows:
         lines += ["", f"usage over {options.usage_rows:,} rows", *asyncio.run(measure_usage(options.usage_rows))]

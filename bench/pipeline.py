@@ -25,10 +25,10 @@ def full_chat(port: int, owner: str) -> Request:
     Makes the combo, the key and its budgets at the hub on ``port`` with the owner's key. The provider ``bench`` has :data:`MODELS`.
     """
     models = [f"bench/{name}" for name in MODELS]
-    _manage(port, owner, "POST", "/api/combos", {"name": "full", "models": models, "strategy": "round-robin"})
-    _manage(port, owner, "PATCH", "/api/pricing", {"openai-compatible": {name: {"input": 1, "output": 2} for name in MODELS}})
-    key = _manage(port, owner, "POST", "/api/keys", {"name": "full", "scopes": ["chat"]})
-    _manage(port, owner, "POST", "/api/usage/budget", {"apiKeyId": key["id"], "dailyLimitUsd": 1e5, "monthlyLimitUsd": 1e6})
+    manage(port, owner, "POST", "/api/combos", {"name": "full", "models": models, "strategy": "round-robin"})
+    manage(port, owner, "PATCH", "/api/pricing", {"openai-compatible": {name: {"input": 1, "output": 2} for name in MODELS}})
+    key = manage(port, owner, "POST", "/api/keys", {"name": "full", "scopes": ["chat"]})
+    manage(port, owner, "POST", "/api/usage/budget", {"apiKeyId": key["id"], "dailyLimitUsd": 1e5, "monthlyLimitUsd": 1e6})
     words = f"Tell me about the quick brown fox number {NUMBER.decode()}. " + "It jumps over the lazy dog. " * 20
     messages = [{"role": "system", "content": "You are a careful assistant. " * 12}, {"role": "user", "content": words}]
     body = {"model": "full", "messages": messages, "temperature": 0, "max_tokens": 200}
@@ -57,7 +57,7 @@ def measure(serve: Callable[[str], AbstractContextManager[Callable[[], float]]])
     ]
 
 
-def _manage(port: int, owner: str, method: str, path: str, body: dict[str, Any]) -> Any:
+def manage(port: int, owner: str, method: str, path: str, body: dict[str, Any]) -> Any:
     """One management call. Raises HTTPError."""
     headers = {"authorization": f"Bearer {owner}", "content-type": "application/json"}
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(), headers, method=method)

@@ -24,7 +24,7 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``endpoint`` is the address that was called, part of what makes two requests the same. ``idempotency_key`` and ``repeat_key``
     (``X-Request-Id``) name a request that may come twice; ``session`` is the client's id of its conversation; ``tags`` restrict the
     connections to those with any (or ``all_tags`` of them); ``mode``, ``budget`` (US dollars) and ``budget_fallback`` steer ``auto``;
-    ``progress`` asks for progress events in a stream.
+    ``progress`` asks for progress events in a stream; ``compression`` is a mode of it, or the name of a compression combo.
     """
 
     endpoint: str = ""
@@ -39,6 +39,7 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     budget_fallback: str = ""
     effort: str = ""
     progress: bool = False
+    compression: str = ""
 
 
 NO_HINTS = Hints()
@@ -80,8 +81,8 @@ class ChatAsk:
     """
 
     __slots__ = (
-        "_decode", "_request", "bare", "budget", "cacheable", "chain", "connection", "direct", "hints", "model", "needs", "notice", "raw",
-        "session", "session_id", "strategy", "stream", "system",
+        "_decode", "_request", "bare", "budget", "cacheable", "chain", "compression", "connection", "direct", "hints", "model", "needs",
+        "notice", "raw", "session", "session_id", "strategy", "stream", "system",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +117,8 @@ class ChatAsk:
         self.system = ""
         #: What its client should know of the model it named, once that was looked up.
         self.notice = ""
+        #: What compression did to it, in a word for its client; set on the ask that is sent.
+        self.compression = ""
         whole = raw or request
         if whole is None:
             raise TypeError("ChatAsk needs raw or request")
@@ -140,7 +143,7 @@ class ChatAsk:
     @property
     def verbatim(self) -> RawChat | None:
         """The client's bytes where they are the request; None where there is more to it than they say."""
-        return self.raw if not self.system else None
+        return self.raw if not (self.system or self.compression) else None
 
     def last_words(self) -> str:
         """The text of the last message of the user; empty when there is none or it cannot be read."""
@@ -161,7 +164,18 @@ class ChatAsk:
 
     def reshaped(self, request: ChatRequest) -> ChatAsk:
         """This ask with another request, which no longer is the client's bytes."""
+        return self._with(request, None)
+
+    def shortened(self, request: ChatRequest, words: str) -> ChatAsk:
+        """This ask with a request that says the same in fewer words: the client's bytes no longer are it, its answer still is theirs."""
+        made = self._with(request, self.raw)
+        made.compression = words
+        return made
+
+    def _with(self, request: ChatRequest, raw: RawChat | None) -> ChatAsk:
         made = ChatAsk(
+            raw,
+            decode=self._decode if raw is not None else None,
             request=request,
             budget=self.budget,
             connection=self.connection,
@@ -170,6 +184,7 @@ class ChatAsk:
             hints=self.hints,
         )
         made.session, made.session_id, made.system, made.notice = self.session, self.session_id, self.system, self.notice
+        made.compression = self.compression
         return made
 
     def prompt_tokens(self) -> int:
@@ -189,10 +204,10 @@ class ChatReply:
     """A whole answer. ``body`` holds the provider's bytes where they pass through, else ``response`` the decoded answer.
 
     ``source`` says where it is from: upstream, cache, semantic, lexical, coalesced or idempotent; ``notice`` says that the model which
-    was named is deprecated.
+    was named is deprecated, ``compression`` what was done to the prompt.
     """
 
-    __slots__ = ("body", "cost", "dropped", "notice", "response", "row", "source", "usage")
+    __slots__ = ("body", "compression", "cost", "dropped", "notice", "response", "row", "source", "usage")
 
     def __init__(
         self,
@@ -204,8 +219,10 @@ class ChatReply:
         dropped: list[str],
         source: str = "upstream",
         notice: str = "",
+        compression: str = "",
     ) -> None:
         self.notice = notice
+        self.compression = compression
         self.body = body
         self.response = response
         self.usage = usage
@@ -218,15 +235,24 @@ class ChatReply:
 class StreamHead:
     """First item of a stream: where it comes from, and whether ``bytes`` or lists of events follow.
 
-    ``source`` and ``notice`` are as in a reply.
+    ``source``, ``notice`` and ``compression`` are as in a reply.
     """
 
-    __slots__ = ("dropped", "lossless", "model", "notice", "provider", "source")
+    __slots__ = ("compression", "dropped", "lossless", "model", "notice", "provider", "source")
 
     def __init__(
-        self, *, provider: str, model: str, lossless: bool, dropped: list[str], source: str = "upstream", notice: str = ""
+        self,
+        *,
+        provider: str,
+        model: str,
+        lossless: bool,
+        dropped: list[str],
+        source: str = "upstream",
+        notice: str = "",
+        compression: str = "",
     ) -> None:
         self.notice = notice
+        self.compression = compression
         self.provider = provider
         self.model = model
         self.lossless = lossless

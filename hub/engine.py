@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from hub.attempts import Ledger
     from hub.clock import Clock
+    from hub.compression.compressor import Compressor
     from hub.context import Context
     from hub.outbound.base import Incoming
     from hub.outbound.client import Outbound
@@ -92,6 +93,7 @@ class ChatEngine:
         rounds: Rounds,
         waiting: Waiting,
         relay: Relay,
+        compressor: Compressor,
         settings: Settings,
     ) -> None:
         self.planner = planner
@@ -105,6 +107,7 @@ class ChatEngine:
         self._preferences = preferences
         self._rounds = rounds
         self._waiting = waiting
+        self._compressor = compressor
         self._timeouts = Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout)
         self._handover = Handover(relay, quotas, ledger.clock, self.complete)
         self._together = Together(self)
@@ -165,7 +168,7 @@ class ChatEngine:
         while True:
             try:
                 plan = await self._planned(ask, ctx, run)
-                return await self.run(plan, shaped(ask, plan), run, ctx, finish)
+                return await self.run(plan, await self._sent(ask, plan, run, ctx), run, ctx, finish)
             except Passed as error:
                 shown = error.shown
                 # A limit of an account ends by itself; a provider that is down may not, and a combo has other ways (routing.md 3.6).
@@ -177,6 +180,11 @@ class ChatEngine:
             if not model:
                 raise shown
             ask, rescued = ask.reshaped(replaced(ask.request(), model=model)), True
+
+    async def _sent(self, ask: ChatAsk, plan: Plan, run: Run, ctx: Context) -> ChatAsk:
+        """The ask as the plan's combo wants it, and shorter where the owner wants that. Raises BadRequest for a wish that names nothing."""
+        made = shaped(ask, plan)
+        return await self._compressor.applied(made, plan, run, ctx) if self._compressor.on else made
 
     def _instead(self, ask: ChatAsk, run: Run, error: HubError, ctx: Context) -> str:
         """The model that a request goes to once all has failed; empty where there is none for such a failure (routing.md 1.1, 1.9)."""
@@ -336,6 +344,7 @@ class ChatEngine:
             row=row,
             dropped=opened.prepared.dropped,
             notice=ask.notice,
+            compression=ask.compression,
         )
 
     async def _flowing(self, opened: _Opened, ask: ChatAsk, run: Run) -> AsyncIterator[StreamItem]:
@@ -362,7 +371,12 @@ class ChatEngine:
         target = opened.target
         run.meter(priced, ask.prompt_tokens)
         yield StreamHead(
-            provider=target.provider.id, model=target.model, lossless=opened.lossless, dropped=opened.prepared.dropped, notice=ask.notice
+            provider=target.provider.id,
+            model=target.model,
+            lossless=opened.lossless,
+            dropped=opened.prepared.dropped,
+            notice=ask.notice,
+            compression=ask.compression,
         )
         try:
             if first is not None:

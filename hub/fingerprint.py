@@ -63,6 +63,7 @@ def of_text(ask: ChatAsk, owner: str, text: bytes, route: str = "") -> Fingerpri
             hints.budget_fallback,
             hints.effort,
             *((ask.system,) if ask.system else ()),
+            *(("compression", hints.compression) if hints.compression else ()),
         )
     )
     whole = head + text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from hub import assembly
 from hub.acp import provider as acp
 from hub.acp.local import LocalAgents
 from hub.acp.rows import CustomAgent
@@ -17,21 +18,19 @@ from hub.attempts import Ledger
 from hub.backups import Backups
 from hub.batches import held
 from hub.batches.batches import Batches
-from hub.batches.placing import Placing
-from hub.batches.vendors import Vendors
 from hub.borders import Borders
 from hub.budgets import Budgets
 from hub.chats import Chats
 from hub.clock import Clock
 from hub.cloud_agents.tasks import CloudTasks
 from hub.comboboard import ComboBoard
+from hub.compression.combos import CompressionCombo, CompressionCombos
 from hub.counting import Counting
 from hub.custom_models import CustomModels
 from hub.delivery import Deliverer
 from hub.directory import Directory
 from hub.embeddings import Embeddings
 from hub.engine import ChatEngine
-from hub.errors import HubError
 from hub.evals.suites import Suite
 from hub.events import Events
 from hub.files import Files
@@ -72,14 +71,10 @@ from hub.sameness import Sameness
 from hub.semantic import Semantic
 from hub.senses import Senses
 from hub.store import Store
-from hub.sync.items import Items
-from hub.sync.serving import Serving
-from hub.sync.syncing import Syncing
 from hub.sync.tokens import Tokens
 from hub.targets import Targets
 from hub.tasks import LiveTasks
 from hub.telemetry import Telemetry
-from hub.thinking import PASSTHROUGH
 from hub.throttle import Throttle
 from hub.uploads import Spool
 from hub.upstream.servers import Upstreams
@@ -88,16 +83,13 @@ from hub.webhooks.sources import Sources
 from hub.webhooks.webhooks import Webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
-
-    from pydantic import BaseModel
+    from collections.abc import Awaitable, Callable, Sequence
 
     from hub.ask import ChatAsk
     from hub.preferences import Preferences
     from hub.records import AuditRow, Caller, UsageRow
     from hub.routing.strategy import Option
     from hub.settings import Settings
-    from hub.store.documents import Documents
 
 
 class Parts(Borders):
@@ -124,6 +116,46 @@ class Parts(Borders):
         self.tasks = LiveTasks(self.store, self.clock, self.pushes)
         self.outbound = Outbound(allow_private=settings.allow_private)
         super().__init__(settings, self.store, self.outbound, self.clock)
+        self._accounts(settings)
+        self.spool = Spool(settings.data_dir / "uploads")
+        self.files = Files(self.store, self.spool, self.clock)
+        self.upstreams = Upstreams(self.store, self.outbound, self.events, self.clock, settings, self.skills)
+        self.remote_agents = RemoteAgents(self.store, self.outbound, self.events, self.clock, self.skills)
+        self.tasks.on_left.append(self.remote_agents.left)
+        self._written()
+        self._elsewhere()
+        self._learned()
+        self._routing()
+        self.compressor = assembly.compressor(self)
+        self._chats()
+        self.batches = Batches(
+            self.store,
+            self.files,
+            self.spool,
+            self.clock,
+            self.events,
+            provider=lambda model, service: self.planner.resolve(model, service).provider,
+            vendors=assembly.vendors(self),
+        )
+        self.backups = Backups(self.store, self.budgets, self.clock, self.events, lambda: self._preferred().backup_schedule)
+        self.sync_tokens = Tokens(self.store, self.clock)
+        self.sync_serving, self.syncing = assembly.syncing(self)
+        self.retention.also += [self.files.sweep, self.batches.sweep]
+        self.closing = False
+        self.lifecycle = Lifecycle()
+        #: What doors keep for the life of this hub, by name, and what they want done when it stops and closes.
+        self.kept: dict[str, Any] = {}
+        self.on_stop: list[Callable[[], None]] = []
+        self.on_close: list[Callable[[], Awaitable[None]]] = []
+        #: Called on the event loop after what owners write down changed, and after each routed call with its row.
+        self.on_changed: list[Callable[[], None]] = []
+        self.on_call: list[Callable[[UsageRow], None]] = []
+        #: Called with each row of the audit log.
+        self.on_audited: list[Callable[[AuditRow], None]] = []
+        self._watching()
+
+    def _accounts(self, settings: Settings) -> None:
+        """Who owns the hub, and its accounts at providers."""
         self.login = Login(self.store, self.outbound, self.clock, settings, self._preferred)
         self.openings.append(lambda: "browsers need no login here; set requireLogin first" if self.login.optional else "")
         self.logins = ProviderLogins(
@@ -139,40 +171,6 @@ class Parts(Borders):
         self.targets = Targets(self.catalog, self.adapters, routes=self.proxies.routes, logins=self.logins.accounts.opened)
         self.custom_models = CustomModels(self.store)
         self.nodes = Nodes(self.store, self.catalog, self.directory, self.custom_models)
-        self.spool = Spool(settings.data_dir / "uploads")
-        self.files = Files(self.store, self.spool, self.clock)
-        self.upstreams = Upstreams(self.store, self.outbound, self.events, self.clock, settings, self.skills)
-        self.remote_agents = RemoteAgents(self.store, self.outbound, self.events, self.clock, self.skills)
-        self.tasks.on_left.append(self.remote_agents.left)
-        self._written()
-        self._elsewhere()
-        self._learned()
-        self._routing()
-        self._chats()
-        self.batches = Batches(
-            self.store,
-            self.files,
-            self.spool,
-            self.clock,
-            self.events,
-            provider=lambda model, service: self.planner.resolve(model, service).provider,
-            vendors=self._vendors(),
-        )
-        self.backups = Backups(self.store, self.budgets, self.clock, self.events, lambda: self._preferred().backup_schedule)
-        self._together()
-        self.retention.also += [self.files.sweep, self.batches.sweep]
-        self.closing = False
-        self.lifecycle = Lifecycle()
-        #: What doors keep for the life of this hub, by name, and what they want done when it stops and closes.
-        self.kept: dict[str, Any] = {}
-        self.on_stop: list[Callable[[], None]] = []
-        self.on_close: list[Callable[[], Awaitable[None]]] = []
-        #: Called on the event loop after what owners write down changed, and after each routed call with its row.
-        self.on_changed: list[Callable[[], None]] = []
-        self.on_call: list[Callable[[UsageRow], None]] = []
-        #: Called with each row of the audit log.
-        self.on_audited: list[Callable[[AuditRow], None]] = []
-        self._watching()
 
     def _watching(self) -> None:
         """Who hears of what happens: the audit log's anchors, and webhooks."""
@@ -193,6 +191,8 @@ class Parts(Borders):
         self.combos = self.store.collection("combo", what="combo", prefix="combo_", body=Combo)
         self.mappings = self.store.collection("mapping", what="mapping", prefix="map_", body=Mapping)
         self.eval_suites = self.store.collection("eval-suite", what="suite", prefix="evs_", body=Suite)
+        compressions = self.store.collection("compression-combo", what="compression combo", prefix="cc_", body=CompressionCombo)
+        self.compression_combos = CompressionCombos(compressions, self.started_ms)
         #: Held from the check of a change to combos, mappings or aliases until it is stored.
         self.combo_changes = asyncio.Lock()
         self.pricebook = PriceBook(self.store.values, self.catalog)
@@ -225,15 +225,6 @@ class Parts(Borders):
             events=self.events,
             known=self.remote_agents.named,
         )
-
-    def _together(self) -> None:
-        """Hubs that keep the same set-up."""
-        documents: dict[str, Documents[Any]] = {"combo": self.combos, "mapping": self.mappings}
-        bodies: dict[str, type[BaseModel]] = {"combo": Combo, "mapping": Mapping}
-        items = Items(self.store, self.preferences, documents, bodies, self.targets.check)
-        self.sync_tokens = Tokens(self.store, self.clock)
-        self.sync_serving = Serving(self.store, items, self.sync_tokens)
-        self.syncing = Syncing(self.store, items, self.sync_serving, self.outbound, self.clock, self.events, self.settings)
 
     def _learned(self) -> None:
         """What the hub learns while it runs: health, quota, latency, sessions, warm caches, how combos did."""
@@ -301,7 +292,7 @@ class Parts(Borders):
             connections=self.store.connections.of,
             connected=directory.connected,
             combos=self._combo,
-            mappings=self._mapped,
+            mappings=lambda: assembly.mapped(self),
             aliases=directory.aliases,
             preferences=self._preferred,
             formats=frozenset(self.adapters),
@@ -351,7 +342,7 @@ class Parts(Borders):
             answers=Answers(self.adapters, self.catalog),
             preferences=self._preferred,
             note=self.ledger.again,
-            route=self._route,
+            route=lambda ask: assembly.route(self, ask),
             semantic=Semantic(Embeddings(self.media), self.clock, lambda: self._preferred().response_cache),
         )
         engine = ChatEngine(
@@ -365,6 +356,7 @@ class Parts(Borders):
             rounds=self.rounds,
             preferences=self._preferred,
             relay=self.relay,
+            compressor=self.compressor,
             waiting=waiting,
             settings=self.settings,
         )
@@ -375,30 +367,6 @@ class Parts(Borders):
         self.chat = Chats(
             engine=engine, policies=self.policies, sameness=self.sameness, sessions=self.sessions, preferences=self._preferred
         )
-
-    def _vendors(self) -> Vendors:
-        """What gives batches to vendors; only those whose requests the hub would pass on as they are."""
-        return Vendors(
-            self.store,
-            self.clock,
-            placing=Placing(
-                planner=self.planner,
-                targets=self.targets,
-                prices=self.prices,
-                rows=self.store.batches,
-                files=self.files,
-                spool=self.spool,
-                plain=self._plain,
-            ),
-            targets=self.targets,
-            budgets=self.budgets,
-            outbound=self.outbound,
-            quotas=self.quotas,
-        )
-
-    def _plain(self) -> bool:
-        preferred = self._preferred()
-        return not self.policies.active and not preferred.system_prompt.enabled and preferred.thinking_budget.mode == PASSTHROUGH
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
@@ -500,6 +468,7 @@ class Parts(Borders):
 
     def _used(self, row: UsageRow) -> None:
         """A routed call ended."""
+        self.compressor.ended(row)
         if not held.keeps(row):
             self.store.usage.add(row)
         self.assessments.heard(row)
@@ -512,30 +481,6 @@ class Parts(Borders):
     def _combo(self, name: str) -> Combo | None:
         found = self.combos.find(name)
         return found.body if found is not None else None
-
-    def _mapped(self) -> Iterable[tuple[str, str]]:
-        """The mappings in force as (pattern, name of the combo), in the order in which they are looked at."""
-        documents = sorted(self.mappings.all(), key=lambda one: (-one.body.priority, one.created_at, one.id))
-        for one in documents:
-            combo = self.combos.peek(one.body.combo_id)
-            if one.body.enabled and combo is not None:
-                yield one.body.pattern, combo.name
-
-    def _route(self, ask: ChatAsk) -> str:
-        """Where a model's name leads now; an answer from elsewhere is not given again."""
-        try:
-            found = self.planner.resolve(ask.model)
-        except HubError:
-            return ""
-        ask.notice = found.notice
-        # Combos are all told apart from their earlier selves by any change to one of them, since they may be nested.
-        written = "" if found.provider else f"{self.combos.version}.{self.mappings.version}"
-        row = self.catalog.find(found.provider)
-        if row is not None and (row.template or row.compat):
-            written += f"@{self.catalog.version}"  # where the owner's own provider is, and how it is asked
-        thinking = self._preferred().thinking_budget
-        written += "" if thinking.mode == PASSTHROUGH else f"/{thinking.model_dump_json()}"
-        return f"{found.provider}/{found.model}/{found.connection}/{written}"
 
     def _options(self, model: str, ask: ChatAsk, caller: Caller) -> Sequence[Option]:
         """The targets that a model string leads to now. Raises HubError where it leads nowhere."""

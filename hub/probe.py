@@ -96,13 +96,19 @@ async def _guarded(hub: Hub, row: ProviderRow, connection: Connection, model: st
     try:
         verdict = await (_talk(hub, row, connection, model, sent) if model else _list(hub, row, connection, sent))
     except HubError as error:
-        network = isinstance(error, OutboundError) and error.fault is not Fault.ADDRESS_REFUSED
-        source = "network" if network else "upstream" if error.code == "malformed_answer" else "local"
-        verdict = _refused(error.message, error.code or "config", source)
+        verdict = _failed(error)
         verdict.method = "chat" if model else "models"
-        if isinstance(error, OutboundError) and error.fault is Fault.LOGIN_ENDED:
-            verdict.status = 401
     verdict.reached = _where(sent[-1]) if sent else ""
+    return verdict
+
+
+def _failed(error: HubError) -> Verdict:
+    """What it means that a request could not be sent or its answer not be read; a login that is over is as good as a 401."""
+    fault = error.fault if isinstance(error, OutboundError) else None
+    network = fault is not None and fault not in (Fault.ADDRESS_REFUSED, Fault.LOGIN_ENDED)
+    source = "network" if network else "upstream" if error.code == "malformed_answer" else "local"
+    verdict = _refused(error.message, error.code or "config", source)
+    verdict.status = 401 if fault is Fault.LOGIN_ENDED else None
     return verdict
 
 

@@ -169,7 +169,7 @@ class UsageRow(msgspec.Struct, kw_only=True):
     ``cost`` None means that the price is unknown, never that it was free; ``price_source`` says which
     layer priced it. ``status`` is what the client saw; ``outcome`` ok, error or cancelled. ``source`` says where the answer
     is from: upstream, cache, semantic, lexical, coalesced, idempotent. ``combo`` and ``step`` name the combo and the execution key
-    of its target.
+    of its target. ``compressed`` are the prompt tokens that compression took out before anything was sent, an estimate.
     """
 
     request_id: str
@@ -196,6 +196,7 @@ class UsageRow(msgspec.Struct, kw_only=True):
     step: str = ""
     source: str = "upstream"
     session: str = ""
+    compressed: int = 0
 
 
 class Candidate(msgspec.Struct, kw_only=True, omit_defaults=True):

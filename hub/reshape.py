@@ -54,6 +54,19 @@ def add_system(request: ChatRequest, text: str) -> ChatRequest:
     return msgspec.structs.replace(request, messages=[*messages[:at], Message(Role.SYSTEM, [Text(text)]), *messages[at:]])
 
 
+def add_to_instructions(request: ChatRequest, text: str) -> ChatRequest:
+    """More words at the end of the first instructions: in the same text where they are one."""
+    first = request.messages[0] if request.messages else None
+    if first is None or first.role not in _SYSTEM:
+        return add_system(request, text)
+    one = first.parts[0] if len(first.parts) == 1 else None
+    if isinstance(one, Text) and one.cache is None and not one.extra:
+        parts: list[Part] = [Text(f"{one.text}\n\n{text}")]
+    else:
+        parts = [*first.parts, Text(text)]
+    return msgspec.structs.replace(request, messages=[msgspec.structs.replace(first, parts=parts), *request.messages[1:]])
+
+
 def keep_tools(request: ChatRequest, fits: Callable[[str], bool]) -> ChatRequest:
     """Only the tools whose name fits. The choice of a tool that is gone becomes the model's own; without tools there is no choice."""
     kept = [tool for tool in request.tools if fits(tool.name)]

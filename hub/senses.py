@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from hub.prefixes import Chain, Prefixes
     from hub.prices import Prices
     from hub.providers.catalog import Catalog
+    from hub.query import Plan
     from hub.quota import Quotas
     from hub.resilience import Resilience
     from hub.routing.strategy import Option
+    from hub.targets import Targets
     from hub.telemetry import Telemetry
 
 #: How much of a price is input and how much output, where one figure has to do (routing.md 2.4).
@@ -188,3 +190,11 @@ class Senses:
 
 
 _NOWHERE = Moment(None, "", 0.0)
+
+
+def sees(plan: Plan, targets: Targets) -> bool | None:
+    """Whether models of a plan take pictures: False where none is known to, None where that is not known of all."""
+    rows = [targets.get(option.connection, option.model).model_row for option in plan.options]
+    if any(row is None or not row.caps for row in rows):
+        return None
+    return any(row is not None and "vision" in row.caps for row in rows)

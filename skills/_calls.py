@@ -41,7 +41,9 @@ class CallFilter(Filter):
 
 
 class CallRow(Wire):
-    """One call. Token counts are apart: ``input`` without what was read from or written to a cache, ``output`` with reasoning."""
+    """One call. Token counts are apart: ``input`` without what was read from or written to a cache, ``output`` with reasoning;
+    ``compressed`` are those that compression took out before.
+    """
 
     time: str | None
     request_id: str
@@ -65,6 +67,7 @@ class CallRow(Wire):
     cache_write_tokens: int
     output_tokens: int
     reasoning_tokens: int
+    compressed_tokens: int
     estimated: bool
     cost: float | None
     price_source: str
@@ -122,6 +125,7 @@ def call_row(row: UsageRow, names: dict[str, str]) -> CallRow:
         cache_write_tokens=row.usage.cache_write,
         output_tokens=row.usage.output,
         reasoning_tokens=row.usage.reasoning,
+        compressed_tokens=row.compressed,
         estimated=row.usage.estimated,
         cost=row.cost,
         price_source=row.price_source,

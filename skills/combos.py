@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from hub.compression.settings import Mode
 from hub.context import Context
 from hub.errors import BadRequest, Conflict, InvalidInput
 from hub.routing.combo import Combo, ComboConfig, RouterVariant
@@ -73,7 +74,9 @@ class ComboChange(Body):
     is_active: bool | None = Field(default=None, description="False: the combo is kept and not used.")
     is_hidden: bool | None = Field(default=None, description="True: it can be used and is not listed among the models.")
     sort_order: int | None = Field(default=None, ge=0, le=1_000_000, description="Place in lists.")
-    compression_override: str | None = Field(default=None, max_length=40, description="Prompt compression; only 'off' in this version.")
+    compression_override: Mode | None = Field(
+        default=None, description="Prompt compression of its requests: the same as config.compressionMode, changed alone."
+    )
 
 
 class Order(Body):
@@ -195,8 +198,6 @@ async def update(ctx: Context, ask: ComboChange) -> ComboView:
     given = ask.model_fields_set - {"id"}
     if not given:
         raise InvalidInput([{"field": "", "message": "nothing to change; send at least one field"}])
-    if ask.compression_override not in (None, "off"):
-        raise BadRequest("this version has no prompt compression; leave it out, or write 'off'", field="compressionOverride")
     async with ctx.hub.combo_changes:
         kept = found(ctx, ask.id)
         name = combo_name(ask.name) if ask.name is not None else kept.name
@@ -215,6 +216,9 @@ def _changed(ctx: Context, kept: Document[Combo], name: str, ask: ComboChange, g
         changes["models"] = normalise(name, ask.models, known(ctx))
     if ask.allowed_providers is not None:
         changes["allowed_providers"] = tuple(ask.allowed_providers)
+    if "compression_override" in given:
+        config: ComboConfig = changes.get("config", kept.body.config)
+        changes["config"] = config.model_copy(update={"compression_mode": ask.compression_override})
     return kept.body.model_copy(update=changes)
 
 

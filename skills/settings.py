@@ -14,6 +14,7 @@ from hub.preferences import Preferences
 from hub.routing.strategy import named
 from hub.skill import Audit, CostClass, Rest, skill
 from hub.wire import Nothing, Wire
+from skills._compression import faults as compression_faults
 
 
 class Ports(Wire):
@@ -61,7 +62,7 @@ def _view(ctx: Context) -> SettingsView:
 
 def _check(ctx: Context, wanted: Preferences) -> None:
     """Raise InvalidInput for names that only the hub knows to be wrong."""
-    faults = [*_account_strategies(ctx, wanted), *_providers(ctx, wanted)]
+    faults = [*_account_strategies(ctx, wanted), *_providers(ctx, wanted), *compression_faults(ctx, wanted.compression)]
     if wanted.budget_zone not in available_timezones():
         words = f"{wanted.budget_zone!r} is no time zone, such as {ZoneInfo('Europe/Berlin').key}"
         faults.append({"field": "budgetZone", "message": words})

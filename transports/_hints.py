@@ -25,6 +25,7 @@ _KEPT = {
     b"x-omniroute-effort": "effort",
     b"x-omniroute-progress": "progress",
     b"x-omniroute-connection": "connection",
+    b"x-omniroute-compression": "compression",
 }
 #: Names under which clients send the id of their conversation; ``x-session-id`` comes before them all.
 _SESSIONS = (b"x_session_id", b"x-omniroute-session", b"session-id", b"x-claude-code-session-id", b"x-session-affinity")
@@ -69,6 +70,7 @@ def read(head: Head, endpoint: str) -> Hints:
         budget_fallback=_word(wishes, "budget_fallback", "X-OmniRoute-Budget-Fallback", ("cheapest", "strict")),
         effort=wishes.get("effort", "").lower(),
         progress=wishes.get("progress", "").lower() in _TRUE,
+        compression=wishes.get("compression", "")[:200],
     )
 
 

@@ -133,22 +133,24 @@ class Exchange:
         guard.check(self.head, pages=self.route.door.pages or bool(self.head.csrf))
         if len(self.scope["headers"]) > MOST_HEADERS:
             raise HeadTooLarge(f"a request may have {MOST_HEADERS} headers")
-        hub, token = self.hub, self.head.token
+        token = self.head.token
         if token and not (self.route.proves and token.startswith(self.route.proves)):
+            hub = self.hub
             self.caller = await _access.caller_of(self, token) if hub.oauth.takes(token) else hub.authenticate(token)
-        elif self._may_be_owner and (owner := await _session.caller_of(self)):
-            self.caller = owner
         else:
-            self.caller = NOBODY if self.route.public else hub.authenticate(None)
-        self.ctx = hub.context(self.caller, self.route.door.name, session=self.head.session, address=address)
+            self.caller = await self._without_token()
+        self.ctx = self.hub.context(self.caller, self.route.door.name, session=self.head.session, address=address)
         self.request_id = self.ctx.request_id
         if self.head.encoding:
             raise UnsupportedMedia(f"the body must come as it is, without Content-Encoding {self.head.encoding[:40]}")
 
-    @property
-    def _may_be_owner(self) -> bool:
-        """Whether to look for a session: at doors that take its cookie, and wherever its CSRF token comes with it."""
-        return bool((self.route.door.cookies or self.head.csrf) and (self.head.cookie or self.hub.login.optional))
+    async def _without_token(self) -> Caller:
+        """Who calls without a credential: the owner's browser, at doors that take its cookie and wherever its CSRF token comes with it."""
+        if (self.route.door.cookies or self.head.csrf) and (self.head.cookie or self.hub.login.optional):
+            owner = await _session.caller_of(self)
+            if owner is not None:
+                return owner
+        return NOBODY if self.route.public else self.hub.authenticate(None)
 
     @property
     def method(self) -> str:

@@ -94,9 +94,11 @@ class Mcp:
     @property
     def tools(self) -> Tools:
         """The tools as the registry has them now; imported ones come and go."""
-        if self._tools is None or self._tools.version != self.hub.skills.version:
-            self._tools = Tools(self.hub.skills, version=self.hub.skills.version)
-        return self._tools
+        kept, version = self._tools, self.hub.skills.version
+        brief = self.hub.preferences.current.compression.mcp_description_compression_enabled
+        if kept is None or kept.version != version or kept.brief is not brief:
+            kept = self._tools = Tools(self.hub.skills, version=version, brief=brief)
+        return kept
 
     async def server(self) -> Server[Any]:
         """The SDK's server, fed from the registry. The first caller waits for the import, all others with it."""

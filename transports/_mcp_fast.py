@@ -76,7 +76,7 @@ class _List(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _CALL = msgspec.json.Decoder(_Call)
 _LIST = msgspec.json.Decoder(_List)
 #: What a list depends on: the state of the registry, the caller's scopes, the profile that it shows, and the revision.
-ListKey = tuple[int, frozenset[str], str, bytes]
+ListKey = tuple[int, bool, frozenset[str], str, bytes]
 _LISTS = 256
 
 
@@ -134,7 +134,8 @@ class Fast:
         """What a list for this caller depends on now."""
         caller = exchange.caller
         profile = caller.limits.mcp_profile or self._mcp.hub.preferences.current.mcp_profile
-        return self._mcp.tools.version, caller.scopes, profile, exchange.header(b"mcp-protocol-version").encode()
+        tools = self._mcp.tools
+        return tools.version, tools.brief, caller.scopes, profile, exchange.header(b"mcp-protocol-version").encode()
 
     def _listed(self, message: _List, exchange: Exchange) -> bytes | None:
         """The list that the SDK gave before, None where it has not yet. In the test profile it always does: fixtures come and go."""

@@ -139,7 +139,7 @@ class _Handlers:
     def __init__(self, mcp: Mcp) -> None:
         self._mcp = mcp
         hub = self.hub = mcp.hub
-        self._lists_of = 0
+        self._lists_of = (0, False)
         self._lists: dict[tuple[frozenset[str], str, str], HandlerResult] = {}
         self.confirm = Confirm(hub)
         self.logins = Logins(hub)
@@ -152,8 +152,8 @@ class _Handlers:
     def tools(self) -> Tools:
         """The tools as the registry has them now; imported ones come and go."""
         tools = self._mcp.tools
-        if tools.version != self._lists_of:
-            self._lists_of = tools.version
+        if (state := (tools.version, tools.brief)) != self._lists_of:
+            self._lists_of = state
             self._lists.clear()
         return tools
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import BaseModel
 
+from hub.compression import deferred
 from hub.errors import Internal
 from hub.log import logger
 from hub.skill import CostClass
@@ -109,12 +110,16 @@ class Tool:
 class Tools:
     """The tools of a hub: all of them by name, and those that a caller may see."""
 
-    def __init__(self, skills: Iterable[Skill], *, version: int = 0) -> None:
-        #: Which state of the registry these are of.
+    def __init__(self, skills: Iterable[Skill], *, version: int = 0, brief: bool = False) -> None:
+        #: Which state of the registry these are of, and whether they are listed with shortened descriptions.
         self.version = version
+        self.brief = brief
         made = (Tool.of(skill, skill.mcp.tool) for skill in skills if skill.mcp and skill.typed)
         self.by_name = {tool.name: tool for tool in sorted(made, key=lambda tool: tool.name)}
         schemas = {tool.name: tool.shown["inputSchema"] for tool in self.by_name.values()}
+        self._listed = {
+            name: deferred.workshop().descriptions.tool(tool.shown) if brief else tool.shown for name, tool in self.by_name.items()
+        }
         self._mirrored = {name: schema for name, schema in schemas.items() if '"x-mcp-header"' in as_text(schema)}
 
     def shown(self, scopes: frozenset[str], *, profile: str = "core") -> list[dict[str, Any]]:
@@ -124,7 +129,7 @@ class Tools:
         that find and call others are in each.
         """
         listed = _listed(profile)
-        return [tool.shown for tool in self.by_name.values() if tool.skill.scopes <= scopes and listed(tool)]
+        return [self._listed[tool.name] for tool in self.by_name.values() if tool.skill.scopes <= scopes and listed(tool)]
 
     def mirrored(self) -> Mapping[str, dict[str, Any]]:
         """Input schemas that ask clients to repeat a parameter as an HTTP header (``x-mcp-header``), by tool name."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
+from hub.compression.settings import Mode
 from hub.wire import Body
 
 Word = Annotated[str, Field(min_length=1, max_length=100)]
@@ -61,7 +62,7 @@ class ScoringWeights(Body):
 class ComboConfig(Body):
     """How a combo runs. A field that is not set takes the value of the layer below; :data:`BUILT_IN` is the lowest.
 
-    ``strategy`` here gives way to the combo's own. ``compression_mode`` may only be ``off`` while no compression engine is there.
+    ``strategy`` here gives way to the combo's own.
     """
 
     strategy: str | None = Field(default=None, description="Strategy, where the combo names none.")
@@ -80,7 +81,7 @@ class ComboConfig(Body):
     max_messages_for_summary: int | None = Field(default=None, ge=5, le=100, description="Messages that a hand-over sums up.")
     max_combo_depth: int | None = Field(default=None, ge=1, le=10, description="How deep combos may be nested.")
     track_metrics: bool | None = Field(default=None, description="Count calls and results per target.")
-    compression_mode: Literal["off"] | None = Field(default=None, description="Prompt compression; only 'off' in this version.")
+    compression_mode: Mode | None = Field(default=None, description="Prompt compression of its requests, whatever else is set.")
     candidate_pool: tuple[Word, ...] | None = Field(default=None, description="Providers that 'auto' may choose from.")
     weights: ScoringWeights | None = Field(default=None, description="Weights of the factors of 'auto'.")
     mode_pack: str | None = Field(default=None, max_length=100, description="Named weights: ship-fast, cost-saver, quality-first, ...")
@@ -90,13 +91,6 @@ class ComboConfig(Body):
     composite_tiers: CompositeTiers | None = Field(default=None, description="Order of the steps by tiers.")
     judge_model: str | None = Field(default=None, max_length=200, description="Model that judges a fusion; empty: the first target.")
     panel_size: int | None = Field(default=None, ge=2, le=8, description="Targets that answer at once in a fusion.")
-
-    @field_validator("compression_mode", mode="before")
-    @classmethod
-    def _no_compression(cls, value: object) -> object:
-        if value not in (None, "off"):
-            raise ValueError("this version has no prompt compression; leave it out, or write 'off'")
-        return value
 
 
 BUILT_IN = ComboConfig(

@@ -26,7 +26,8 @@ _MOST_STEPS = 5000
 _MOST_KEPT = 1024
 _FLAGS = re.IGNORECASE | re.UNICODE | re.ASCII | re.DOTALL | re.VERBOSE
 
-_PARSER: Any = importlib.import_module("re._parser")
+#: The standard library's own; compression looks at expressions with it, too.
+PARSER: Any = importlib.import_module("re._parser")
 _REPEATS = frozenset({"MAX_REPEAT", "MIN_REPEAT"})
 
 
@@ -99,7 +100,7 @@ def compiled(text: str, *, field: str = "pattern") -> Pattern:
     if len(text) > MOST_CHARACTERS:
         raise BadRequest(f"{field} is longer than {MOST_CHARACTERS} characters", field=field)
     try:
-        tree = _PARSER.parse(text)
+        tree = PARSER.parse(text)
         builder = _Builder(field, tree.state.flags)
         start = builder.sequence(tree, 0, builder.flags)
     except (re.error, OverflowError) as error:
@@ -147,7 +148,7 @@ class _Builder:
 
     def _repeat(self, argument: Any, then: int, flags: int) -> int:
         least, most, inner = argument
-        if most == _PARSER.MAXREPEAT:
+        if most == PARSER.MAXREPEAT:
             loop = _Node([then])
             start = self._add(loop)
             loop.out.insert(0, self.sequence(inner, start, flags))

@@ -47,7 +47,7 @@ USAGE = (
     "id", "request_id", "at", "door", "skill", "key_id", "key_name", "provider", "model", "requested_model", "connection_id",
     "input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning", "estimated",
     "cost", "price_source", "status", "outcome", "latency_ms", "ttft_ms", "stream", "fallbacks", "error_code",
-    "combo", "step", "source", "session",
+    "combo", "step", "source", "session", "compressed",
 )  # fmt: skip
 DECISIONS = ("request_id", "at", "key_id", "provider", "model", "outcome", "record")
 AUDIT = (
@@ -129,7 +129,7 @@ def usage_values(identity: str, row: UsageRow) -> tuple[object, ...]:
         identity, request_id, whole(row.at), door, skill, key_id, key_name, provider, model, requested, connection_id,
         *map(amount, (used.input, used.cache_read, used.cache_write, used.cache_write_1h, used.output, used.reasoning)),
         used.estimated, real(row.cost), priced, whole(row.status), outcome, amount(row.latency_ms), maybe(row.ttft_ms), row.stream,
-        amount(row.fallbacks), code, *rest,
+        amount(row.fallbacks), code, *rest, amount(row.compressed),
     )  # fmt: skip
 
 

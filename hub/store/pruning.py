@@ -28,12 +28,17 @@ class Stale(msgspec.Struct, frozen=True):
 
 #: By what the limit is: ``usage``, ``decisions`` and ``now`` in epoch milliseconds, ``hours`` and ``days`` since 1970.
 STALE: dict[str, tuple[Stale, ...]] = {
-    "usage": (Stale("usage", "id", "at"),),
+    "usage": (
+        Stale("usage", "id", "at"),
+        Stale("compression_runs", "id", "at"),
+        Stale("compression_engines", "run_id, engine", "at"),
+    ),
     "decisions": (Stale("decisions", "request_id", "at"),),
     "now": (
         Stale("replays", "id", "expires_at"),
         Stale("responses", "id", "expires_at"),
         Stale("model_responses", "id", "expires_at"),
+        Stale("compression_outputs", "id", "expires_at"),
         Stale("state", "kind, id", "until"),
         Stale("login_sessions", "id", "expires_at"),
         Stale("login_tries", "name", "forget_at"),

@@ -20,6 +20,7 @@ from hub.store.backing import DATA_KEY, PEPPER
 from hub.store.batches import BatchRows
 from hub.store.changes import Changes
 from hub.store.cloud_tasks import CloudTasks
+from hub.store.compression import CompressionLog
 from hub.store.connections import Connections
 from hub.store.database import Database, DatabaseDamaged
 from hub.store.decisions import Decisions
@@ -100,6 +101,7 @@ class Store:
         self.replays = Replays(self._database, clock)
         self.webhooks = WebhookRows(self._database, self.queue, clock)
         self.latency = LatencyHours(self._database, self.queue, clock.new_id("p"))
+        self.compression = CompressionLog(self._database, self.queue, clock)
         self.pruning = Pruning(self._database)
         self._collections: list[Documents[Any]] = []
         self._locks: list[FolderLock] = []

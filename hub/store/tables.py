@@ -6,34 +6,14 @@ go by plain SQL (:mod:`hub.store.columns`); a test holds both equal.
 
 from __future__ import annotations
 
-import re
+from sqlalchemy import BigInteger, Double, Index, Text, text
+from sqlmodel import Field
 
-from sqlalchemy import BigInteger, Double, Index, MetaData, Text, text
-from sqlalchemy.orm import declared_attr, registry
-from sqlmodel import Field, SQLModel
-
-#: Fixed names, so that a migration can name a constraint on both databases.
-_NAMES = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
-
-#: What rows from before a column was there have in it.
-_EMPTY = {"server_default": text("''")}
-_EMPTY_OBJECT = {"server_default": text("'{}'")}
-
-
-class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=_NAMES))):
-    """Root of our tables, with a metadata of its own. A table is named after its class."""
-
-    # SQLModel types this as an attribute; SQLAlchemy's documented way to override it is a directive.
-    @declared_attr.directive
-    def __tablename__(cls) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+from hub.store.tables_base import EMPTY as _EMPTY
+from hub.store.tables_base import EMPTY_OBJECT as _EMPTY_OBJECT
+from hub.store.tables_base import ZERO as _ZERO
+from hub.store.tables_base import Base
+from hub.store.tables_compression import CompressionEngines, CompressionOutputs, CompressionRuns
 
 
 class ApiKeys(Base, table=True):
@@ -121,6 +101,7 @@ class Usage(Base, table=True):
     step: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
     source: str = Field(sa_type=Text, sa_column_kwargs={"server_default": text("'upstream'")})
     session: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
+    compressed: int = Field(sa_type=BigInteger, sa_column_kwargs=_ZERO)
 
 
 class Decisions(Base, table=True):
@@ -492,6 +473,9 @@ class Revision(Base, table=True):
     audit_seq: int = Field(sa_type=BigInteger)
     audit_hash: str = Field(sa_type=Text)
 
+
+#: Tables that are declared elsewhere.
+MORE: tuple[type[Base], ...] = (CompressionRuns, CompressionEngines, CompressionOutputs)
 
 #: What management code may name.
 TABLES: dict[str, type[Base]] = {"api_keys": ApiKeys, "connections": Connections, "values": Values, "documents": Documents}

@@ -63,7 +63,7 @@ async def test_from_making_one_to_deleting_it_over_http(tmp_path: Path) -> None:
         again = await client.post("/api/combos", json=body)
         assert (again.status_code, again.json()["error"]) == (409, "there is a combo 'golden-combo' already")
         wrong = await client.post(
-            "/api/combos", json={**body, "name": "other", "colour": 1, "config": {"compressionMode": "ultra", "what": 1}}
+            "/api/combos", json={**body, "name": "other", "colour": 1, "config": {"compressionMode": "some", "what": 1}}
         )
         assert wrong.status_code == 400
         assert {one["field"] for one in wrong.json()["error"]["details"]} == {"colour", "config.compressionMode", "config.what"}
@@ -179,9 +179,10 @@ async def test_changes_keep_the_rest_and_null_resets(desk: Desk) -> None:
     assert (changed.context_length, changed.is_hidden, changed.system_message, changed.config) == (None, True, "s", {"maxRetries": 3})
     assert changed.models == made.models
     assert (await desk.ask("combos-update", id="c", config={})).config == {}
-    assert (await desk.ask("combos-update", id="c", compressionOverride="off")).name == "c"
-    with pytest.raises(BadRequest, match="no prompt compression"):
-        await desk.ask("combos-update", id="c", compressionOverride="lite")
+    assert (await desk.ask("combos-update", id="c", compressionOverride="lite")).config == {"compressionMode": "lite"}
+    assert (await desk.ask("combos-update", id="c", compressionOverride=None)).config == {}
+    with pytest.raises(InvalidInput, match="compressionOverride"):
+        await desk.ask("combos-update", id="c", compressionOverride="some")
     with pytest.raises(InvalidInput, match="nothing to change"):
         await desk.ask("combos-update", id="c")
     with pytest.raises(NotFound):

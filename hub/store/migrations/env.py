@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from alembic import context
 
-from hub.store import run_tables, tables, webhook_tables
+from hub.store import tables, tables_compression, tables_runs, tables_webhooks
+from hub.store.tables_base import Base
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 connection: Connection = context.config.attributes["connection"]
 #: Every module with tables; they all hang on one Base.
-TABLES = (tables, run_tables, webhook_tables)
-context.configure(connection=connection, target_metadata=TABLES[0].Base.metadata, render_as_batch=True, transactional_ddl=True)
+TABLES = (tables, tables_compression, tables_runs, tables_webhooks)
+context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, transactional_ddl=True)
 with context.begin_transaction():
     context.run_migrations()

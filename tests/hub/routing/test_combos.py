@@ -199,10 +199,10 @@ def test_a_combo_as_a_whole() -> None:
         assert [one["field"] for one in told.value.details] == [field]
 
 
-def test_no_compression_in_plain_words() -> None:
-    assert ComboConfig.model_validate({"compressionMode": "off"}).compression_mode == "off"
-    with pytest.raises(ValidationError, match="this version has no prompt compression"):
-        ComboConfig.model_validate({"compressionMode": "ultra"})
+def test_a_combo_has_a_mode_of_compression_or_none() -> None:
+    assert ComboConfig.model_validate({"compressionMode": "ultra"}).compression_mode == "ultra"
+    with pytest.raises(ValidationError, match="compressionMode"):
+        ComboConfig.model_validate({"compressionMode": "some"})
 
 
 def tiers(default: str, **more: tuple[str, str | None]) -> ComboConfig:
