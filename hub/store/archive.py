@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from hub.store.database import Driver, Link
 
-#: Tables about running processes: never restored, empty in an archive.
-LIVE = frozenset({"holds", "processes"})
+#: Tables about running processes, and who is logged in or tries to be: never restored, empty in an archive.
+LIVE = frozenset({"holds", "processes", "login_sessions", "login_tries"})
 _BATCH = 500
 
 

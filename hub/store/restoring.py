@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 #: What is set by hand: the counter of changes goes on, and the audit log may.
 APART = LIVE | {"revision", "audit_log"}
 #: What owners set up: it goes back with every restore, and so does a table that none of these names.
-SET_UP = frozenset({"api_keys", "connections", "values", "documents"})
+SET_UP = frozenset({"api_keys", "connections", "values", "documents", "login_owner"})
 #: What has happened and what is at work, which no restore of a hub's own backup undoes; missing rows of the first group are added.
 ADDED = frozenset({
     "usage", "usage_hours", "usage_days", "latency_hours", "decisions", "replays", "responses", "model_responses",
     "tasks", "push_configs", "cloud_agent_tasks", "cloud_agent_activities", "state",
+    "eval_runs", "eval_results", "assessments", "compression_runs", "compression_engines", "webhook_standings",
 })  # fmt: skip
-ONGOING = frozenset({"spend", "files", "batches", "batch_items"})
+ONGOING = frozenset({"spend", "files", "batches", "batch_items", "compression_outputs", "webhook_deliveries"})
 _BATCH = 500
 #: Shorter than PostgreSQL's own look for deadlocks, so that who is in our way is never the one to fail.
 _LOCK_MS, _TRIES = 300, 60
