@@ -42,6 +42,7 @@ class Match:
 
 
 _CREDENTIALS = "provider_credentials"
+_SESSION = "auth_session"
 #: A connection whose address lies where none may be (SEC-10).
 _BLOCKED, _REFUSED = "provider.validation.ssrf_blocked", "address_refused"
 
@@ -57,8 +58,10 @@ _TABLE: dict[str, Action] = {
     "POST /api/v1/registered-keys": Action("registered-keys.issue", "registered-keys", event="key.created"),
     "registered-keys-revoke": Action("registered-keys.revoke", "registered-keys", event="key.revoked"),
     "combos-switch": Action("combos.switch", "combos", event="combo.switched"),
-    "POST /api/auth/login": Action("auth.login.success", "auth_session", failed="auth.login.failed"),
-    "POST /api/auth/logout": Action("auth.logout.success", "auth_session", failed="auth.logout.failed"),
+    "auth-login": Action("auth.login.success", _SESSION, failed="auth.login.failed"),
+    "auth-oidc": Action("auth.oidc.success", _SESSION, failed="auth.oidc.failed"),
+    "auth-setup": Action("auth.setup.success", _SESSION, failed="auth.setup.failed"),
+    "auth-logout": Action("auth.logout.success", _SESSION, failed="auth.logout.failed"),
     "POST /api/sync/tokens": Action("sync.token.created", "sync_token"),
     "DELETE /api/sync/tokens/{id}": Action("sync.token.revoked", "sync_token"),
     "retention-sweep": Action("compliance.cleanup", "audit_log"),
@@ -69,7 +72,8 @@ class Actions:
     """The table for the skills of one hub."""
 
     def __init__(self, skills: Iterable[Skill]) -> None:
-        self._known = {one.name: _action(one) for one in skills}
+        # What is no skill, such as a login, has its row by its name.
+        self._known = _TABLE | {one.name: _action(one) for one in skills}
 
     def of(self, skill: str) -> Action:
         """What a call of this skill is called. A name with a dot is one already."""

@@ -184,6 +184,8 @@ async def test_names_of_the_seed(running: Running) -> None:
     assert actions.name(row("connections-create", "error", "address_refused")) == "provider.validation.ssrf_blocked"
     assert actions.name(row("keys-revoke")) == "keys.revoke"
     assert actions.name(row("auth.login.success")) == "auth.login.success"
+    assert actions.name(row("auth-login")) == "auth.login.success"
+    assert actions.name(row("auth-login", "denied", "login_failed")) == "auth.login.failed"
     assert actions.name(row("retention-sweep")) == "compliance.cleanup"
     assert actions.event(row("keys-create")) == "key.created"
     assert actions.event(row("keys-create", "error")) == ""
@@ -193,6 +195,9 @@ async def test_names_of_the_seed(running: Running) -> None:
         for action in ("auth.login.success", "auth.*", "provider.validation.ssrf_blocked"):
             [entry] = await page(http, action=action)
             assert entry["action"].startswith(action.rstrip("*"))
+        running.hub.store.audit.add(row("auth-login", "denied", "login_failed"))
+        assert [one["skill"] for one in await page(http, action="auth.login.failed")] == ["auth-login"]
+        assert len(await page(http, action="auth.*")) == 2
         assert all(one["action"] == "provider.credentials.created" for one in await page(http, action="provider.credentials.created"))
 
 
