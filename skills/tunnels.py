@@ -43,8 +43,8 @@ class Reachable(Wire):
 class TunnelStatus(Wire):
     """A tunnel. ``phase`` is unsupported, not_installed, stopped, starting, running, needs_auth or error.
 
-    ``blockers`` say why it may not be opened now. No program is ever downloaded, so ``managedInstall`` is false; what the program said
-    last is in ``log``, and in no file.
+    ``blockers`` say why it may not be opened now, ``takes`` which fields of tunnels-set the program has a use for. No program is ever
+    downloaded, so ``managedInstall`` is false; what the program said last is in ``log``, and in no file.
     """
 
     kind: str
@@ -65,6 +65,7 @@ class TunnelStatus(Wire):
     log_path: str = ""
     log: list[str]
     blockers: list[str]
+    takes: list[str]
     reachable: Reachable
 
 
@@ -139,6 +140,7 @@ async def _status(ctx: Context, row: TunnelRow) -> TunnelStatus:
         last_error=tunnel.error or None,
         log=list(tunnel.lines),
         blockers=tunnels.blockers(),
+        takes=row.takes,
         reachable=_reachable(ctx),
     )
 

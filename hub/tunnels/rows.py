@@ -35,6 +35,11 @@ class TunnelRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     own_home: bool = False
     env: tuple[str, ...] = ()
 
+    @property
+    def takes(self) -> list[str]:
+        """Which inputs for opening it the program has a use for, by their names on the wire."""
+        return [name for name, usable in (("authToken", self.token), ("hostname", self.hostname)) if usable]
+
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tunnels: tuple[TunnelRow, ...]
