@@ -13,9 +13,19 @@ if TYPE_CHECKING:
 
 #: What a new account is asked for; everything else has a default and can be changed on its own page.
 NEW = ("provider", "name", "apiKey", "baseUrl", "allowPrivate")
+#: What an account needs that has a field of its own; the rest are facts such as a region.
+NOT_ASKED = ("apiKey", "baseUrl")
+_FACT = "fact."
 #: What can be changed of one.
 CHANGED = ("name", "apiKey", "baseUrl", "defaultModel", "models", "priority", "maxConcurrent", "group", "proxy", "allowPrivate", "isActive")
 _STATES = {"active": "ok", "unknown": "plain", "unavailable": "warn"}
+#: What the states of a sign-in mean, and how they look.
+_LOGINS = {
+    "connected": ("ok", "The token is renewed by itself."),
+    "expired": ("ok", "The next request renews the token."),
+    "failing": ("warn", "The token could not be renewed; it is tried again."),
+    "ended": ("bad", "The provider does not know it any more. Sign in again."),
+}
 
 
 async def _load(view: View) -> dict[str, Any]:
@@ -44,15 +54,22 @@ async def _test(view: View, form: Form) -> Outcome:
 async def _load_new(view: View) -> dict[str, Any]:
     known = (await view.ask("providers-list")).providers
     chosen = view.values.get("provider") or view.query.get("provider", "")
+    row = next((one for one in known if chosen in (one.id, one.alias)), None)
     return {
         "known": known,
-        "chosen": next((one for one in known if chosen in (one.id, one.alias)), None),
+        "chosen": row,
+        "facts": [name for name in dict.fromkeys(row.needs) if name not in NOT_ASKED] if row is not None else [],
         "fields": {one.name: one for one in view.fields("connections-create", *NEW)},
     }
 
 
+def facts(form: Form) -> dict[str, str]:
+    """The facts of an account that were typed."""
+    return {name: value for name in form.chosen(_FACT) if (value := form.text(_FACT + name))}
+
+
 async def _add(view: View, form: Form) -> Outcome:
-    made = await view.sent("connections-create", form, *NEW)
+    made = await view.sent("connections-create", form, *NEW, providerSpecificData=facts(form))
     report = await view.ask("connections-test", id=made.id)
     if report.valid:
         return Done(f"{made.name} is connected and answers.", to=f"/dashboard/providers/{made.id}")
@@ -62,9 +79,12 @@ async def _add(view: View, form: Form) -> Outcome:
 async def _load_one(view: View) -> dict[str, Any]:
     one = await view.ask("connections-get", id=view.params["id"])
     quota = (await view.ask("quota-check", connectionId=one.id)).providers
+    known = (await view.ask("providers-list")).providers
     return {
         "one": one,
         "states": _STATES,
+        "logins": _LOGINS,
+        "login": [way for row in known if row.id == one.provider for way in row.login],
         "fields": view.fields("connections-update", *CHANGED),
         "stored": _stored(one),
         "quota": quota[0] if quota else None,

@@ -77,3 +77,8 @@ function dress(root) {
 }
 dress(document.body);
 document.addEventListener("htmx:after:swap", () => dress(document.body));
+
+// Whoever comes back from a provider's page in another tab has most likely finished there.
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && !document.querySelector("main input:focus")) document.querySelector("form[data-back]")?.requestSubmit();
+});
