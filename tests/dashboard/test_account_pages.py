@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.dashboard.conftest import Dashboard
-from tests.dashboard.test_pages import csrf
+from tests.dashboard.conftest import Dashboard, axe, opened, serious
+from tests.dashboard.test_pages import PLAIN, csrf
 from tests.dashboard.test_routing_pages import sent
 from tests.dashboard.test_security_page import found
 from tests.fakes.hub import running_hub
@@ -21,6 +21,8 @@ from tests.upstream.browser import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from playwright.async_api import Browser
 
 pytestmark = pytest.mark.anyio
 SIGN_IN = "/dashboard/providers/sign-in"
@@ -227,3 +229,54 @@ async def test_models_of_an_account_are_written_down_hidden_and_removed(dashboar
         assert not (await dashboard.ask("provider-models-list", provider="openai")).models
         await sent(client, url, "remove", status=404, model="new-one")
         assert (await client.get("/dashboard/providers/nobody/models")).status_code == 404
+
+
+async def test_no_form_says_twice_what_it_does(dashboard: Dashboard) -> None:
+    """A field that is there twice is refused, so a form has either buttons that say what they do or a field that does."""
+    async with dashboard.client() as client:
+        for url in PLAIN:
+            for form in re.findall(r"<form.*?</form>", (await client.get(url)).text, re.DOTALL):
+                assert not ('type="hidden" name="do"' in form and '<button name="do"' in form), form
+
+
+async def test_pages_of_one_thing_are_accessible_and_fit(browser: Browser, dashboard: Dashboard, vendor: SignIn) -> None:
+    """As the generic test has it for pages without names: axe-core, narrow and wide, and no breach of the policy."""
+    source = axe()
+    account = await dashboard.ask("connections-create", provider="anthropic", name="of a picture", apiKey="sk-x")
+    node = await dashboard.ask("nodes-create", name="wide", prefix="wide", type="anthropic-compatible", baseUrl="https://example.com/v1")
+    proxy = await dashboard.ask("proxies-create", name="out", host="proxy.example.com", port=3128, password="x")
+    await dashboard.ask("proxies-assign", scope="global", proxyId=proxy.id)
+    await dashboard.ask("provider-models-add", provider="anthropic", modelId="a-model-with-a-long-name-of-its-own")
+    await dashboard.ask("provider-models-hide", provider="anthropic", modelId="claude-opus-4-5", isHidden=True)
+    urls = (
+        f"{SIGN_IN}/{DEVICE}",
+        f"{SIGN_IN}/{CODE}?connection=",
+        f"{NODES}/{node.id}",
+        f"/dashboard/providers/{account.id}",
+        f"/dashboard/providers/{account.id}/models",
+        f"/dashboard/network/proxies/{proxy.id}",
+        "/dashboard/network",
+    )
+    for width, theme in ((360, "light"), (1280, "dark")):
+        async with opened(browser, dashboard, viewport={"width": width, "height": 800}, color_scheme=theme) as watched:
+            for url in urls:
+                await watched.page.goto(url)
+                assert await serious(watched.page, source) == [], url
+                assert await watched.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{url} sticks out at {width}"
+    await dashboard.ask("proxies-delete", id=proxy.id, force="1")
+
+
+async def test_a_device_login_in_a_browser_ends_by_itself(browser: Browser, dashboard: Dashboard, vendor: SignIn) -> None:
+    """Coming back from the provider's tab asks whether the login came to its end."""
+    base = f"{vendor.url}/api/v4"
+    await dashboard.ask("provider-clients-set", provider=DEVICE, clientId=CLIENT, baseUrl=base, allowPrivate=True)
+    async with opened(browser, dashboard, viewport={"width": 360, "height": 800}) as watched:
+        page = watched.page
+        await page.goto(f"{SIGN_IN}/{DEVICE}")
+        await page.get_by_label("Name").fill("in a browser")
+        await page.get_by_role("button", name="Get a code to type").click()
+        assert await page.locator("#user-code").text_content() == "WDJB-MJHT"
+        assert await serious(page, axe()) == []
+        vendor.agree()
+        await page.evaluate("document.activeElement.blur(); document.dispatchEvent(new Event('visibilitychange'))")
+        await page.get_by_text("in a browser is signed in").wait_for()

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from pyotp.totp import TOTP
 
+from tests.dashboard.conftest import axe, opened, serious
 from tests.dashboard.test_pages import csrf
 from tests.dashboard.test_routing_pages import sent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from playwright.async_api import Browser
 
     from tests.dashboard.conftest import Dashboard
 
@@ -142,3 +145,21 @@ async def test_a_login_is_left_out_at_home_and_asked_for_again(dashboard: Dashbo
         assert answer.status_code == 303
         assert (await stranger.get(URL)).status_code == 303
         assert 'href="/dashboard/security"' in (await client.get("/dashboard/start")).text
+
+
+async def test_a_browser_shows_the_picture_of_the_secret(browser: Browser, dashboard: Dashboard) -> None:
+    """The policy lets it be loaded, in either theme on white ground; nothing sticks out of a narrow page."""
+    async with opened(browser, dashboard, viewport={"width": 360, "height": 800}, color_scheme="dark") as watched:
+        page = watched.page
+        await page.goto(URL)
+        await page.get_by_role("button", name="Set it up").click()
+        picture = page.locator("img.qr")
+        await picture.wait_for()
+        assert await picture.evaluate("(it) => it.naturalWidth > 100 && getComputedStyle(it).backgroundColor === 'rgb(255, 255, 255)'")
+        assert await serious(page, axe()) == []
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        secret = await page.locator("#totp-secret").text_content()
+        await page.get_by_label("Code of the app").fill(TOTP(secret or "").now())
+        await page.get_by_role("button", name="Turn it on").click()
+        assert len((await page.locator("#codes").text_content() or "").split()) == 10
+        assert await serious(page, axe()) == []

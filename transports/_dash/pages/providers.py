@@ -21,7 +21,7 @@ CHANGED = ("name", "apiKey", "baseUrl", "defaultModel", "models", "priority", "m
 _STATES = {"active": "ok", "unknown": "plain", "unavailable": "warn"}
 #: What the states of a sign-in mean, and how they look.
 _LOGINS = {
-    "connected": ("ok", "The token is renewed by itself."),
+    "connected": ("ok", ""),
     "expired": ("ok", "The next request renews the token."),
     "failing": ("warn", "The token could not be renewed; it is tried again."),
     "ended": ("bad", "The provider does not know it any more. Sign in again."),

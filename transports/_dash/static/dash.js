@@ -80,5 +80,6 @@ document.addEventListener("htmx:after:swap", () => dress(document.body));
 
 // Whoever comes back from a provider's page in another tab has most likely finished there.
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && !document.querySelector("main input:focus")) document.querySelector("form[data-back]")?.requestSubmit();
+  const pasted = document.querySelector("main input:focus") ?? document.querySelector("#code")?.value;
+  if (!document.hidden && !pasted) document.querySelector("form[data-back]")?.requestSubmit();
 });
