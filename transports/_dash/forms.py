@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hub.skill import Skill
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?(e-?[0-9]+)?")
+#: Text that may be longer has room for several lines.
+_LONG = 5000
 #: Words that are no words when taken apart.
 _WRITTEN = {
     "api": "API",
@@ -57,7 +59,7 @@ class Form:
 class Field:
     """One field of a form: how it is shown and how what is typed becomes a value.
 
-    ``kind`` is text, secret, number, whole (a number), switch, choice, list (a line each) or json.
+    ``kind`` is text, long (several lines), secret, number, whole (a number), switch, choice, list (a line each) or json.
     """
 
     name: str
@@ -74,7 +76,7 @@ class Field:
     @property
     def emptied(self) -> Any:
         """What says that a value is taken away."""
-        return "" if self.kind in ("text", "choice") else None
+        return "" if self.kind in ("text", "long", "choice") else None
 
     def shown(self, value: Any) -> str:
         """A value as its field shows it, to tell whether it was changed."""
@@ -234,6 +236,8 @@ def _kind(shape: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return ("list" if plain else "json"), ()
     if shape.get("format") == "password":
         return "secret", ()
+    if shape.get("type") == "string" and shape.get("maxLength", 0) >= _LONG:
+        return "long", ()
     return _KINDS.get(str(shape.get("type", "")), "text"), ()
 
 
