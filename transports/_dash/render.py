@@ -152,7 +152,7 @@ def ago(value: int | str | None, now_ms: int) -> str | Markup:
 def marked(text: str) -> Markup:
     """Words of a description: what stands between backticks is code."""
     parts = text.split("`")
-    code = {at for at in range(1, len(parts) - 1, 2)}
+    code = range(1, len(parts) - 1, 2)
     return Markup("").join(Markup("<code>{}</code>").format(part) if at in code else part for at, part in enumerate(parts))
 
 
