@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transports._dash.page import Outcome
     from transports._dash.view import View
 
-_FILTERS = ("action", "actor", "resourceType", "target", "requestId", "status", "from", "to")
+_FILTERS = ("action", "actor", "resourceType", "target", "requestId", "status", "from", "to", "changes")
 _PAGE = 100
 #: A log of so many rows is walked whenever its page is opened; a longer one when asked to.
 _QUICK = 2000
