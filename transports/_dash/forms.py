@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hub.skill import Skill
+    from hub.uploads import Upload
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?(e-?[0-9]+)?")
 #: Text that may be longer has room for several lines.
@@ -33,10 +34,11 @@ _WRITTEN = {
 
 
 class Form:
-    """The fields of a form. ``do`` is which of the page's actions is meant."""
+    """The fields of a form, and its files, which are there as long as the request. ``do`` is which of the page's actions is meant."""
 
-    def __init__(self, fields: Mapping[str, str]) -> None:
+    def __init__(self, fields: Mapping[str, str], files: Mapping[str, Upload] | None = None) -> None:
         self._fields = fields
+        self._files = files or {}
         self.do = self.text("do")
 
     def __contains__(self, name: str) -> bool:
@@ -45,6 +47,13 @@ class Form:
     def text(self, name: str) -> str:
         """A field's value without the blanks around it; empty when it is missing."""
         return self._fields.get(name, "").strip()
+
+    def file(self, name: str) -> Upload:
+        """A file that was chosen. Raises InvalidInput when none was: browsers then send one without name and content."""
+        file = self._files.get(name)
+        if file is None or not (file.name or file.size):
+            raise InvalidInput([{"field": name, "message": "choose a file first"}])
+        return file
 
     def chosen(self, prefix: str) -> list[str]:
         """What was ticked among fields whose names begin with a prefix: what stands behind it."""
