@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from bench.batches import measure as measure_batches
 from bench.compression import compressed_chat
 from bench.compression import measure as measure_compression
+from bench.dashboard import measure as measure_dashboard
 from bench.dispatch import dispatch
 from bench.load import NUMBER, Request, cost, cpu_ns, rss_mib
 from bench.pipeline import MODELS, full_chat
@@ -307,6 +308,7 @@ def main() -> None:
     lines += asyncio.run(measure_batches())
     if options.usage_rows:
         lines += ["", f"usage over {options.usage_rows:,} rows", *asyncio.run(measure_usage(options.usage_rows))]
+        lines += ["", *asyncio.run(measure_dashboard())]
     print("\n".join(lines))
     if options.out:
         options.out.write_text("\n".join(lines) + "\n")

@@ -28,7 +28,7 @@ SELECT printf('u%012x', i), printf('req_%012x', i), ? + i * ?, 'openai', 'chat',
   CASE i % 3 WHEN 0 THEN 'openai' WHEN 1 THEN 'anthropic' ELSE 'groq' END,
   CASE WHEN i % 100003 = 0 THEN 'rare' ELSE 'model-' || (i % 4) END, 'auto', 'con_' || (i % 6),
   100 + i % 900, 0, 0, 0, 50 + i % 300, 0, 0, 0.001, 'catalog', CASE WHEN i % 97 = 0 THEN 502 ELSE 200 END,
-  CASE WHEN i % 97 = 0 THEN 'error' ELSE 'ok' END, 200 + i % 3000, 20, 1, 0, '', '', '', 'upstream', ''
+  CASE WHEN i % 97 = 0 THEN 'error' ELSE 'ok' END, 200 + i % 3000, 20, 1, 0, '', '', '', 'upstream', '', 0
 FROM n
 """
 _DIMENSIONS = "key_id, provider, model, connection_id, combo, source"

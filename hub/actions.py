@@ -72,8 +72,11 @@ class Actions:
     """The table for the skills of one hub."""
 
     def __init__(self, skills: Iterable[Skill]) -> None:
+        every = list(skills)
         # What is no skill, such as a login, has its row by its name.
-        self._known = _TABLE | {one.name: _action(one) for one in skills}
+        self._known = _TABLE | {one.name: _action(one) for one in every}
+        #: Names of skills that change nothing.
+        self.reading = tuple(one.name for one in every if one.read_only)
 
     def of(self, skill: str) -> Action:
         """What a call of this skill is called. A name with a dot is one already."""

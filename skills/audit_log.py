@@ -43,6 +43,7 @@ class TrailAsk(Body):
     request_id: str | None = Field(default=None, max_length=200, description="Part of the id of the request.")
     since: Moment | None = Field(default=None, alias="from", description="From then on: milliseconds since 1970, or ISO 8601.")
     until: Moment | None = Field(default=None, alias="to", description="Until then.")
+    changes: bool = Field(default=False, description="Only calls that may change something, none that only read.")
 
 
 class TrailPage(TrailAsk):
@@ -130,6 +131,7 @@ def _trail(actions: Actions, ask: TrailAsk) -> Trail:
         request_id=ask.request_id or None,
         since=ask.since,
         until=ask.until,
+        but=actions.reading if ask.changes else (),
     )
 
 

@@ -21,8 +21,10 @@ _WAITING = 500
 #: Calls are told together, so often at most.
 _PAUSE_SECONDS = 0.25
 #: Without calls something is said all the same, so that both ends know that the other is there.
-_BEAT_SECONDS = 15.0
+_BEAT_SECONDS = 10.0
 _MOST_WATCHERS = 100
+#: How often it is looked whether the watcher may still watch.
+_CHECK_SECONDS = 5.0
 
 
 class LiveCalls(Wire):
@@ -85,7 +87,12 @@ async def live(ctx: Context, ask: LiveAsk) -> AsyncIterator[LiveCalls]:
     hub.on_stop.append(watcher.end)
     try:
         yield LiveCalls(calls=[], left_out=0, running=len(hub.inflight))
-        while not watcher.over and hub.still(ctx.caller) is not None:
+        checked = hub.clock.monotonic()
+        while not watcher.over:
+            if hub.clock.monotonic() - checked >= _CHECK_SECONDS:
+                checked = hub.clock.monotonic()
+                if not await _still(ctx):
+                    return
             left = _BEAT_SECONDS if until is None else min(_BEAT_SECONDS, until - hub.clock.monotonic())
             if left <= 0:
                 return
@@ -101,3 +108,9 @@ async def live(ctx: Context, ask: LiveAsk) -> AsyncIterator[LiveCalls]:
         hub.on_call.remove(watcher.heard)
         if watcher.end in hub.on_stop:
             hub.on_stop.remove(watcher.end)
+
+
+async def _still(ctx: Context) -> bool:
+    """Whether the caller's key counts, or the browser is logged in, still."""
+    session = ctx.caller.session
+    return await ctx.hub.login.lives(session) if session else ctx.hub.still(ctx.caller) is not None

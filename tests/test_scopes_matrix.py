@@ -265,4 +265,4 @@ async def test_every_route_is_a_skill_s_or_one_of_a_few(doors: Doors) -> None:
     # What runs nothing: pages, liveness, and the version that Ollama's clients look for.
     told = [f"GET {base}/api/{name}" for base in ("", "/v1") for name in ("ps", "version")]
     back = "GET /api/oauth/{provider}/callback"  # a page that a browser comes back to
-    assert unmatched == sorted(["GET /", "POST /", "GET /health", "GET /ready", back, *told])
+    assert unmatched == sorted(["GET /", "POST /", "GET /health", "GET /ready", "GET /openapi.json", back, *told])

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from starlette.routing import compile_path
 
 from hub.batches.door import Reply
 from hub.errors import HubError, Internal, NotFound
@@ -60,6 +59,9 @@ class Inside:
         exact = self._routes().get(path)
         if exact is not None:
             return exact, {}
+        # Not needed to start, nor for batches.
+        from starlette.routing import compile_path  # noqa: PLC0415 - see above
+
         for route in self._routes().values():
             if "{" in route.path and (match := compile_path(route.path)[0].match(path)) is not None:
                 return route, match.groupdict()

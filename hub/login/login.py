@@ -74,11 +74,11 @@ class Login:
         """Whether the owner may do without a login: nobody but this machine reaches the hub, and no proxy speaks for others."""
         return self._settings.local_only and not self._settings.public_url
 
-    async def lives(self, session: Session) -> bool:
+    async def lives(self, session_id: str) -> bool:
         """Whether a browser still is who it was: for answers that outlast their request."""
-        if session.id == OPEN:
+        if session_id == OPEN:
             return self.optional
-        return any(one.id == session.id for one in await self.sessions.list())
+        return any(one.id == session_id for one in await self.sessions.list())
 
     def check_optional(self) -> None:
         """Raise BadRequest where the owner may not do without a login."""

@@ -32,7 +32,10 @@ _COVERED = columns.AUDIT[1:-3]
 
 
 class Trail(msgspec.Struct, frozen=True, kw_only=True):
-    """Which rows are wanted. ``actions`` and ``resources`` are alternatives of what was done, None for everything; times in epoch ms."""
+    """Which rows are wanted. ``actions`` and ``resources`` are alternatives of what was done, None for everything; times in epoch ms.
+
+    Rows of the skills in ``but`` are left out.
+    """
 
     actions: Sequence[Match] | None = None
     resources: Sequence[Match] | None = None
@@ -42,6 +45,7 @@ class Trail(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     since: int | None = None
     until: int | None = None
+    but: Sequence[str] = ()
 
 
 class Chain(msgspec.Struct):

@@ -69,6 +69,8 @@ def _on_trail(where: Trail) -> list[ColumnElement[bool]]:
         conditions.append(row.at >= columns.whole(where.since))
     if where.until is not None:
         conditions.append(row.at <= columns.whole(where.until))
+    if where.but:
+        conditions.append(row.skill.not_in(list(map(columns.text, where.but))))
     return conditions
 
 

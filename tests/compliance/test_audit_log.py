@@ -99,14 +99,18 @@ async def test_filters(running: Running, http: httpx.AsyncClient) -> None:
     assert await page(http, target=key, resourceType="combos") == []
     assert await page(http, target=key, action="provider.*") == []
     assert len(await page(http, target=key, actor="test key 1")) == 4
+    assert (await http.get(f"/api/keys/{key}")).status_code == 404
+    assert (await page(http, target=key))[0]["action"] == "keys.get"
+    assert [one["id"] for one in await page(http, target=key, changes="true")] == [one["id"] for one in on_key]
+    assert await page(http, target=key, changes="true", action="keys.get") == []
     some = on_key[2]
     assert [one["id"] for one in await page(http, requestId=some["requestId"][4:])] == [some["id"]]
     assert await page(http, requestId="%") == []
     assert len(await page(http, target=key, **{"from": some["timestamp"], "to": "2100-01-01"})) >= 3
     assert await page(http, target=key, to="2000-01-01") == []
     assert await page(http, target=key, since="2100-01-01T00:00:00Z") == []
-    first = await page(http, target=key, limit=2)
-    assert [one["id"] for one in first + await page(http, target=key, limit=3, offset=2)] == [one["id"] for one in on_key]
+    first = await page(http, target=key, limit=2, changes="true")
+    assert [one["id"] for one in first + await page(http, target=key, limit=3, offset=2, changes="true")] == [one["id"] for one in on_key]
 
 
 @pytest.mark.parametrize(

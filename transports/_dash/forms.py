@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hub.skill import Skill
+    from hub.uploads import Upload
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?(e-?[0-9]+)?")
+#: Text that may be longer has room for several lines.
+_LONG = 5000
 #: Words that are no words when taken apart.
 _WRITTEN = {
     "api": "API",
@@ -31,10 +34,11 @@ _WRITTEN = {
 
 
 class Form:
-    """The fields of a form. ``do`` is which of the page's actions is meant."""
+    """The fields of a form, and its files, which are there as long as the request. ``do`` is which of the page's actions is meant."""
 
-    def __init__(self, fields: Mapping[str, str]) -> None:
+    def __init__(self, fields: Mapping[str, str], files: Mapping[str, Upload] | None = None) -> None:
         self._fields = fields
+        self._files = files or {}
         self.do = self.text("do")
 
     def __contains__(self, name: str) -> bool:
@@ -43,6 +47,13 @@ class Form:
     def text(self, name: str) -> str:
         """A field's value without the blanks around it; empty when it is missing."""
         return self._fields.get(name, "").strip()
+
+    def file(self, name: str) -> Upload:
+        """A file that was chosen. Raises InvalidInput when none was: browsers then send one without name and content."""
+        file = self._files.get(name)
+        if file is None or not (file.name or file.size):
+            raise InvalidInput([{"field": name, "message": "choose a file first"}])
+        return file
 
     def chosen(self, prefix: str) -> list[str]:
         """What was ticked among fields whose names begin with a prefix: what stands behind it."""
@@ -57,7 +68,7 @@ class Form:
 class Field:
     """One field of a form: how it is shown and how what is typed becomes a value.
 
-    ``kind`` is text, secret, number, whole (a number), switch, choice, list (a line each) or json.
+    ``kind`` is text, long (several lines), secret, number, whole (a number), switch, choice, list (a line each) or json.
     """
 
     name: str
@@ -74,7 +85,7 @@ class Field:
     @property
     def emptied(self) -> Any:
         """What says that a value is taken away."""
-        return "" if self.kind in ("text", "choice") else None
+        return "" if self.kind in ("text", "long", "choice") else None
 
     def shown(self, value: Any) -> str:
         """A value as its field shows it, to tell whether it was changed."""
@@ -234,6 +245,8 @@ def _kind(shape: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return ("list" if plain else "json"), ()
     if shape.get("format") == "password":
         return "secret", ()
+    if shape.get("type") == "string" and shape.get("maxLength", 0) >= _LONG:
+        return "long", ()
     return _KINDS.get(str(shape.get("type", "")), "text"), ()
 
 

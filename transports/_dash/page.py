@@ -20,10 +20,11 @@ GROUPS = ("Observe", "Route", "Agents", "Access", "System")
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A form did its work: the browser goes to ``to`` (this page when empty) and is told in ``words``."""
+    """A form did its work: the browser goes to ``to`` (this page when empty) and is told in ``words``; ``failed`` is for bad news."""
 
     words: str
     to: str = ""
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class Page:
 
     ``path`` is what stands behind ``/dashboard/``; it may hold ``{names}`` (found in ``view.params``). ``load`` gives the template its
     names. ``actions`` are what forms do, by the value of their field ``do``. Pages with a ``group`` stand in the navigation, in ``order``;
-    ``keys`` is the letter that goes there after ``g``. ``words`` are further words that the search finds it by.
+    ``keys`` is the letter that goes there after ``g``. ``words`` are further words that the search finds it by. ``upload`` is the setting
+    that says how many MiB a form of this page may bring as files (``enctype="multipart/form-data"``); empty: its forms bring none.
     """
 
     path: str
@@ -54,6 +56,7 @@ class Page:
     order: int = 0
     keys: str = ""
     words: str = ""
+    upload: str = ""
 
     @property
     def url(self) -> str:

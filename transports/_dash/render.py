@@ -149,6 +149,13 @@ def ago(value: int | str | None, now_ms: int) -> str | Markup:
     )
 
 
+def marked(text: str) -> Markup:
+    """Words of a description: what stands between backticks is code."""
+    parts = text.split("`")
+    code = range(1, len(parts) - 1, 2)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at in code else part for at, part in enumerate(parts))
+
+
 def web(value: str) -> str:
     """An address that may be linked: http and https only, a bare ``#`` for anything else (SEC-27)."""
     return value if value.lower().startswith(("http://", "https://")) else "#"
@@ -176,6 +183,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "moment": moment,
     "ago": ago,
     "web": web,
+    "marked": marked,
     "columns": columns,
     "shares": shares,
     "written": written,

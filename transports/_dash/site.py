@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from starlette.routing import compile_path
 
 from hub.errors import BadRequest, HubError, InvalidInput, NotFound
+from hub.login import check_csrf
 from hub.registry import modules
+from hub.uploads import Upload
 from transports import _pages, _session
 from transports._dash import view as views
 from transports._dash.forms import Form
@@ -16,6 +19,8 @@ from transports._dash.render import Renderer
 from transports._dash.static import Assets
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from hub.call import Hub
     from transports._dash.view import View
     from transports._http import Exchange
@@ -25,6 +30,7 @@ _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
     b"base-uri 'none'; frame-ancestors 'none'"
 )
+_MULTIPART = "multipart/form-data"
 _HEADERS = (
     (b"content-type", b"text/html; charset=utf-8"),
     (b"content-security-policy", _POLICY),
@@ -68,19 +74,26 @@ class Site:
             await self._fail(view, error)
 
     async def _do(self, view: View, page: Page) -> None:
-        form = Form(await _session.form(view.exchange))
-        run = page.actions.get(form.do)
-        if run is None:
-            raise BadRequest("this form is not known here; load its page anew", field="do")
-        view.did = form.do
-        try:
-            outcome = await run(view, form)
-        except HubError as error:
-            view.values, view.faults = form.values(), _faults(error)
-            await self._show(view, page, error.status, {"failed": error.message})
-            return
+        async with AsyncExitStack() as files:
+            try:
+                form = await files.enter_async_context(_sent(view.exchange, page))
+            except HubError as error:
+                if not page.upload or error.status == 403:
+                    raise
+                await self._show(view, page, error.status, {"failed": error.message})
+                return
+            run = page.actions.get(form.do)
+            if run is None:
+                raise BadRequest("this form is not known here; load its page anew", field="do")
+            view.did = form.do
+            try:
+                outcome = await run(view, form)
+            except HubError as error:
+                view.values, view.faults = form.values(), _faults(error)
+                await self._show(view, page, error.status, {"failed": error.message})
+                return
         if isinstance(outcome, Done):
-            said = [views.flash("done", outcome.words)] if outcome.words else []
+            said = [views.flash("error" if outcome.failed else "done", outcome.words)] if outcome.words else []
             await _go(view.exchange, _pages.local(outcome.to) or view.path, [*said, *view.headers])
         else:
             await self._show(view, page, 200, outcome.more)
@@ -104,6 +117,26 @@ def site_of(hub: Hub) -> Site:
     if made is None:
         made = hub.kept["dashboard"] = Site()
     return made
+
+
+@asynccontextmanager
+async def _sent(exchange: Exchange, page: Page) -> AsyncGenerator[Form]:
+    """What a form of a page sent. Raises BadRequest for what cannot be read, TooLarge, Full, Forbidden without its token.
+
+    A form with files was let in by the browser's word that a page of this hub sends it (:mod:`transports._session`); its token is looked
+    at as well, as soon as it is read.
+    """
+    if not page.upload or not exchange.head.content_type.lower().startswith(_MULTIPART):
+        yield Form(await _session.form(exchange))
+        return
+    # The parser is needed for these forms only.
+    from transports import _forms  # noqa: PLC0415 - see above
+
+    async with _forms.form(exchange, page.upload) as sent:
+        fields = {name: value for name, value in sent.items() if isinstance(value, str)}
+        if exchange.session is not None:
+            check_csrf(exchange.session, fields.get("csrf", ""))
+        yield Form(fields, {name: value for name, value in sent.items() if isinstance(value, Upload)})
 
 
 async def _go(exchange: Exchange, to: str, cookies: list[tuple[bytes, bytes]]) -> None:

@@ -96,11 +96,11 @@ async def test_a_session_lives_by_its_token_until_it_is_ended(hub: Hub) -> None:
         with pytest.raises(Forbidden):
             check_csrf(session, other)
     assert [one.id for one in await hub.login.sessions.list()] == [session.id]
-    assert await hub.login.lives(session)
+    assert await hub.login.lives(session.id)
     await hub.login.sessions.end(session.id)
     assert await hub.login.sessions.find(token) is None
-    assert not await hub.login.lives(session)
-    assert not await hub.login.lives(hub.login.sessions.anonymous()), "there is a login"
+    assert not await hub.login.lives(session.id)
+    assert not await hub.login.lives(hub.login.sessions.anonymous().id), "there is a login"
     with pytest.raises(NotFound):
         await hub.login.sessions.end(session.id)
     await hub.login.leave(session, HERE)  # out already: nothing to say

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hub.preferences import Preferences
-from transports._dash import forms
+from transports._dash import forms, preferred
 from transports._dash.page import Done, Page
 
 if TYPE_CHECKING:
@@ -14,10 +13,6 @@ if TYPE_CHECKING:
     from transports._dash.view import View
 
 _GENERAL = "general"
-
-
-def _fields() -> list[Field]:
-    return forms.of_model(Preferences.model_json_schema(by_alias=True))
 
 
 def _groups(shown: list[Field]) -> dict[str, list[Field]]:
@@ -30,14 +25,13 @@ def _groups(shown: list[Field]) -> dict[str, list[Field]]:
 
 async def _load(view: View) -> dict[str, Any]:
     wanted = view.query.get("q", "").strip().lower()
-    every = _fields()
+    every = preferred.fields()
     shown = [one for one in every if all(part in f"{one.name} {one.label} {one.help}".lower() for part in wanted.split())]
-    current = (await view.ask("settings-get")).preferences.model_dump(mode="json", by_alias=True)
     return {
         "wanted": wanted,
         "groups": _groups(shown),
         "label": forms.label,
-        "stored": forms.flat(current, [one.name for one in every]),
+        "stored": await preferred.stored(view, every),
         "started": _started(view),
     }
 
@@ -54,13 +48,7 @@ def _started(view: View) -> list[tuple[str, str, str]]:
 
 async def _save(view: View, form: Form) -> Outcome:
     """Change what differs of the fields that this form had."""
-    every = [one for one in _fields() if f"has.{one.name}" in form]
-    current = (await view.ask("settings-get")).preferences.model_dump(mode="json", by_alias=True)
-    changed = forms.taken(every, form, stored=forms.flat(current, [one.name for one in every]))
-    if not changed:
-        return Done("Nothing was changed.")
-    await view.ask("settings-update", patch=forms.nested(changed))
-    return Done(f"Saved: {', '.join(forms.label(name) for name in changed)}.")
+    return Done(await preferred.save(view, form, [one for one in preferred.fields() if f"has.{one.name}" in form]))
 
 
 PAGES = (
