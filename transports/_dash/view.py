@@ -81,7 +81,7 @@ class View:
         """Fields of a skill's input, as a form shows them."""
         return forms.fields(self.hub.find(skill), names)
 
-    async def sent(self, skill: str, form: Form, *names: str, stored: Mapping[str, Any] | None = None, **more: Any) -> Any:
+    async def sent(self, skill: str, form: Form, /, *names: str, stored: Mapping[str, Any] | None = None, **more: Any) -> Any:
         """Call a skill with what was typed into these of its fields; ``stored`` is what a form that changes was filled with.
 
         Raises HubError.

@@ -20,14 +20,6 @@ def _fields() -> list[Field]:
     return forms.of_model(Preferences.model_json_schema(by_alias=True))
 
 
-def _groups(shown: list[Field]) -> dict[str, list[Field]]:
-    """Fields by the object that they belong to; plain ones first."""
-    found: dict[str, list[Field]] = {_GENERAL: []}
-    for one in shown:
-        found.setdefault(one.name.partition(".")[0] if "." in one.name else _GENERAL, []).append(one)
-    return {name: members for name, members in found.items() if members}
-
-
 async def _load(view: View) -> dict[str, Any]:
     wanted = view.query.get("q", "").strip().lower()
     every = _fields()
@@ -35,7 +27,7 @@ async def _load(view: View) -> dict[str, Any]:
     current = (await view.ask("settings-get")).preferences.model_dump(mode="json", by_alias=True)
     return {
         "wanted": wanted,
-        "groups": _groups(shown),
+        "groups": forms.grouped(shown, _GENERAL),
         "label": forms.label,
         "stored": forms.flat(current, [one.name for one in every]),
         "started": _started(view),
