@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from hub.compression.settings import CompressionSettings
@@ -23,6 +23,9 @@ TABS = {
     "/dashboard/compression/rules": "Rules and filters",
 }
 _SINCE = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "all": "all time"}
+_HOUR_MS = 3_600_000
+#: Hours or days that a chart shows; of all time from the first.
+_STEPS = {"24h": 24, "7d": 7, "30d": 30}
 _GENERAL = "general"
 _TRIAL = ("text", "command")
 #: What a tried text stands for in a conversation: the role of its message.
@@ -42,17 +45,28 @@ _GROUPS = {
 async def _load(view: View) -> dict[str, Any]:
     since = view.choice("since", _SINCE, "24h")
     report = await view.ask("compression-analytics", since=since)
-    steps = [(one.hour, one) for one in report.last24h] if since == "24h" else [(f"{one.day}T00:00:00+00:00", one) for one in report.by_day]
+    times, saved = _line(view, report, since)
     return {
         "tabs": TABS,
         "since": since,
         "spans": _SINCE,
         "report": report,
         "groups": {words: getattr(report, name) for name, words in _GROUPS.items()},
-        "times": [round(datetime.fromisoformat(at).astimezone(UTC).timestamp() * 1000) for at, _ in steps],
-        "saved": [{"name": "Tokens saved", "values": [one.tokens_saved for _, one in steps]}],
+        "times": times,
+        "saved": [{"name": "Tokens saved", "values": saved}],
         "settings": await view.ask("compression-settings-get"),
     }
+
+
+def _line(view: View, report: Any, since: str) -> tuple[list[int], list[int]]:
+    """Tokens saved in each hour or day up to now; those in which nothing was saved are 0."""
+    step = _HOUR_MS if since == "24h" else 24 * _HOUR_MS
+    named = [(one.hour, one) for one in report.last24h] if since == "24h" else [(f"{one.day}T00:00:00+00:00", one) for one in report.by_day]
+    saved = {round(datetime.fromisoformat(at).timestamp() * 1000): one.tokens_saved for at, one in named}
+    now = view.hub.clock.now_ms() // step * step
+    first = now - (_STEPS[since] - 1) * step if since in _STEPS else min(saved, default=now)
+    times = list(range(min(first, now - step), now + 1, step))
+    return times, [saved.get(at, 0) for at in times]
 
 
 def _fields() -> list[Field]:
