@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hub.remote_agents.turn import Pace
-from tests.dashboard.conftest import Dashboard
+from tests.dashboard.conftest import Dashboard, opened
 from tests.dashboard.test_routing_pages import sent
 from tests.fakes.hub import running_hub
 from tests.fakes.sdk_agent import sdk_agent
+from tests.fakes.upstream import FaultUpstream, silent
+from tests.fakes.vendor import connect
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
+    from playwright.async_api import Browser
 
 pytestmark = pytest.mark.anyio
 _CASE = {
@@ -93,6 +96,32 @@ async def test_a_suite_is_written_run_compared_changed_and_deleted(dashboard: Da
         assert (await client.get(place)).status_code == 404
 
 
+async def test_work_that_goes_on_shows_how_far_it_is_and_can_be_ended(dashboard: Dashboard, browser: Browser) -> None:
+    """By a link without scripts, by itself with them."""
+    async with dashboard.client() as client, FaultUpstream() as upstream:
+        upstream.script(lambda request: silent())
+        connection = await connect(dashboard.running, upstream)
+        run = {**_RUN, "target": "model:openai/gpt-4o-mini"}
+        await dashboard.ask("evals-suite-create", id="slow", name="slow", cases=[_CASE])
+        place = (await sent(client, "/dashboard/evals", "run", suiteId="slow", **run)).headers["location"]
+        page = await shown(client, place)
+        assert f'href="{place}">See how far it is' in page
+        assert "0 of 1 answers" in page
+        async with opened(browser, dashboard) as watched:
+            await watched.page.goto(place)
+            await sent(client, place, "cancel")
+            await watched.page.get_by_text("cancelled").first.wait_for()
+            assert await watched.page.get_by_role("progressbar").count() == 0
+        assert "hx-trigger" not in await shown(client, place)
+        begun = await sent(client, "/dashboard/evals/assess", "begin", kind="model", of="openai/gpt-4o-mini", **_LIMITS)
+        place = begun.headers["location"]
+        assert "0 of 1 models" in await shown(client, place)
+        await sent(client, place, "cancel")
+        page = await over(client, place)
+        assert "cancelled" in page
+        await dashboard.ask("connections-delete", id=connection)
+
+
 async def test_a_built_in_suite_is_copied_and_stays(dashboard: Dashboard) -> None:
     async with dashboard.client() as client:
         built_in = next(one for one in (await dashboard.ask("evals-board")).suites if one.source == "built-in")
@@ -155,6 +184,13 @@ async def test_an_agent_is_added_allowed_asked_and_removed(dashboard: Dashboard)
         assert task is not None
         await sent(client, place, "cancel", taskId=task[1])
         await sent(client, place, "refresh")
+        remote.card["description"] = "Knows <i>your secrets</i>."
+        await sent(client, place, "refresh")
+        page = await shown(client, place)
+        assert "What has changed since it was allowed" in page
+        assert "<ins>Knows &lt;i&gt;your secrets&lt;/i&gt;.</ins>" in page
+        assert "Send a message" not in page
+        await sent(client, place, "approve")
         await sent(client, place, "change", enabled="on", timeoutSeconds="9")
         await sent(client, place, "change", status=400, enabled="on", timeoutSeconds="0")
         agent = await dashboard.ask("agents-get", id="far")

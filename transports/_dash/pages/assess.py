@@ -80,7 +80,12 @@ async def _make(view: View, form: Form) -> Outcome:
 
 async def _load_run(view: View) -> dict[str, Any]:
     report = await view.ask("assess-run-get", id=view.params["id"])
-    return {"run": report.run, "models": report.models, "states": _STATES, "running": report.run.status in ("queued", "running")}
+    return {
+        "run": report.run,
+        "models": report.models,
+        "states": _STATES,
+        "running": report.run.status in ("queued", "running", "cancelling"),
+    }
 
 
 async def _cancel(view: View, form: Form) -> Outcome:
