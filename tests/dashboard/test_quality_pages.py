@@ -290,6 +290,7 @@ async def test_compression_is_tried_set_and_reported(dashboard: Dashboard) -> No
         assert 'class="field wrong"' in refused.text
         left = (await sent(client, f"{url}/try", "filter", status=200, text=log, command="make")).text
         assert "What is left of it" in left
+        assert 'value="make"' in left
         await sent(client, f"{url}/try", "filter", status=400, text="")
 
         place = f"{url}/settings"
@@ -360,6 +361,7 @@ async def test_a_policy_is_tried_made_changed_tested_and_deleted(dashboard: Dash
         call = {"skill": "chat", "door": "openai", "model": "demo"}
         tried = (await sent(client, url, "try", status=200, **rule, **call)).text
         assert "not stored" in tried
+        assert 'value="no &lt;dear&gt; models"' in tried
         assert "refused" in tried
         assert not (await dashboard.ask("policies-list")).policies
         refused = (await sent(client, url, "create", status=400, **{**rule, "when.time.from": "25:99", "then.message": "x" * 600})).text

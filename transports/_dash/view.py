@@ -69,6 +69,10 @@ class View:
         """What the last form said, once: ``{"kind": "done" | "error", "words": …}``."""
         return _unpacked(_session.cookie(self.exchange, _FLASH, _PACKED))
 
+    def keep(self, form: Form) -> None:
+        """Fill the form again with what was typed, though it did its work: for trials that are changed and tried again."""
+        self.values = form.values()
+
     async def ask(self, skill: str, /, **data: Any) -> Any:
         """What a skill answers to the person at the browser. Raises HubError."""
         return await self.hub.call(self.hub.find(skill), data, self.exchange.ctx)

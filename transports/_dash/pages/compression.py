@@ -112,12 +112,14 @@ async def _load_try(view: View) -> dict[str, Any]:
 
 
 async def _preview(view: View, form: Form) -> Outcome:
+    view.keep(form)
     message = {"role": form.text("role") or "user", "content": form.text("content")}
     config = {} if message["role"] != "system" else {"preserveSystemPrompt": False}
     return Shown({"preview": await view.ask("compression-preview", messages=[message], mode=form.text("mode"), config=config)})
 
 
 async def _filter(view: View, form: Form) -> Outcome:
+    view.keep(form)
     return Shown({"report": await view.sent("compression-rtk-test", form, *_TRIAL)})
 
 

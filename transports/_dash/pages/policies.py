@@ -131,6 +131,7 @@ async def _test(view: View, form: Form) -> Outcome:
 
 
 async def _verdict(view: View, form: Form, **rule: Any) -> Any:
+    view.keep(form)
     at = form.text("moment")
     try:
         moment = {"at": round(datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp() * 1000)} if at else {}
