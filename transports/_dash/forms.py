@@ -152,6 +152,14 @@ def _within(shape: Mapping[str, Any], schema: Mapping[str, Any], before: str) ->
             yield _field(before + name, raw, schema, required=False)
 
 
+def grouped(shown: Iterable[Field], plain: str) -> dict[str, list[Field]]:
+    """Fields by the object that they belong to; those of none come first, as the group ``plain``."""
+    found: dict[str, list[Field]] = {plain: []}
+    for one in shown:
+        found.setdefault(one.name.partition(".")[0] if "." in one.name else plain, []).append(one)
+    return {name: members for name, members in found.items() if members}
+
+
 def flat(tree: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Values of a tree by their dotted names."""
     found: dict[str, Any] = {}

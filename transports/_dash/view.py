@@ -69,6 +69,10 @@ class View:
         """What the last form said, once: ``{"kind": "done" | "error", "words": …}``."""
         return _unpacked(_session.cookie(self.exchange, _FLASH, _PACKED))
 
+    def keep(self, form: Form) -> None:
+        """Fill the form again with what was typed, though it did its work: for trials that are changed and tried again."""
+        self.values = form.values()
+
     async def ask(self, skill: str, /, **data: Any) -> Any:
         """What a skill answers to the person at the browser. Raises HubError."""
         return await self.hub.call(self.hub.find(skill), data, self.exchange.ctx)
@@ -81,7 +85,7 @@ class View:
         """Fields of a skill's input, as a form shows them."""
         return forms.fields(self.hub.find(skill), names)
 
-    async def sent(self, skill: str, form: Form, *names: str, stored: Mapping[str, Any] | None = None, **more: Any) -> Any:
+    async def sent(self, skill: str, form: Form, /, *names: str, stored: Mapping[str, Any] | None = None, **more: Any) -> Any:
         """Call a skill with what was typed into these of its fields; ``stored`` is what a form that changes was filled with.
 
         Raises HubError.

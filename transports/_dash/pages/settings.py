@@ -8,19 +8,11 @@ from transports._dash import forms, preferred
 from transports._dash.page import Done, Page
 
 if TYPE_CHECKING:
-    from transports._dash.forms import Field, Form
+    from transports._dash.forms import Form
     from transports._dash.page import Outcome
     from transports._dash.view import View
 
 _GENERAL = "general"
-
-
-def _groups(shown: list[Field]) -> dict[str, list[Field]]:
-    """Fields by the object that they belong to; plain ones first."""
-    found: dict[str, list[Field]] = {_GENERAL: []}
-    for one in shown:
-        found.setdefault(one.name.partition(".")[0] if "." in one.name else _GENERAL, []).append(one)
-    return {name: members for name, members in found.items() if members}
 
 
 async def _load(view: View) -> dict[str, Any]:
@@ -29,7 +21,7 @@ async def _load(view: View) -> dict[str, Any]:
     shown = [one for one in every if all(part in f"{one.name} {one.label} {one.help}".lower() for part in wanted.split())]
     return {
         "wanted": wanted,
-        "groups": _groups(shown),
+        "groups": forms.grouped(shown, _GENERAL),
         "label": forms.label,
         "stored": await preferred.stored(view, every),
         "started": _started(view),
