@@ -18,7 +18,7 @@ from hub.store.runs import Assessed, Run
 from hub.wire import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from hub.assess.probes import Found
     from hub.call import Hub
@@ -82,9 +82,10 @@ class Sums(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Pace:
-    """At most so many calls a minute, some of them at once."""
+    """At most so many calls a minute, some of them at once. ``sleep`` is what waits."""
 
-    def __init__(self, per_minute: int) -> None:
+    def __init__(self, per_minute: int, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+        self._sleep = sleep
         self._each = _MINUTE / per_minute
         self._burst = max(1, per_minute // 4)
         self._next = 0.0
@@ -95,7 +96,7 @@ class Pace:
         self._next = max(self._next, now) + self._each
         wait = self._next - self._burst * self._each - now
         if wait > 0:
-            await asyncio.sleep(wait)
+            await self._sleep(wait)
 
 
 class Assess:
