@@ -131,10 +131,10 @@ def token_of(exchange: Exchange) -> str:
 
 
 def refuse_foreign(exchange: Exchange) -> None:
-    """Raise Forbidden for a request that a page of elsewhere sends, as far as the browser says so: nobody is logged in by others."""
+    """Raise Forbidden for a request that a page of elsewhere sends, as far as the browser says so."""
     said = exchange.header(b"sec-fetch-site") or exchange.head.origin
     if said and said != "none" and not same_origin(exchange):
-        raise Forbidden("a login must come from a page of this hub", code="origin_refused")
+        raise Forbidden("this must come from a page of this hub: open it there", code="origin_refused")
 
 
 def cookie(exchange: Exchange, named: str, pattern: re.Pattern[str]) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from hub.errors import BadRequest, UnsupportedMedia, cohere_body, managed_body, rest_body
 from hub.skill import Answer, Download, Flow, path_fields
-from transports import openai
+from transports import _session, openai
 from transports._http import NO_STORE, Door, Exchange, Route
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def _handler(skill: Skill, address: Rest) -> Any:
         if address.moved:
             await _point(exchange, skill, address.moved)
             return
+        if exchange.session is not None and address.method == "GET" and not skill.read_only:
+            _session.refuse_foreign(exchange)  # a link on another site must not do what only looks like reading (SEC-08)
         exchange.ctx.connection = exchange.head.wishes.get("connection", "") if exchange.head.wishes else ""
         kind = exchange.head.content_type.partition(";")[0].strip().lower()
         if kind == _FORM or (kind in _RAW and address.raw):
