@@ -159,7 +159,10 @@ def _filled(method: str, path: str) -> str:
 async def cells(doors: Doors, skill: Skill, token: str) -> dict[str, str]:
     """The verdict of each door that leads to a skill."""
     found: dict[str, str] = {}
+    proved = {(method, route.path) for route in doors.app.routes if route.proves for method in route.methods}
     for method, path in addresses(doors.hub.find(skill.twin) if skill.twin else skill):
+        if (method, path) in proved:
+            continue  # it takes no key but a token of its own kind
         found[f"{method} {path}"] = await doors.rest(method, path, token, stream=skill.streams)
     if skill.mcp:
         found["mcp"] = await doors.mcp(skill.mcp.tool, token)
