@@ -68,8 +68,8 @@ async def ask_everything(http: httpx.AsyncClient, skills: Skills) -> set[int]:
     for made in skills:
         for address in made.rest:
             if address.method == "GET" and "{" not in address.path:
-                await send("GET", address.path)
-    for path in ("/", "/health", "/ready", "/.well-known/agent-card.json", "/.well-known/agent.json", "/nowhere"):
+                await send("GET", f"{address.path}?seconds=0.1" if made.streams else address.path)
+    for path in ("/", "/login", "/health", "/ready", "/.well-known/agent-card.json", "/.well-known/agent.json", "/nowhere"):
         await send("GET", path)
     messages = [{"role": "user", "content": "hello"}]
     for stream in (False, True):
@@ -90,7 +90,7 @@ async def test_a_hub_without_providers_calls_nobody(tmp_path: Path) -> None:
     with watched() as found:
         async with running_hub(tmp_path) as running:
             async with httpx.AsyncClient(base_url=running.url, headers=await running.headers(), timeout=20) as http:
-                assert await ask_everything(http, running.hub.skills) == {200, 308, 404, 426}
+                assert await ask_everything(http, running.hub.skills) == {200, 303, 308, 401, 404, 426}
             assert running.hub.outbound.stats() == {"pools": [], "breadth": False}
             own = ("127.0.0.1", int(running.url.rpartition(":")[2]))
     # The client of this test calls the hub; what is bound to be listened on is looked up without a question to anybody.
