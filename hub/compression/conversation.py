@@ -165,11 +165,11 @@ class _Work:
         made = self._short(text, piece, stage, engine)
         self._outcome.kept = max(self._outcome.kept, made.kept)
         self._outcome.fallback = self._outcome.fallback or made.fallback
-        # A picture of what was saved must not come from a text that has grown in characters or in tokens.
+        # Each text for itself: one that costs as much as before stays, whatever is saved elsewhere, so that it is the same in every turn.
         if made.text == text or len(made.text) >= len(text):
             return part
         saved = estimate_tokens(text) - estimate_tokens(made.text)
-        if saved < 0:
+        if saved <= 0:
             return part
         self._save(stage.engine, saved)
         self._outcome.rules += [rule for rule in made.rules if rule not in self._outcome.rules]
