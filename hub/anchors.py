@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hub.background import Regularly
 from hub.errors import HubError
 from hub.log import logger
 from hub.store.audit import step
@@ -63,7 +64,7 @@ class Anchors:
         self.fault = ""
         self._last: Anchor | None = None
         self._busy = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._writes = Regularly("anchoring the audit log", self.write, every=_EVERY_SECONDS, first=_FIRST_SECONDS)
 
     async def open(self) -> None:
         """Compare the end of the log with the newest anchor, and begin to write further ones."""
@@ -71,15 +72,12 @@ class Anchors:
         self._last = max(found, key=lambda one: one.seq, default=None)
         if self._last is not None:
             self._say(await self._missing(self._last))
-        self._task = asyncio.get_running_loop().create_task(self._keep())
+        self._writes.start()
 
     async def close(self) -> None:
         """End the loop, after a last anchor where that takes no time."""
-        if self._task is None:
+        if not await self._writes.close():
             return
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        self._task = None
         try:
             seq, _ = await self._store.audit.head()
             if seq - (self._last.seq if self._last else 0) <= _MOST_AT_CLOSE:
@@ -165,18 +163,6 @@ class Anchors:
             os.fsync(file)
         finally:
             os.close(file)
-
-    async def _keep(self) -> None:
-        """The background loop."""
-        await asyncio.sleep(_FIRST_SECONDS)
-        while True:
-            try:
-                await self.write()
-            except (HubError, OSError) as error:
-                log.warning("the audit log could not be anchored; tried again later", reason=str(error))
-            except Exception as error:  # the background loop must outlive a fault
-                log.error("anchoring the audit log failed", exc_info=error)
-            await asyncio.sleep(_EVERY_SECONDS)
 
 
 def _unlike(chain: Chain, anchor: Anchor) -> str:

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from hub.background import Regularly
 from hub.errors import Conflict, Full, HubError
 from hub.log import logger, masked
 from hub.preferences import check_stored
@@ -85,19 +86,15 @@ class Backups:
         self._shelf = store.shelf
         self._most = store.settings.max_backup_mb * 2**20
         self._restoring = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._looks = Regularly("making the backup that is due", self.tick, every=_LOOK_SECONDS)
 
     def open(self) -> None:
         """Begin to look at the clock; on the event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._looks.start()
 
     async def close(self) -> None:
         """End the loop. May be called twice."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._looks.close()
 
     async def list(self) -> list[Backup]:
         """Every backup, the newest first."""
@@ -270,16 +267,6 @@ class Backups:
         )
         self._events.emit("backup.created", backup=made.id, reason=reason, size=made.size)
         return made
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            try:
-                await self.tick()
-            except HubError as error:
-                log.error("the backup that is due could not be made; tried again later", reason=error.message)
-            except Exception as error:  # the background loop
-                log.error("the backup that is due failed", exc_info=error)
 
 
 def _packed(path: Path) -> bool:

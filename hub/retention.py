@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
-from hub.errors import HubError
+from hub.background import Regularly
 from hub.log import logger
 from hub.records import AuditRow
 from hub.store.pruning import STALE
@@ -45,21 +44,17 @@ class Retention:
         self._store = store
         self._clock = clock
         self._kept = kept
-        self._task: asyncio.Task[None] | None = None
+        self._sweeps = Regularly("deleting old rows", self.sweep, every=_EVERY_SECONDS, first=_FIRST_SECONDS)
         #: What else looks for things past their time with each sweep; each says how many went.
         self.also: list[Callable[[], Awaitable[int]]] = []
 
     def start(self) -> None:
         """Begin the background loop; on the event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._sweeps.start()
 
     async def close(self) -> None:
         """End the loop; a step under way is finished by the store. May be called twice."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._sweeps.close()
 
     async def sweep(self) -> dict[str, int]:
         """Delete everything that is past its time now; how many rows of each table went. Raises the HubError of the database."""
@@ -125,14 +120,3 @@ class Retention:
         result = await work()
         await asyncio.sleep(max(_LEAST_PAUSE, _REST * (self._clock.monotonic() - began)))
         return result
-
-    async def _run(self) -> None:
-        await asyncio.sleep(_FIRST_SECONDS)
-        while True:
-            try:
-                await self.sweep()
-            except HubError as error:
-                log.warning("old rows could not be deleted; tried again later", reason=error.message)
-            except Exception as error:  # the background loop
-                log.error("retention failed", exc_info=error)
-            await asyncio.sleep(_EVERY_SECONDS)

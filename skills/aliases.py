@@ -84,6 +84,10 @@ def _plain(output: AliasSet | AliasGone) -> dict[str, Any]:
     return output.model_dump(mode="json", by_alias=True, exclude={"catalog_version"})
 
 
+def _told(output: AliasSet) -> dict[str, Any]:
+    return {**_plain(output), "message": f"{output.alias} leads to {output.model}"}
+
+
 def _version(output: AliasReport | AliasSet | AliasGone) -> dict[str, str]:
     return {"x-model-catalog-version": output.catalog_version}
 
@@ -117,6 +121,7 @@ async def list_aliases(ctx: Context, ask: AliasAsk) -> AliasReport:
     rest=[
         Rest("PUT", "/api/models/alias", view=_plain, headers=_version),
         Rest("POST", "/api/models/alias", view=_plain, headers=_version),
+        Rest("PUT", "/api/cloud/models/alias", view=_told),
     ],
     idempotent=True,
     audit=Audit.FULL,

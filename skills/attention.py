@@ -24,14 +24,14 @@ _WHY = {
 
 
 class Need(Wire):
-    """One thing that needs a person. ``kind`` and ``id`` say what it is about, ``todo`` what would mend it."""
+    """One thing that needs a person. ``kind`` and ``id`` say what it is about, ``remedy`` what would mend it."""
 
     kind: Literal["connection", "provider", "budget", "mcp-server", "setup"]
     id: str
     name: str
     severity: Literal["error", "warning"]
     message: str
-    todo: str
+    remedy: str
 
 
 class Needs(Wire):
@@ -42,16 +42,15 @@ class Needs(Wire):
 
 def _setup(ctx: Context) -> Iterator[Need]:
     if not ctx.hub.store.connections.all():
-        yield Need(
-            kind="setup", id="", name="providers", severity="warning", message="no provider is connected; the demo answers", todo="add one"
-        )
+        words = "no provider is connected; the demo answers"
+        yield Need(kind="setup", id="", name="providers", severity="warning", message=words, remedy="add one")
 
 
 def _connections(ctx: Context) -> Iterator[Need]:
     for one in ctx.hub.store.connections.all():
         if one.active and one.test_status in TERMINAL:
-            why, todo = _WHY[one.test_status.value]
-            yield Need(kind="connection", id=one.id, name=one.name, severity="error", message=f"{one.provider}: {why}", todo=todo)
+            why, remedy = _WHY[one.test_status.value]
+            yield Need(kind="connection", id=one.id, name=one.name, severity="error", message=f"{one.provider}: {why}", remedy=remedy)
 
 
 def _providers(ctx: Context) -> Iterator[Need]:
@@ -59,8 +58,8 @@ def _providers(ctx: Context) -> Iterator[Need]:
     for state in standings(ctx.hub):
         if state.state == "OPEN" and state.provider not in dead:
             words = "none of its connections can be used now"
-            todo = "look at its last errors; it is tried again by itself"
-            yield Need(kind="provider", id=state.provider, name=state.provider, severity="error", message=words, todo=todo)
+            remedy = "look at its last errors; it is tried again by itself"
+            yield Need(kind="provider", id=state.provider, name=state.provider, severity="error", message=words, remedy=remedy)
 
 
 async def _budgets(ctx: Context) -> AsyncIterator[Need]:
@@ -81,7 +80,7 @@ async def _budgets(ctx: Context) -> AsyncIterator[Need]:
                     name=_holder(ctx, name),
                     severity="error" if used_up else "warning",
                     message=said,
-                    todo="raise the limit, or wait for the next period" if used_up else "raise the limit, or route to cheaper models",
+                    remedy="raise the limit, or wait for the next period" if used_up else "raise the limit, or route to cheaper models",
                 )
 
 
@@ -104,7 +103,7 @@ def _servers(ctx: Context) -> Iterator[Need]:
                 name=document.name,
                 severity="warning",
                 message=said,
-                todo="look at what they say and allow them",
+                remedy="look at what they say and allow them",
             )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field, SecretStr
 
 from hub.context import Context
-from hub.errors import BadRequest, NotFound
+from hub.errors import BadRequest, Conflict, NotFound
+from hub.records import Connection
 from hub.skill import Audit, CostClass, Rest, skill
-from hub.wire import Body, Nothing, Wire
-from skills.aliases import NewAlias
+from hub.targets import LOGIN
+from hub.wire import Body, Nothing, Wire, iso
+
+_SIGN_IN = "sign in here with `hubroute providers login`"
 
 
 class CloudConnection(Wire):
@@ -41,7 +42,9 @@ class Renewal(Body):
     """What is new of a credential."""
 
     access_token: SecretStr | None = Field(default=None, max_length=10_000, description="The new access token or API key.")
-    refresh_token: SecretStr | None = Field(default=None, max_length=10_000, description="Refused: the hub holds no logins at providers.")
+    refresh_token: SecretStr | None = Field(
+        default=None, max_length=10_000, description="Refused: sign in at the provider from this hub instead."
+    )
     expires_in: float | None = Field(default=None, gt=0, description="Refused: it goes with a refresh token.")
 
 
@@ -79,36 +82,30 @@ class AliasTable(Wire):
     aliases: dict[str, str]
 
 
-class AliasDone(Wire):
-    """An alias that was set."""
-
-    success: bool = True
-    model: str
-    alias: str
-    message: str
+def _view(ctx: Context, one: Connection) -> CloudConnection:
+    account = ctx.hub.logins.accounts.of(one.id)
+    login = account.body if account is not None else None
+    return CloudConnection(
+        provider=one.provider,
+        auth_type=one.auth_type,
+        has_api_key=one.auth_type == "apikey" and bool(one.secret.reveal()),
+        has_access_token=login is not None or (one.auth_type != "apikey" and bool(one.secret.reveal())),
+        has_refresh_token=login is not None and bool(login.refresh),
+        masked_api_key=one.secret.masked or None,
+        project_id=one.data.get("project") or None,
+        expires_at=iso(login.expires_at) if login is not None else None,
+        priority=one.priority,
+        global_priority=one.rules.global_priority or None,
+        default_model=one.default_model or None,
+        is_active=one.active,
+    )
 
 
 @skill("cloud-auth", scopes=["chat"], cost=CostClass.FREE, rest=[Rest("POST", "/api/cloud/auth")], read_only=True)
 async def auth(ctx: Context, ask: Nothing) -> CloudAccount:
     """Show sync clients the connections, their keys masked, and the aliases."""
     rows = sorted(ctx.hub.store.connections.all(), key=lambda one: (one.provider, one.priority, one.created_at))
-    connections = [
-        CloudConnection(
-            provider=one.provider,
-            auth_type=one.auth_type,
-            has_api_key=one.auth_type == "apikey" and bool(one.secret.reveal()),
-            has_access_token=one.auth_type != "apikey" and bool(one.secret.reveal()),
-            has_refresh_token=False,
-            masked_api_key=one.secret.masked or None,
-            project_id=one.data.get("project") or None,
-            expires_at=None,
-            priority=one.priority,
-            global_priority=one.rules.global_priority or None,
-            default_model=one.default_model or None,
-            is_active=one.active,
-        )
-        for one in rows
-    ]
+    connections = [_view(ctx, one) for one in rows]
     return CloudAccount(connections=connections, model_aliases=ctx.hub.directory.aliases())
 
 
@@ -125,7 +122,8 @@ async def update(ctx: Context, ask: CredentialUpdate) -> Updated:
     given = ask.credentials
     if given.refresh_token is not None or given.expires_in is not None:
         field = "refreshToken" if given.refresh_token is not None else "expiresIn"
-        raise BadRequest("a refresh token is of no use here; send the accessToken alone", field=f"credentials.{field}")
+        words = "another program's refresh token is not taken over, since using it would end that program's login"
+        raise BadRequest(f"{words}; {_SIGN_IN}, or send the accessToken alone", field=f"credentials.{field}")
     secret = given.access_token.get_secret_value().strip() if given.access_token is not None else ""
     if not secret:
         raise BadRequest("send the new accessToken", field="credentials.accessToken")
@@ -134,6 +132,10 @@ async def update(ctx: Context, ask: CredentialUpdate) -> Updated:
     found = next((one for one in rows if one.active), rows[0] if rows else None)
     if found is None:
         raise NotFound(f"there is no connection to {ask.provider!r}", field="provider")
+    if found.auth_type == LOGIN:
+        raise Conflict(
+            f"{found.name} has a sign-in of its own, which renews its token by itself; where that is over, {_SIGN_IN}", field="provider"
+        )
     await ctx.hub.store.connections.update(found.id, secret=secret)
     return Updated(message=f"the credential of {found.name} was renewed")
 
@@ -152,17 +154,3 @@ async def resolve(ctx: Context, ask: AliasAsk) -> AliasTarget:
 async def aliases(ctx: Context, ask: Nothing) -> AliasTable:
     """List the aliases of models."""
     return AliasTable(aliases=ctx.hub.directory.aliases())
-
-
-@skill(
-    "cloud-aliases-set",
-    scopes=["manage"],
-    cost=CostClass.FREE,
-    rest=[Rest("PUT", "/api/cloud/models/alias")],
-    idempotent=True,
-    audit=Audit.FULL,
-)
-async def set_alias(ctx: Context, ask: NewAlias) -> AliasDone:
-    """Give a model a name of your own."""
-    done: Any = await ctx.hub.call(ctx.hub.find("aliases-set"), ask.model_dump(by_alias=True), ctx)
-    return AliasDone(model=done.model, alias=done.alias, message=f"{done.alias} leads to {done.model}")

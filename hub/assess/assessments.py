@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from hub.assess.probes import Status
-from hub.errors import HubError
+from hub.background import Regularly
 from hub.log import logger
 from hub.wire import Wire, iso
 
@@ -72,20 +71,17 @@ class Assessments:
         self._known: dict[str, tuple[Assessment, int]] = {}
         self._doubts: dict[tuple[str, str], tuple[str, int]] = {}
         self._newest = 0
-        self._loop: asyncio.Task[None] | None = None
+        self._follows = Regularly("reading assessments of other processes", self._look, every=_POLL_SECONDS)
 
     async def open(self) -> None:
         """Take over what is stored, and follow other processes where there may be some."""
         await self._look()
         if self._store.postgres:
-            self._loop = asyncio.get_running_loop().create_task(self._follow())
+            self._follows.start()
 
     async def close(self) -> None:
         """Follow no more."""
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.wait([self._loop])
-            self._loop = None
+        await self._follows.close()
 
     def all(self) -> list[Assessment]:
         """Every assessment, by model id."""
@@ -130,13 +126,3 @@ class Assessments:
             self._newest = max(self._newest, tested_at)
             with suppress(ValueError):  # written by a newer version
                 self.learn(Assessment.model_validate_json(text), tested_at)
-
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(_POLL_SECONDS)
-            try:
-                await self._look()
-            except HubError as error:
-                log.warning("assessments of other processes cannot be read", reason=error.message)
-            except Exception as error:  # the background loop
-                log.error("reading assessments of other processes failed", exc_info=error)

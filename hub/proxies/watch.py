@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hub.errors import HubError
+from hub.background import Regularly
 from hub.log import logger
 from hub.proxies.probe import probe
 from hub.proxies.record import Record
@@ -59,18 +59,16 @@ class Watch:
         self._url = settings.proxy_probe_url
         self._me = clock.new_id("p")
         self._mine: dict[str, Check] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._looks = Regularly("checking proxies", self._look, every=min(_TICK_SECONDS, self._every_ms / 1000))
 
     def open(self) -> None:
         """Begin, unless the settings say never."""
         if self._every_ms and self._url:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._looks.start()
 
     async def close(self) -> None:
         """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._looks.close()
 
     async def last(self) -> dict[str, Check]:
         """The last try of each proxy, by whichever process."""
@@ -82,19 +80,10 @@ class Watch:
                     found[identity] = check
         return found
 
-    async def _run(self) -> None:
-        pause = min(_TICK_SECONDS, self._every_ms / 1000)
-        while True:
-            await asyncio.sleep(pause)
-            active = [one for one in self._proxies.entries.all() if one.body.active]
-            if not active:
-                continue
-            try:
-                await self.round(active)
-            except HubError as error:
-                log.warning("proxies could not be checked; tried again", reason=error.message)
-            except Exception as error:  # the background loop
-                log.error("checking proxies failed", exc_info=error)
+    async def _look(self) -> None:
+        active = [one for one in self._proxies.entries.all() if one.body.active]
+        if active:
+            await self.round(active)
 
     async def round(self, active: list[Document[Entry]]) -> int:
         """Try those of the proxies that are due; how many were. None where another process has the lease."""

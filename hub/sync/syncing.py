@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets as chance
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import orjson
 
+from hub.background import Regularly
 from hub.errors import BadRequest, Conflict, HubError, NotConfigured, UpstreamFailed
 from hub.fetch import exchange
 from hub.log import logger
@@ -87,7 +87,7 @@ class Syncing:
         self._events = events
         self._settings = settings
         self._turn = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._looks = Regularly("the sync with the other hub", self.tick, every=_LOOK_SECONDS)
 
     @property
     def peer(self) -> Peer | None:
@@ -97,18 +97,11 @@ class Syncing:
 
     def open(self) -> bool:
         """Begin to look at the clock; False where that was begun already. On the event loop."""
-        if self._task is not None:
-            return False
-        self._task = asyncio.get_running_loop().create_task(self._run())
-        return True
+        return self._looks.start()
 
     async def close(self) -> None:
         """End the loop. May be called twice."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._looks.close()
 
     async def enable(self, url: str, token: str, minutes: int) -> Report:
         """Sync with another hub from now on, every so many minutes (0: when asked to); syncs once. Raises as :meth:`sync`."""
@@ -271,16 +264,6 @@ class Syncing:
     async def _keep(self, peer: Peer) -> None:
         if self.peer != peer:
             await self._store.values.set(_PEER, msgspec.to_builtins(peer))
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            try:
-                await self.tick()
-            except HubError as error:
-                log.warning("the sync with the other hub failed; tried again later", reason=error.message)
-            except Exception as error:  # the background loop
-                log.error("the sync failed", exc_info=error)
 
 
 def _report(found: Merge, seen: Seen, *, dry_run: bool) -> Report:

@@ -9,7 +9,6 @@ import pytest
 
 from hub import checkup
 from hub.clock import Clock
-from hub.errors import Unavailable
 from hub.preferences import Retention as Kept
 from hub.retention import Retention
 from hub.store import Store, pruning
@@ -154,31 +153,4 @@ async def test_an_older_file_is_told_of_and_left_alone(tmp_path: Path) -> None:
     store = Store(settings, Still())
     await store.open()
     assert await store.pruning.free_pages() == 0
-    await store.close()
-
-
-async def test_the_loop_outlives_a_failing_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import asyncio
-
-    from hub import retention as module
-
-    monkeypatch.setattr(module, "_FIRST_SECONDS", 0.0)
-    monkeypatch.setattr(module, "_EVERY_SECONDS", 0.0)
-    store = Store(make_settings(tmp_path), Still())
-    await store.open()
-    loop = retention(store)
-    again = asyncio.Event()
-    calls: list[int] = []
-
-    async def fails() -> dict[str, int]:
-        calls.append(1)
-        if len(calls) == 3:
-            again.set()
-        raise Unavailable("gone") if len(calls) == 1 else RuntimeError("odd")
-
-    monkeypatch.setattr(loop, "sweep", fails)
-    loop.start()
-    await asyncio.wait_for(again.wait(), 5)
-    await loop.close()
-    await loop.close()
     await store.close()

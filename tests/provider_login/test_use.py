@@ -46,6 +46,20 @@ async def test_a_hundred_requests_with_a_spent_token_refresh_it_once(scene: Scen
     assert all("canary" not in answer.text for answer in answers), "the provider repeats its token; nobody else sees it (SEC-25)"
 
 
+async def test_sync_clients_see_a_login_and_do_not_write_over_it(scene: Scene) -> None:
+    made = await scene.log_in(name="mine")
+    told = (await scene.owner.post("/api/cloud/auth")).json()["connections"]
+    seen = next(one for one in told if one["authType"] == "oauth")
+    assert (seen["hasAccessToken"], seen["hasRefreshToken"]) == (True, True)
+    assert seen["expiresAt"] == (await scene.shown(made["id"]))["expiresAt"]
+    assert "canary" not in str(told)
+    body = {"provider": seen["provider"], "credentials": {"accessToken": "of-somebody-else"}}
+    refused = await scene.owner.put("/api/cloud/credentials/update", json=body)
+    assert refused.status_code == 409
+    assert "sign-in of its own" in refused.text
+    assert (await scene.chat()).status_code == 200
+
+
 async def test_a_refused_token_leads_to_one_refresh_and_one_repetition(scene: Scene) -> None:
     """The hub thinks that the token is good, and the provider does not."""
     await scene.log_in()

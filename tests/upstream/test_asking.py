@@ -59,7 +59,7 @@ class User:
 
     async def roots(self, context: Any) -> types.ListRootsResult:
         self.asked.append("roots")
-        return types.ListRootsResult(roots=[types.Root(uri="file:///home/ada/work", name="work")])  # pyright: ignore[reportArgumentType]
+        return types.ListRootsResult(roots=[types.Root(uri="file:///projects/work", name="work")])  # pyright: ignore[reportArgumentType]
 
     @asynccontextmanager
     async def client(self, running: Running, mode: str, *names: str) -> AsyncGenerator[Any]:
@@ -90,7 +90,7 @@ async def test_questions_reach_the_client_that_called(
     async with user.client(running, mode, "elicitation", "sampling", "list_roots") as mcp:
         assert await answer(mcp, "elicit") == {"action": "accept", "content": {"name": "Ada"}}
         assert (await answer(mcp, "sample"))["content"]["text"] == "a word"
-        assert (await answer(mcp, "roots"))["roots"][0]["uri"] == "file:///home/ada/work"
+        assert (await answer(mcp, "roots"))["roots"][0]["uri"] == "file:///projects/work"
         assert (await answer(mcp, "url"))["action"] == "accept"
     assert user.asked[0].message == "The MCP server “box” asks: Who are you?"
     assert user.asked[1].max_tokens == 20
