@@ -85,15 +85,16 @@ class AliasTable(Wire):
 def _view(ctx: Context, one: Connection) -> CloudConnection:
     account = ctx.hub.logins.accounts.of(one.id)
     login = account.body if account is not None else None
+    by_key, secret = one.auth_type == "apikey", bool(one.secret.reveal())
     return CloudConnection(
         provider=one.provider,
         auth_type=one.auth_type,
-        has_api_key=one.auth_type == "apikey" and bool(one.secret.reveal()),
-        has_access_token=login is not None or (one.auth_type != "apikey" and bool(one.secret.reveal())),
-        has_refresh_token=login is not None and bool(login.refresh),
+        has_api_key=by_key and secret,
+        has_access_token=login is not None or (secret and not by_key),
+        has_refresh_token=bool(login and login.refresh),
         masked_api_key=one.secret.masked or None,
         project_id=one.data.get("project") or None,
-        expires_at=iso(login.expires_at) if login is not None else None,
+        expires_at=iso(login.expires_at if login else None),
         priority=one.priority,
         global_priority=one.rules.global_priority or None,
         default_model=one.default_model or None,
@@ -109,6 +110,18 @@ async def auth(ctx: Context, ask: Nothing) -> CloudAccount:
     return CloudAccount(connections=connections, model_aliases=ctx.hub.directory.aliases())
 
 
+def _sent(given: Renewal) -> str:
+    """The new access token. Raises BadRequest where there is none, or more than that was sent."""
+    if given.refresh_token is not None or given.expires_in is not None:
+        field = "refreshToken" if given.refresh_token is not None else "expiresIn"
+        words = "another program's refresh token is not taken over, since using it would end that program's login"
+        raise BadRequest(f"{words}; {_SIGN_IN}, or send the accessToken alone", field=f"credentials.{field}")
+    secret = given.access_token.get_secret_value().strip() if given.access_token is not None else ""
+    if not secret:
+        raise BadRequest("send the new accessToken", field="credentials.accessToken")
+    return secret
+
+
 @skill(
     "cloud-credentials-update",
     scopes=["manage"],
@@ -119,14 +132,7 @@ async def auth(ctx: Context, ask: Nothing) -> CloudAccount:
 )
 async def update(ctx: Context, ask: CredentialUpdate) -> Updated:
     """Renew the credential of a provider's first connection; its test state starts anew."""
-    given = ask.credentials
-    if given.refresh_token is not None or given.expires_in is not None:
-        field = "refreshToken" if given.refresh_token is not None else "expiresIn"
-        words = "another program's refresh token is not taken over, since using it would end that program's login"
-        raise BadRequest(f"{words}; {_SIGN_IN}, or send the accessToken alone", field=f"credentials.{field}")
-    secret = given.access_token.get_secret_value().strip() if given.access_token is not None else ""
-    if not secret:
-        raise BadRequest("send the new accessToken", field="credentials.accessToken")
+    secret = _sent(ask.credentials)
     row = ctx.hub.catalog.find(ask.provider)
     rows = ctx.hub.store.connections.of(row.id if row is not None else ask.provider)
     found = next((one for one in rows if one.active), rows[0] if rows else None)

@@ -264,9 +264,3 @@ def sealed_tokens(store: Store, identity: str, given: Any, now: int) -> dict[str
 
 def _released(login: G, lease: str) -> G | None:
     return login.model_copy(update={"lease": "", "lease_until": 0}) if login.lease == lease else None
-
-
-def secret_of(store: Store, document: Document[Any]) -> str:
-    """The client's secret that a login was made with; empty where it had none."""
-    sealed = document.body.client.secret
-    return store.unseal(sealed, sealed_place(document.id, "client", "secret")).reveal() if sealed else ""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from hub.errors import HubError, NotConfigured, NotFound
+from hub.grants.holder import Holder
 from hub.grants.model import sealed_place, usable
-from hub.grants.renewal import Renewals, sealed_tokens, secret_of
+from hub.grants.renewal import sealed_tokens
 from hub.grants.way import Way
 from hub.log import logger
 from hub.outbound.base import Fault, OutboundError
@@ -36,7 +35,7 @@ log = logger("hub.provider_login")
 _YOUNG_MS = 60_000
 
 
-class Accounts:
+class Accounts(Holder[Account]):
     """Use :meth:`opened` for the credentials of a connection, :meth:`keep` for a new login, :meth:`forget` when a connection goes."""
 
     def __init__(
@@ -49,31 +48,12 @@ class Accounts:
         mark: Callable[..., None],
         clients: Clients,
     ) -> None:
-        self.documents = store.collection("provider-login", what="login", prefix="account_", body=Account)
-        self.renewals = Renewals(self.documents, store, clock, way_of=self._way, secret_of=self._secret, told=self._told)
-        self._store = store
+        super().__init__(store.collection("provider-login", what="login", prefix="account_", body=Account), store, clock)
         self._outbound = outbound
         self._events = events
-        self._clock = clock
         self._catalog = catalog
         self._mark = mark
         self._clients = clients
-        self._tokens: dict[str, tuple[int, str]] = {}
-        self._ending: dict[str, asyncio.Task[None]] = {}
-
-    def refresh(self) -> None:
-        """Accounts or connections may have changed, here or in another process."""
-        self._tokens = {name: kept for name, kept in self._tokens.items() if self.documents.peek(name) is not None}
-        for document in self.documents.all():
-            if document.id not in self._ending and self._orphaned(document):
-                task = self._ending[document.id] = asyncio.create_task(self._ended(document))
-                task.add_done_callback(lambda _, name=document.id: self._ending.pop(name, None))
-        self.renewals.wake()
-
-    async def close(self) -> None:
-        """End the background work; refreshes under way are waited for."""
-        await asyncio.gather(*self._ending.values(), return_exceptions=True)
-        await self.renewals.close()
 
     def of(self, connection_id: str) -> Document[Account] | None:
         """The account of a connection."""
@@ -119,14 +99,6 @@ class Accounts:
             return False
         return document.body.serial != serial and not document.body.ended
 
-    def token(self, document: Document[Account]) -> str:
-        """The access token of an account."""
-        kept = self._tokens.get(document.id)
-        if kept is None or kept[0] != document.body.serial:
-            token = self._store.unseal(document.body.access, sealed_place(document.id, "login", "access")).reveal()
-            kept = self._tokens[document.id] = (document.body.serial, token)
-        return kept[1]
-
     async def keep(self, connection_id: str, attempt: Attempt, given: Any) -> None:
         """Store a login in the place of the connection's old one."""
         identity, now = account_id(connection_id), self._clock.now_ms()
@@ -154,59 +126,29 @@ class Accounts:
     async def forget(self, connection_id: str) -> bool:
         """End the login of a connection: forget the tokens, and take them back where the provider offers that; whether it agreed."""
         found = self.of(connection_id)
-        return False if found is None else await self._end(found)
-
-    async def _end(self, document: Document[Account]) -> bool:
-        account = document.body
-        sealed = [("refresh_token", "refresh", account.refresh), ("access_token", "access", account.access)]
-        tokens = [(kind, self._plain(document.id, name, text)) for kind, name, text in sealed if text]
-        way = self._way(account)
-        try:
-            secret = self._secret(document)
-        except NotConfigured:
-            secret = ""
-        # Forgotten first: what cannot be taken back must not stay usable here either.
-        await self.documents.delete(document.id)
-        self._tokens.pop(document.id, None)
-        if not account.revocation_endpoint or way is None:
-            return False
-        grants = await asyncio.to_thread(importlib.import_module, "hub.grants.tokens")
-        known = grants.Secrets(account.client, secret)
-        return await grants.revoke(way, account.revocation_endpoint, known, [pair for pair in tokens if pair[1]])
-
-    async def _ended(self, document: Document[Account]) -> None:
-        try:
-            await self._end(document)
-        except HubError as error:
-            log.info("the login of a connection that is gone could not be ended here", reason=error.message)
+        return False if found is None else await self.end(found)
 
     def _orphaned(self, document: Document[Account]) -> bool:
         connection = self._store.connections.peek(document.body.connection)
         gone = connection is None or connection.auth_type != LOGIN
         return gone and document.updated_at + _YOUNG_MS < self._clock.now_ms()
 
-    def _way(self, account: Account) -> Way | None:
-        row = self._catalog.find(account.provider)
+    def _way(self, login: Account) -> Way | None:
+        row = self._catalog.find(login.provider)
         if row is None or row.oauth is None:
             return None
-        return Way(self._outbound, row.name, frozenset(account.hosts), frozenset(row.oauth.final))
+        return Way(self._outbound, row.name, frozenset(login.hosts), frozenset(row.oauth.final))
 
     def _secret(self, document: Document[Account]) -> str:
         """The client's secret as it is now: owners change it at the provider, and here after that."""
         found = self._clients.documents.find(document.body.provider)
         if found is not None and found.body.client_id == document.body.client.id and (secret := self._clients.secret(found).reveal()):
             return secret
-        return secret_of(self._store, document)
+        return super()._secret(document)
 
     def _token(self, identity: str) -> str:
         document = self.documents.peek(identity)
         return "" if document is None else self.token(document)
-
-    def _plain(self, identity: str, name: str, sealed: str) -> str:
-        try:
-            return self._store.unseal(sealed, sealed_place(identity, "login", name)).reveal()
-        except NotConfigured:
-            return ""
 
     def _told(self, document: Document[Account], reason: str, final: bool) -> None:
         """A refresh failed; one that failed for good takes the connection out of routing until somebody logs in again."""

@@ -7,13 +7,13 @@ chose ``shared``; nobody's call ever sends another's token (SEC-51, SEC-56).
 from __future__ import annotations
 
 import asyncio
-import importlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from hub.errors import HubError, LoginRequired, NotConfigured, NotFound, Unavailable
+from hub.errors import LoginRequired, NotFound, Unavailable
+from hub.grants.holder import Holder
 from hub.grants.model import sealed_place, usable
-from hub.grants.renewal import Renewals, sealed_tokens, secret_of
+from hub.grants.renewal import sealed_tokens
 from hub.grants.way import Way
 from hub.log import logger
 from hub.store.keys import ID_PREFIX as KEY_PREFIX
@@ -36,7 +36,7 @@ log = logger("hub.upstream.login")
 _refusals: ContextVar[list[str] | None] = ContextVar("hubroute_refusals", default=None)
 
 
-class Logins:
+class Logins(Holder[Login]):
     """Use :meth:`ready` before a call, :meth:`access` for each request, :meth:`explained` for a call that failed."""
 
     def __init__(
@@ -47,39 +47,13 @@ class Logins:
         clock: Clock,
         server_of: Callable[[str], Document[Server] | None],
     ) -> None:
-        self.documents = store.collection("mcp-login", what="login", prefix="login_", body=Login)
+        super().__init__(store.collection("mcp-login", what="login", prefix="login_", body=Login), store, clock)
         self.registrations = store.collection("mcp-client", what="client", prefix="client_", body=Registration)
-        self.renewals = Renewals(
-            self.documents,
-            store,
-            clock,
-            way_of=self._way,
-            secret_of=lambda document: secret_of(store, document),
-            told=self._told,
-        )
         #: Makes the address at which a principal logs in; set by the flow.
         self.address: Callable[[Document[Server], str, str], str] = lambda server, principal, name: ""
-        self._store = store
         self._outbound = outbound
         self._events = events
-        self._clock = clock
         self._server_of = server_of
-        self._tokens: dict[str, tuple[int, str]] = {}
-        self._ending: dict[str, asyncio.Task[None]] = {}
-
-    def refresh(self) -> None:
-        """Logins may have changed, here or in another process."""
-        self._tokens = {name: kept for name, kept in self._tokens.items() if self.documents.peek(name) is not None}
-        for document in self.documents.all():
-            if document.id not in self._ending and self._orphaned(document.body.principal):
-                task = self._ending[document.id] = asyncio.create_task(self._ended(document))
-                task.add_done_callback(lambda _, name=document.id: self._ending.pop(name, None))
-        self.renewals.wake()
-
-    async def close(self) -> None:
-        """End the background work; refreshes under way are waited for."""
-        await asyncio.gather(*self._ending.values(), return_exceptions=True)
-        await self.renewals.close()
 
     def find(self, server: Document[Server], principal: str) -> Document[Login] | None:
         """The login that calls of a principal use."""
@@ -125,12 +99,8 @@ class Logins:
 
     def access(self, identity: str) -> tuple[str, int]:
         """The access token of a login and its serial. Raises NotFound."""
-        login = self.documents.get(identity).body
-        kept = self._tokens.get(identity)
-        if kept is None or kept[0] != login.serial:
-            token = self._store.unseal(login.access, sealed_place(identity, "login", "access")).reveal()
-            kept = self._tokens[identity] = (login.serial, token)
-        return kept[1], kept[0]
+        document = self.documents.get(identity)
+        return self.token(document), document.body.serial
 
     async def renewed(self, identity: str, serial: int) -> bool:
         """A server refused the token of this serial: whether there is a newer one now."""
@@ -194,22 +164,6 @@ class Logins:
             return False
         return True
 
-    async def end(self, document: Document[Login]) -> bool:
-        """Log out: forget the tokens, and take them back at the server where it offers that (RFC 7009); whether it agreed."""
-        login, server = document.body, self._server_of(document.body.server)
-        place = [("refresh_token", "refresh"), ("access_token", "access")]
-        sealed = [(kind, name, str(getattr(login, name))) for kind, name in place]
-        tokens = [(kind, token) for kind, name, text in sealed if (token := self._plain(document.id, "login", name, text))]
-        secret = self._plain(document.id, "client", "secret", login.client.secret)
-        # Forgotten first: what cannot be taken back must not stay usable here either.
-        await self.documents.delete(document.id)
-        self._tokens.pop(document.id, None)
-        if not login.revocation_endpoint or server is None:
-            return False
-        grants = await asyncio.to_thread(importlib.import_module, "hub.grants.tokens")
-        way = way_to(self._outbound, server)
-        return await grants.revoke(way, login.revocation_endpoint, grants.Secrets(login.client, secret), tokens)
-
     def _way(self, login: Login) -> Way | None:
         server = self._server_of(login.server)
         return None if server is None else way_to(self._outbound, server)
@@ -219,8 +173,9 @@ class Logins:
         kind = "mcp.login.ended" if final else "mcp.login.failing"
         self._events.emit(kind, server=server.name if server else login.server, principal=login.principal, reason=reason)
 
-    def _orphaned(self, principal: str) -> bool:
-        """Whether a login's key was deleted."""
+    def _orphaned(self, document: Document[Login]) -> bool:
+        """Whether the login's key was deleted."""
+        principal = document.body.principal
         if not principal.startswith(KEY_PREFIX):
             return False
         try:
@@ -228,21 +183,6 @@ class Logins:
         except NotFound:
             return True
         return False
-
-    async def _ended(self, document: Document[Login]) -> None:
-        try:
-            await self.end(document)
-        except HubError as error:
-            log.info("the login of a deleted key could not be ended here", reason=error.message)
-
-    def _plain(self, identity: str, part: str, name: str, sealed: str) -> str:
-        """A sealed value in the open; empty where there is none, or it cannot be read any more."""
-        if not sealed:
-            return ""
-        try:
-            return self._store.unseal(sealed, sealed_place(identity, part, name)).reveal()
-        except NotConfigured:
-            return ""
 
     async def forget(self, server: str) -> None:
         """Log everybody out of a server that is being removed."""
