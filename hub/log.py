@@ -94,7 +94,8 @@ class JsonFormatter(logging.Formatter):
         """The record as a line of JSON."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         row = {"at": at, "level": record.levelname.lower(), "logger": record.name, "event": masked(record.getMessage())}
-        return orjson.dumps({**row, **_fields(record)}).decode()
+        # What the line itself says stays first, and a field of the same name does not take its place.
+        return orjson.dumps({**row, **_fields(record), **row}).decode()
 
 
 class TextFormatter(logging.Formatter):

@@ -131,6 +131,12 @@ def test_json_rows(root: None) -> None:
     }  # fmt: skip
 
 
+def test_a_field_does_not_stand_for_the_time_of_a_row(root: None) -> None:
+    row = json.loads(written("json", "started", at=5))
+    assert row.pop("at").endswith("+00:00")
+    assert row == {"level": "info", "logger": "hub.test", "event": "started"}
+
+
 def test_text_rows(root: None) -> None:
     text = written("text", "started", port=1, name="x")
     assert text[8:] == " info    started port=1 name=x\n"
