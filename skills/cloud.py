@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr
 
 from hub.context import Context
 from hub.errors import BadRequest, Conflict, NotFound
+from hub.provider_login.model import Account
 from hub.records import Connection
 from hub.skill import Audit, CostClass, Rest, skill
 from hub.targets import LOGIN
@@ -82,16 +83,23 @@ class AliasTable(Wire):
     aliases: dict[str, str]
 
 
+def _holds(one: Connection, login: Account | None) -> dict[str, bool]:
+    """What a connection can authenticate with: the ``has...`` fields."""
+    by_key, secret = one.auth_type == "apikey", bool(one.secret.reveal())
+    return {
+        "has_api_key": by_key and secret,
+        "has_access_token": login is not None or (secret and not by_key),
+        "has_refresh_token": login is not None and bool(login.refresh),
+    }
+
+
 def _view(ctx: Context, one: Connection) -> CloudConnection:
     account = ctx.hub.logins.accounts.of(one.id)
     login = account.body if account is not None else None
-    by_key, secret = one.auth_type == "apikey", bool(one.secret.reveal())
     return CloudConnection(
         provider=one.provider,
         auth_type=one.auth_type,
-        has_api_key=by_key and secret,
-        has_access_token=login is not None or (secret and not by_key),
-        has_refresh_token=bool(login and login.refresh),
+        **_holds(one, login),
         masked_api_key=one.secret.masked or None,
         project_id=one.data.get("project") or None,
         expires_at=iso(login.expires_at if login else None),
