@@ -48,9 +48,9 @@ def mcp_stdio(settings: Settings) -> dict[str, Any]:
     return {"command": program, "args": [*args, "mcp"], "env": {"HUBROUTE_DATA_DIR": str(settings.data_dir.absolute())}}
 
 
-def mcp_http(settings: Settings, key: str) -> dict[str, Any]:
-    """The entry of an ``mcp.json`` that connects to this hub over HTTP."""
-    return {"type": "http", "url": f"{settings.base_url}/api/mcp/stream", "headers": {"Authorization": f"Bearer {key}"}}
+def mcp_http(base: str, key: str) -> dict[str, Any]:
+    """The entry of an ``mcp.json`` that connects to a hub over HTTP; ``base`` is its address."""
+    return {"type": "http", "url": f"{base}/api/mcp/stream", "headers": {"Authorization": f"Bearer {key}"}}
 
 
 def first_words(settings: Settings, key: str, link: str) -> str:
@@ -77,7 +77,7 @@ Claude Code
 mcp.json of Claude Code (.mcp.json) and Cursor (.cursor/mcp.json), started by the client:
 {_indented({"mcpServers": {"hubroute": stdio}})}
 the same over HTTP:
-{_indented({"mcpServers": {"hubroute": mcp_http(settings, key)}})}
+{_indented({"mcpServers": {"hubroute": mcp_http(base, key)}})}
 
 A2A agent card: {base}/.well-known/agent-card.json      (send `Authorization: Bearer {key}`)
 

@@ -23,6 +23,7 @@ _THEME = "theme"
 _THEMES = re.compile("auto|light|dark")
 _PACKED = re.compile("[A-Za-z0-9_-]{1,4000}")
 _LONGEST_FLASH = 600
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]{1,253})(:[0-9]{1,5})?", re.IGNORECASE)
 
 
 class View:
@@ -53,6 +54,14 @@ class View:
     def path(self) -> str:
         """The address of this page as it was asked for."""
         return self.exchange.scope["path"]
+
+    @property
+    def base(self) -> str:
+        """The hub's address for what is copied from a page: its public one, else the one that this browser came by."""
+        hub, host = self.hub, self.exchange.head.host
+        if hub.settings.public_url or hub.base_url != hub.settings.base_url or not _AUTHORITY.fullmatch(host):
+            return hub.base_url
+        return f"{self.exchange.scope['scheme']}://{host}"
 
     @property
     def theme(self) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from transports._dash.view import View
 
 _FILTERS = ("action", "actor", "resourceType", "target", "requestId", "status", "from", "to", "changes")
+#: What people look for is what was changed; every look at a page is a row as well.
+_USUAL = {"changes": "true"}
 _PAGE = 100
 #: A log of so many rows is walked whenever its page is opened; a longer one when asked to.
 _QUICK = 2000
@@ -24,14 +26,16 @@ _DEEPEST = 10_000
 
 async def _load(view: View) -> dict[str, Any]:
     chosen = {name: view.query[name].strip() for name in _FILTERS if view.query.get(name, "").strip()}
+    chosen = chosen or dict(_USUAL)
     offset = view.number("offset", 0, most=_DEEPEST)
     found, refused = await _found(view, chosen, offset)
-    whole = found is not None and not chosen and found.total <= _QUICK
+    whole = found is not None and chosen == _USUAL and (await view.ask("audit-log", limit=1)).total <= _QUICK
     return {
         "found": found,
         "kept": {one.id: json.dumps(one.details, indent=2, ensure_ascii=False) for one in (found.entries if found is not None else ())},
         "failed": refused,
         "chosen": chosen,
+        "usual": chosen == _USUAL,
         "offset": offset,
         "limit": _PAGE,
         "reach": min(found.total, _DEEPEST + _PAGE) if found is not None else 0,

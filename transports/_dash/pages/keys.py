@@ -43,7 +43,7 @@ async def _load(view: View) -> dict[str, Any]:
         "scopes": SCOPES,
         "bundles": BUNDLES,
         "made": None,
-        "base": view.hub.settings.base_url,
+        "base": view.base,
     }
 
 

@@ -37,7 +37,7 @@ async def _load(view: View) -> dict[str, Any]:
         "first": first.rows[0] if first.rows else None,
         "made": None,
         "snippets": _snippets(view, clients()[chosen], NO_KEY),
-        "base": view.hub.settings.base_url,
+        "base": view.base,
         "key": NO_KEY,
     }
 
@@ -47,8 +47,8 @@ def _snippets(view: View, client: Client, key: str) -> list[tuple[str, str]]:
     settings = view.hub.settings
     stdio = mcp_stdio(settings)
     wanted = Wanted(
-        url=mcp_http(settings, key)["url"],
-        base=settings.base_url,
+        url=mcp_http(view.base, key)["url"],
+        base=view.base,
         command=(stdio["command"], *stdio["args"]),
         folder=stdio["env"]["HUBROUTE_DATA_DIR"],
         transport="http" if "http" in client.transports else "stdio",

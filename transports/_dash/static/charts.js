@@ -5,13 +5,32 @@ const unit = {
   money: (value) => "$" + (Math.abs(value) >= 1 || value === 0 ? value.toFixed(2) : value.toPrecision(2)),
   tokens: (value) => new Intl.NumberFormat(undefined, { notation: "compact" }).format(value),
   count: (value) => new Intl.NumberFormat(undefined, { notation: "compact" }).format(value),
-  ms: (value) => (value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(1)} s`),
+  ms: (value) => (value < 1000 ? `${Number(value.toPrecision(value < 10 ? 2 : 3))} ms` : `${(value / 1000).toFixed(1)} s`),
   share: (value) => `${(100 * value).toFixed(1)} %`,
 };
 
 function stacked(series) {
   const sums = series[0].map(() => 0);
   return series.map((values) => values.map((value, at) => (sums[at] += value ?? 0)));
+}
+
+// Whether a value has none beside it, so that no line is drawn to it.
+function alone(values) {
+  return values.some((value, at) => value != null && values[at - 1] == null && values[at + 1] == null);
+}
+
+// Ticks of the time axis in the reader's own words: the date where the day begins, else the time.
+const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const hour = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
+function moments(_, ticks, __, ___, step) {
+  let last = "";
+  return ticks.map((tick) => {
+    const at = new Date(tick * 1000), date = day.format(at);
+    if (step >= 86400) return date;
+    const shown = date === last ? hour.format(at) : `${hour.format(at)}\n${date}`;
+    last = date;
+    return shown;
+  });
 }
 
 function draw(figure) {
@@ -35,7 +54,7 @@ function draw(figure) {
     width: pile ? 1 : 2,
     // Drawn from the top of the pile down, each covers what is below its own band.
     fill: pile ? COLOURS[at % COLOURS.length] : undefined,
-    points: { show: times.length < 2 },
+    points: { show: alone(own[at]), size: 6 },
     value: (_, __, ___, index) => (index === null || own[at][index] == null ? "–" : write(own[at][index])),
   }));
   const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: `12px ${style.fontFamily}` };
@@ -45,8 +64,8 @@ function draw(figure) {
       width: Math.max(place.clientWidth, figure.clientWidth - 30),
       height: 200,
       scales: { y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.08 : 1] } },
-      axes: [axis, { ...axis, size: 62, values: (_, ticks) => ticks.map(write) }],
-      series: [{}, ...order.map((at) => rows[at])],
+      axes: [{ ...axis, values: moments }, { ...axis, size: 74, values: (_, ticks) => ticks.map(write) }],
+      series: [{ value: (_, at) => (at == null ? "–" : `${day.format(at * 1000)}, ${hour.format(at * 1000)}`) }, ...order.map((at) => rows[at])],
       cursor: { drag: { x: false, y: false } },
     },
     [times.map((at) => at / 1000), ...order.map((at) => shown[at])],

@@ -2,14 +2,16 @@
 
 const typing = (where) => where.closest("input, textarea, select, [contenteditable]") !== null;
 
-// Times in the reader's own zone.
+// Times in the reader's own zone; of today only the time is shown, and the date when one points at it.
 const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const today = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 function localise(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.valueOf())) continue;
-    if (time.title) time.title = clock.format(at);
-    else time.textContent = clock.format(at);
+    const whole = clock.format(at);
+    if (!time.title) time.textContent = at.toDateString() === new Date().toDateString() ? today.format(at) : whole;
+    time.title = whole;
   }
 }
 
