@@ -19,6 +19,8 @@ from hub.wire import Body
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from pydantic.config import JsonDict
+
     from hub.store.values import Values
 
 PREFERENCES = "preferences"
@@ -164,50 +166,93 @@ class AssessmentRouting(Body):
     max_age_hours: int = Field(default=24, ge=1, le=720, description="Older assessments count for nothing.")
 
 
+#: What the plain preferences are about; pages show those of one topic together.
+_ROUTING: JsonDict = {"x-topic": "routing"}
+_REPEATS: JsonDict = {"x-topic": "caching and repeats"}
+_MONEY: JsonDict = {"x-topic": "budgets"}
+_DOORS: JsonDict = {"x-topic": "doors"}
+
+
 class Preferences(Body):
     """Everything that can be set while the hub runs."""
 
-    fallback_strategy: str = Field(default="fill-first", description="How the connections of a provider take turns.")
-    provider_strategies: dict[str, str] = Field(default={}, description="The same for single providers.")
-    sticky_round_robin_limit: int = Field(default=3, ge=0, le=1000, description="Calls that round-robin stays on one connection.")
-    session_affinity_ttl_ms: int = Field(
-        default=1_800_000, ge=0, le=30 * 86_400_000, description="How long a session prefers the connection it used; 0 never."
+    fallback_strategy: str = Field(
+        default="fill-first", description="How the connections of a provider take turns.", json_schema_extra=_ROUTING
     )
-    strip_model_prefix: bool = Field(default=False, description="Ignore the provider in provider/model.")
-    model_alias_compat_enabled: bool = Field(default=True, description="Find models by other spellings of their names.")
-    global_fallback_model: str = Field(default="", max_length=200, description="Model tried once when a combo has failed as a whole.")
-    blocked_providers: tuple[str, ...] = Field(default=(), description="Providers that are never used.")
+    provider_strategies: dict[str, str] = Field(default={}, description="The same for single providers.", json_schema_extra=_ROUTING)
+    sticky_round_robin_limit: int = Field(
+        default=3, ge=0, le=1000, description="Calls that round-robin stays on one connection.", json_schema_extra=_ROUTING
+    )
+    session_affinity_ttl_ms: int = Field(
+        default=1_800_000,
+        ge=0,
+        le=30 * 86_400_000,
+        description="How long a session prefers the connection it used; 0 never.",
+        json_schema_extra=_ROUTING,
+    )
+    strip_model_prefix: bool = Field(default=False, description="Ignore the provider in provider/model.", json_schema_extra=_ROUTING)
+    model_alias_compat_enabled: bool = Field(
+        default=True, description="Find models by other spellings of their names.", json_schema_extra=_ROUTING
+    )
+    global_fallback_model: str = Field(
+        default="", max_length=200, description="Model tried once when a combo has failed as a whole.", json_schema_extra=_ROUTING
+    )
+    blocked_providers: tuple[str, ...] = Field(default=(), description="Providers that are never used.", json_schema_extra=_ROUTING)
     combo_defaults: ComboConfig = Field(default=ComboConfig(), description="Configuration of combos that do not say otherwise.")
-    provider_overrides: dict[str, ComboConfig] = Field(default={}, description="Configuration for the targets of single providers.")
-    semantic_cache_enabled: bool = Field(default=True, description="Keep answers to requests with temperature 0.")
+    provider_overrides: dict[str, ComboConfig] = Field(
+        default={}, description="Configuration for the targets of single providers.", json_schema_extra=_ROUTING
+    )
+    semantic_cache_enabled: bool = Field(
+        default=True, description="Keep answers to requests with temperature 0.", json_schema_extra=_REPEATS
+    )
     response_cache: ResponseCache = ResponseCache()
-    idempotency_window_ms: int = Field(default=5000, ge=0, le=600_000, description="How long X-Request-Id tells a repeated request.")
-    idempotency_hours: int = Field(default=24, ge=1, le=720, description="How long an answer is kept for its Idempotency-Key.")
+    idempotency_window_ms: int = Field(
+        default=5000, ge=0, le=600_000, description="How long X-Request-Id tells a repeated request.", json_schema_extra=_REPEATS
+    )
+    idempotency_hours: int = Field(
+        default=24, ge=1, le=720, description="How long an answer is kept for its Idempotency-Key.", json_schema_extra=_REPEATS
+    )
     emergency_fallback_model: str = Field(
-        default="", max_length=200, description="Model tried once when a request without tools fails for want of credit; empty: none."
+        default="",
+        max_length=200,
+        description="Model tried once when a request without tools fails for want of credit; empty: none.",
+        json_schema_extra=_ROUTING,
     )
     always_preserve_client_cache: Literal["auto", "always", "never"] = Field(
         default="auto",
         description="Clients' prompt-cache markers: `auto` where a format has a place for them, `always` in OpenAI's too, `never` none.",
+        json_schema_extra=_REPEATS,
     )
     thinking_budget: ThinkingBudget = ThinkingBudget()
     system_prompt: SystemPrompt = SystemPrompt()
     compression: CompressionSettings = CompressionSettings()
-    budget_zone: str = Field(default="UTC", max_length=64, description="Time zone of budgets that name none.")
-    budget_wait_ms: int = Field(default=30_000, ge=0, le=600_000, description="Longest wait of a call for money that others hold.")
+    budget_zone: str = Field(default="UTC", max_length=64, description="Time zone of budgets that name none.", json_schema_extra=_MONEY)
+    budget_wait_ms: int = Field(
+        default=30_000, ge=0, le=600_000, description="Longest wait of a call for money that others hold.", json_schema_extra=_MONEY
+    )
     resilience_settings: ResilienceSettings = ResilienceSettings()
     retention: Retention = Retention()
     require_login: bool = Field(
-        default=True, description="False opens the dashboard and `/api` to browsers of this machine without a login; on loopback only."
+        default=True,
+        description="False opens the dashboard and `/api` to browsers of this machine without a login; on loopback only.",
+        json_schema_extra=_DOORS,
     )
     backup_schedule: BackupSchedule = BackupSchedule()
     assessments: AssessmentRouting = AssessmentRouting()
-    mcp_enabled: bool = Field(default=True, description="Whether the MCP door is open.")
-    mcp_transport: Literal["all", "stdio", "sse", "streamable-http"] = Field(default="all", description="Over which transports.")
-    mcp_profile: str = Field(default="core", max_length=2000, description="Tools that tools/list shows: core, all, or names with *.")
-    a2a_enabled: bool = Field(default=True, alias="a2aEnabled", description="Whether the A2A door is open.")
+    mcp_enabled: bool = Field(default=True, description="Whether the MCP door is open.", json_schema_extra=_DOORS)
+    mcp_transport: Literal["all", "stdio", "sse", "streamable-http"] = Field(
+        default="all", description="Over which transports.", json_schema_extra=_DOORS
+    )
+    mcp_profile: str = Field(
+        default="core", max_length=2000, description="Tools that tools/list shows: core, all, or names with *.", json_schema_extra=_DOORS
+    )
+    a2a_enabled: bool = Field(default=True, alias="a2aEnabled", description="Whether the A2A door is open.", json_schema_extra=_DOORS)
     oauth_blocked: tuple[str, ...] = Field(
-        default=(), max_length=10_000, alias="oauthBlocked", description="Ids of principals (oauth_…) whose access tokens are refused."
+        default=(),
+        max_length=10_000,
+        alias="oauthBlocked",
+        description="Ids of principals (oauth_…) whose access tokens are refused.",
+        json_schema_extra=_DOORS,
     )
 
 

@@ -68,7 +68,8 @@ class Form:
 class Field:
     """One field of a form: how it is shown and how what is typed becomes a value.
 
-    ``kind`` is text, long (several lines), secret, number, whole (a number), switch, choice, list (a line each) or json.
+    ``kind`` is text, long (several lines), secret, number, whole (a number), switch, choice, list (a line each) or json. ``topic`` is
+    what it is about, where its model says so.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Field:
     least: float | None = None
     most: float | None = None
     longest: int | None = None
+    topic: str = ""
 
     @property
     def emptied(self) -> Any:
@@ -153,10 +155,10 @@ def _within(shape: Mapping[str, Any], schema: Mapping[str, Any], before: str) ->
 
 
 def grouped(shown: Iterable[Field], plain: str) -> dict[str, list[Field]]:
-    """Fields by the object that they belong to; those of none come first, as the group ``plain``."""
+    """Fields by the object that they belong to; those of none by their topic, or first, as the group ``plain``."""
     found: dict[str, list[Field]] = {plain: []}
     for one in shown:
-        found.setdefault(one.name.partition(".")[0] if "." in one.name else plain, []).append(one)
+        found.setdefault(one.name.partition(".")[0] if "." in one.name else one.topic or plain, []).append(one)
     return {name: members for name, members in found.items() if members}
 
 
@@ -227,6 +229,7 @@ def _field(name: str, raw: Mapping[str, Any], schema: Mapping[str, Any], *, requ
         least=shape.get("minimum", shape.get("exclusiveMinimum")),
         most=shape.get("maximum"),
         longest=shape.get("maxLength"),
+        topic=raw.get("x-topic", ""),
     )
 
 

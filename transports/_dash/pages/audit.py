@@ -29,7 +29,6 @@ async def _load(view: View) -> dict[str, Any]:
     chosen = chosen or dict(_USUAL)
     offset = view.number("offset", 0, most=_DEEPEST)
     found, refused = await _found(view, chosen, offset)
-    whole = found is not None and chosen == _USUAL and (await view.ask("audit-log", limit=1)).total <= _QUICK
     return {
         "found": found,
         "kept": {one.id: json.dumps(one.details, indent=2, ensure_ascii=False) for one in (found.entries if found is not None else ())},
@@ -41,9 +40,16 @@ async def _load(view: View) -> dict[str, Any]:
         "reach": min(found.total, _DEEPEST + _PAGE) if found is not None else 0,
         "fields": {one.name: one for one in view.fields("audit-log", *_FILTERS)},
         "exports": {kind: f"/api/compliance/audit-log/export?{urlencode({**chosen, 'format': kind})}" for kind in ("jsonl", "csv")},
-        "verdict": await view.ask("audit-log-verify") if whole else None,
+        "verdict": await _walked(view, chosen),
         "quick": _QUICK,
     }
+
+
+async def _walked(view: View, chosen: dict[str, str]) -> Any:
+    """What a walk of a short log finds; None where the log is long, or only a part of it is looked for."""
+    if chosen != _USUAL or (await view.ask("audit-log", limit=1)).total > _QUICK:
+        return None
+    return await view.ask("audit-log-verify")
 
 
 async def _found(view: View, chosen: dict[str, str], offset: int) -> tuple[Any, str]:
