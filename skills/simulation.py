@@ -41,7 +41,7 @@ class Hop(Wire):
     ``probability`` that this hop serves the request: the chance that all before it fail, from their
     success rates over 24 hours (smoothed: one success and no failure are assumed for the unknown).
     ``health_status`` is CLOSED, OPEN for a provider that is left alone, HALF_OPEN for one that is tried again, or where the account or
-    the model at it is left alone.
+    the model at it is left alone. ``score``, of the ``factors`` beside it, is there where the strategy scores.
     """
 
     provider: str
@@ -51,6 +51,8 @@ class Hop(Wire):
     estimated_cost: float | None
     health_status: str
     quota_available: float
+    score: float | None
+    factors: dict[str, float]
 
 
 class Tree(Wire):
@@ -197,4 +199,6 @@ async def _hop(ctx: Context, option: Option, ask: SimulateAsk, probability: floa
         estimated_cost=cost,
         health_status=breaker.name,
         quota_available=round(window.percent, 2) if window else 100.0,
+        score=option.score,
+        factors=dict(option.factors),
     )

@@ -57,6 +57,15 @@ async def test_a_combo_is_made_changed_simulated_and_removed(dashboard: Dashboar
         stored = await dashboard.ask("combos-get", id=place.rsplit("/", 1)[1])
         assert [(step["model"], step["weight"]) for step in stored.models] == [("openai/gpt-4o", 1), ("demo/demo", 4)]
         assert stored.strategy == "weighted"
+        await sent(client, place, "add", model="demo/demo-echo", weight="2")
+        await sent(client, place, "step", at="2", name="demo/demo-echo", to="up")
+        await sent(client, place, "step", at="0", name="openai/gpt-4o", to="out")
+        stale = await sent(client, place, "step", status=400, at="0", name="openai/gpt-4o", to="out")
+        assert "were changed meanwhile" in stale.text
+        stored = await dashboard.ask("combos-get", id=place.rsplit("/", 1)[1])
+        assert [(step["model"], step["weight"]) for step in stored.models] == [("demo/demo-echo", 2), ("demo/demo", 4)]
+        await sent(client, place, "change", name="mine", strategy="auto", models="demo/demo-echo 2\ndemo/demo 4", isActive="on")
+        assert ">Score</th>" in (await sent(client, place, "simulate", status=200, promptTokenEstimate="100")).text
         simulated = await sent(client, place, "simulate", status=200, promptTokenEstimate="100")
         assert "Where a request would go now" in simulated.text
         assert "demo/demo" in simulated.text

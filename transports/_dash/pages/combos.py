@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from hub.errors import BadRequest
+from transports._dash import offered
 from transports._dash.page import Done, Page, Shown
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ async def _load(view: View) -> dict[str, Any]:
         "combos": (await view.ask("combos-list")).combos,
         "metrics": (await view.ask("combos-metrics")).metrics or {},
         "strategies": view.hub.strategies,
+        "names": await _names(view),
     }
 
 
@@ -65,10 +67,17 @@ def _name(step: dict[str, Any]) -> str:
     return f"combo:{step['comboName']}" if step["kind"] == "combo-ref" else step["model"]
 
 
+async def _names(view: View, but: str = "") -> list[str]:
+    """What a step may be: a model, or another combo."""
+    return [*await offered.models(view), *(f"combo:{name}" for name in await offered.combos(view) if name != but)]
+
+
 async def _load_one(view: View) -> dict[str, Any]:
     combo = await view.ask("combos-get", id=view.params["id"])
     return {
         "combo": combo,
+        "steps": [(_name(step), step.get("weight") or None) for step in combo.models],
+        "names": await _names(view, but=combo.name),
         "strategies": view.hub.strategies,
         "lines": "\n".join(f"{_name(step)} {step['weight']:g}" if step.get("weight") else _name(step) for step in combo.models),
         "fields": view.fields("combos-update", *_CHANGED),
@@ -90,6 +99,27 @@ async def _change(view: View, form: Form) -> Outcome:
         models=_steps(form.text("models"), combo.models),
     )
     return Done(f"{changed.name} is changed, for requests from now on.")
+
+
+async def _step(view: View, form: Form) -> Outcome:
+    """One step goes up, down or out. ``name`` must stand where it stood when the page was made."""
+    combo = await view.ask("combos-get", id=view.params["id"])
+    steps, typed, name = list(combo.models), form.text("at"), form.text("name")
+    at = int(typed) if typed.isdigit() else len(steps)
+    if at >= len(steps) or _name(steps[at]) != name:
+        raise BadRequest("the models were changed meanwhile; here is what they are now", field="name")
+    step = steps.pop(at)
+    if form.text("to") in ("up", "down"):
+        steps.insert(max(at - 1, 0) if form.text("to") == "up" else at + 1, step)
+    await view.ask("combos-update", id=combo.id, models=steps)
+    return Done("" if form.text("to") in ("up", "down") else f"{name} is no longer asked by {combo.name}.")
+
+
+async def _add(view: View, form: Form) -> Outcome:
+    combo = await view.ask("combos-get", id=view.params["id"])
+    added = _steps(f"{form.text('model')} {form.text('weight')}", [])
+    await view.ask("combos-update", id=combo.id, models=[*combo.models, *added])
+    return Done(f"{form.text('model')} is asked by {combo.name} as well.")
 
 
 async def _simulate(view: View, form: Form) -> Outcome:
@@ -124,6 +154,6 @@ PAGES = (
         "Combo",
         "combo.html",
         _load_one,
-        actions={"change": _change, "simulate": _simulate, "test": _test, "delete": _delete},
+        actions={"change": _change, "step": _step, "add": _add, "simulate": _simulate, "test": _test, "delete": _delete},
     ),
 )

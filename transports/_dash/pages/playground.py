@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 
 from hub.errors import BadRequest
+from transports._dash import offered
 from transports._dash.page import Page, Shown
 from transports._inside import Inside
 
@@ -105,10 +106,8 @@ _SLOT = re.compile(r"\$(model|system|prompt|temperature|most)")
 
 
 async def _load(view: View) -> dict[str, Any]:
-    models = [one.id for one in (await view.ask("models-list")).models if "chat" in one.capabilities]
-    combos = [one.name for one in (await view.ask("combos-list")).combos if one.is_active]
     return {
-        "names": ["auto", *combos, *models][:500],
+        "names": ["auto", *await offered.combos(view), *await offered.models(view)],
         "typed": {"models": view.query.get("model") or "auto", "dialect": "openai", "most": str(_USUAL_MOST)} | view.values,
         "dialects": DIALECTS,
         "table": {"dialects": {name: asdict(one) for name, one in DIALECTS.items()}, "optional": sorted(_OPTIONAL)},

@@ -17,7 +17,7 @@ function localise(root) {
 
 // Buttons that only scripts can make work are shown by scripts.
 function reveal(root) {
-  for (const button of root.querySelectorAll("[data-copy]")) button.hidden = false;
+  for (const one of root.querySelectorAll("[data-copy], .picker")) one.hidden = false;
 }
 
 async function copy(button) {
@@ -30,6 +30,15 @@ async function copy(button) {
     getSelection().selectAllChildren(document.querySelector(button.dataset.copy));
   }
   setTimeout(() => { button.textContent = "Copy"; }, 2000);
+}
+
+// A model that was picked becomes a line of the text.
+function add(button) {
+  const typed = button.closest(".picker").querySelector("input"), text = document.querySelector(button.dataset.adds);
+  if (!typed.value.trim()) { typed.focus(); return; }
+  text.value = [...text.value.split("\n").filter((line) => line.trim()), typed.value.trim()].join("\n");
+  typed.value = "";
+  typed.focus();
 }
 
 // Keys: / searches, j and k walk through rows, g and a letter go to a page, ? says all this.
@@ -65,6 +74,8 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-copy]");
   if (button) copy(button);
+  const adds = event.target.closest("[data-adds]");
+  if (adds) add(adds);
 });
 
 // A choice that needs no button where there are scripts.
