@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import Any
 
@@ -12,6 +13,12 @@ import pytest
 def anyio_backend() -> str:
     """asyncio only: the hub runs on uvloop."""
     return "asyncio"
+
+
+def pytest_unconfigure() -> None:
+    """Leave no database behind."""
+    if (databases := sys.modules.get("tests.fakes.database")) is not None:
+        databases.drop_databases()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
