@@ -71,7 +71,7 @@ async def running_hub(
 
 async def _stop(servers: list[Any], task: asyncio.Task[None]) -> None:
     for server in servers:
-        server.should_exit = True
+        server.leave()
     await task
 
 
