@@ -405,7 +405,7 @@ async def _a2a_ask(agent: Any, identity: str, text: str, metadata: dict[str, Any
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """Settings for child processes: one file, or an empty PostgreSQL database."""
-    with postgres_database() if request.param == "postgresql" else nullcontext("") as url:
+    with postgres_database(empty=True) if request.param == "postgresql" else nullcontext("") as url:
         yield {"HUBROUTE_DATABASE_URL": url}
 
 
@@ -416,7 +416,7 @@ async def test_a_new_users_first_hour(tmp_path: Path, upstream: FaultUpstream, d
     async def run(*args: str, **more: str) -> Any:
         return await asyncio.to_thread(command_answer, data, *args, **database, **more)
 
-    with serving(data, **database) as served:
+    with serving(data, first=True, **database) as served:
 
         async def add(vendor: str) -> Any:
             key = () if vendor == "ollama" else ("--api-key", KEY)

@@ -181,27 +181,67 @@ def _socket_protocol(**options: Any) -> asyncio.Protocol:
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server whose signals and lifetime belong to the composition root."""
+    """A uvicorn server whose signals and lifetime belong to the composition root. It stops when told, not with its next look at a flag."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._left = asyncio.Event()
+
+    def leave(self) -> None:
+        """Stop serving, as soon as running answers are out."""
+        self.should_exit = True
+        self._left.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
         """The composition root handles signals for all servers of the process."""
         yield
 
+    async def main_loop(self) -> None:
+        """Once a second do what uvicorn does so often, and look for clients that stall."""
+        # uvicorn counts tenths of a second, and does all it does with every tenth of them.
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._left.wait()
+
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second; every tenth looks for clients that stall."""
-        if counter % 10 == 0:
-            now = time.monotonic()
-            for protocol in list(self.server_state.connections):
-                look: Callable[[float], None] | None = getattr(protocol, "look", None)
-                if look is not None:
-                    look(now)
+        """Whether to stop serving."""
+        now = time.monotonic()
+        for protocol in list(self.server_state.connections):
+            look: Callable[[float], None] | None = getattr(protocol, "look", None)
+            if look is not None:
+                look(now)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening and wait for running answers; streams that would stand for ever are told to end first."""
         self.stopping()
-        await super().shutdown(sockets)
+        for server in self.servers:
+            server.close()
+        for sock in sockets or ():
+            sock.close()
+        try:
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                await self._emptied()
+        except TimeoutError:
+            for task in self.server_state.tasks:
+                task.cancel(msg="the time to finish in is over")
+
+    async def _emptied(self) -> None:
+        """Wait until every connection is closed and every answer is out."""
+        told: set[Any] = set()
+        wait = 0.005  # what was accepted a moment ago becomes a connection meanwhile
+        while not self.force_exit:
+            for connection in self.server_state.connections - told:
+                connection.shutdown()
+                told.add(connection)
+            await asyncio.sleep(wait)
+            if not self.server_state.connections and not self.server_state.tasks:
+                break
+            wait = min(2 * wait, 0.1)
+        for server in self.servers:
+            await server.wait_closed()
 
     def stopping(self) -> None:
         """Called when serving ends; the composition root's hub puts its ``stop`` here."""

@@ -83,7 +83,7 @@ class Stop:
         self.deadline = self._loop.time() + seconds
         log.info("stopping; running answers may finish, a second signal ends them", seconds=seconds, again=again)
         self.hub.events.emit("system.stopping", reason="restart" if again else "stop")
-        self.server.should_exit = True
+        self.server.leave()
         self.hub.stop()
 
     def _signalled(self) -> None:

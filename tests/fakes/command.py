@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hub.settings import Settings
+from tests.fakes.database import furnish
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -64,9 +67,11 @@ class Served:
 
 
 @contextmanager
-def serving(data_dir: Path, *args: str, **env: str) -> Iterator[Served]:
-    """``hubroute serve`` on a free port until the block ends."""
+def serving(data_dir: Path, *args: str, first: bool = False, **env: str) -> Iterator[Served]:
+    """``hubroute serve`` on a free port until the block ends. With ``first`` nothing is there; else the database is, without rows."""
     data_dir.parent.mkdir(parents=True, exist_ok=True)
+    if not first and not env.get("HUBROUTE_DATABASE_URL"):
+        furnish(Settings(data_dir=data_dir))
     log = data_dir.parent / f"{data_dir.name}.log"
     with log.open("w") as errors:
         process = subprocess.Popen(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub.call import Hub
 from hub.settings import Settings
+from tests.fakes.database import furnish
 from transports._http import App, build
 from transports._server import beside, listen, serve
 
@@ -46,7 +47,7 @@ async def running_hub(
 ) -> AsyncIterator[Running]:
     """Open a hub with its own data folder and serve it on a free port; stop both in the end. ``doors`` limits it to these transports."""
     options: dict[str, Any] = {"data_dir": tmp_path / "data", "port": 0, "shutdown_seconds": 1.0, **settings}
-    config = Settings(**options)
+    config = furnish(Settings(**options))
     hub = Hub(config, clock=clock, skills=skills)
     await hub.open()
     try:
@@ -70,7 +71,7 @@ async def running_hub(
 
 async def _stop(servers: list[Any], task: asyncio.Task[None]) -> None:
     for server in servers:
-        server.should_exit = True
+        server.leave()
     await task
 
 

@@ -138,8 +138,14 @@ def test_the_command_line_beside_a_hub_that_runs(tmp_path: Path) -> None:
         assert run(data, "delete", made) == {"deleted": True, "id": made}
 
 
-async def test_a_migration_keeps_the_old_schema(tmp_path: Path, database: str) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_a_migration_keeps_the_old_schema(tmp_path: Path, kind: str) -> None:
     """Before a newer version changes a database it keeps a backup, which restores into that version."""
+    with postgres_database(empty=True) if kind == "postgresql" else nullcontext("") as database:
+        await _migrated(tmp_path, database)
+
+
+async def _migrated(tmp_path: Path, database: str) -> None:
     settings = Settings(data_dir=tmp_path / "data", database_url=database)
     settings.data_dir.mkdir(mode=0o700)
     if database:

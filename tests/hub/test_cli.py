@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def live(folder: Path) -> Iterator[Served]:
-    with serving(folder) as served:
+    with serving(folder, first=True) as served:
         yield served
 
 
@@ -231,7 +231,7 @@ def test_commands_at_the_same_time_wait_for_one_another(tmp_path: Path) -> None:
 
 def test_on_postgresql_a_running_hub_sees_a_new_key_within_a_second(tmp_path: Path) -> None:
     """D24: there every process has a hub of its own."""
-    with postgres_database() as url, serving(tmp_path / "data", HUBROUTE_DATABASE_URL=url) as served:
+    with postgres_database(empty=True) as url, serving(tmp_path / "data", HUBROUTE_DATABASE_URL=url) as served:
         made = answer(tmp_path / "data", "keys", "create", "shared", "--scopes", "chat", HUBROUTE_DATABASE_URL=url)
         transport = httpx.HTTPTransport(retries=0)
         with httpx.Client(transport=transport, headers=_bearer(made["key"])) as client:

@@ -12,6 +12,7 @@ from hub.records import Caller, Connection
 from hub.settings import Settings
 from hub.skill import A2aAnswer, A2aAsk
 from tests.fakes.clock import Still
+from tests.fakes.database import furnish
 from tests.fakes.upstream import FaultUpstream
 from tests.hub.store.rows import usage_row
 
@@ -66,7 +67,7 @@ class Desk:
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     clock = Still()
-    hub = Hub(Settings(data_dir=tmp_path), clock=clock)
+    hub = Hub(furnish(Settings(data_dir=tmp_path)), clock=clock)
     await hub.open()
     yield Desk(hub, clock)
     await hub.close()

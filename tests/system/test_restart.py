@@ -121,12 +121,14 @@ async def test_a_stop_signal_wins_over_a_restart(tmp_path: Path) -> None:
                 httpx.AsyncClient(base_url=served.url, headers=headers, timeout=LIMIT) as http,
                 http.stream("POST", "/v1/chat/completions", json=ask) as response,
             ):
-                assert "one" in await anext(response.aiter_lines())
+                lines = response.aiter_lines()  # kept: a generator that nobody holds closes the response
+                assert "one" in await anext(lines)
                 await http.post("/api/restart")
                 await asyncio.sleep(0.1)
                 served.process.send_signal(signal.SIGTERM)
                 await asyncio.sleep(0.1)
                 vendor.go.set()
+                assert "data: [DONE]" in [line async for line in lines]
                 assert await asyncio.to_thread(served.process.wait, LIMIT) == 0
 
 

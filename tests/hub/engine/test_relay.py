@@ -160,7 +160,7 @@ async def test_closing_gives_up_what_is_under_way(bench: Bench) -> None:
 
 
 async def test_what_is_kept_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.engine.engine.relay._MOST_KEPT", 3)
+    monkeypatch.setattr("hub.engine.relay._MOST_KEPT", 3)
     for number in range(5):
         bench.done(Watch(key_id="k", session=str(number), combo="c"))
         await bench.relay.settle()

@@ -8,7 +8,7 @@ import pytest
 
 from hub.clock import Clock
 from hub.store import Store
-from tests.fakes.database import make_settings, postgres_database
+from tests.fakes.database import furnish, make_settings, postgres_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -37,7 +37,7 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
-    return make_settings(tmp_path, url)
+    return furnish(make_settings(tmp_path, url))
 
 
 @pytest.fixture

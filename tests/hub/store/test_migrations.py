@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +17,10 @@ from hub.store import Store, columns, schema
 from hub.store.migration import config
 from hub.store.session import engine
 from hub.store.tables import Base
-from tests.fakes.database import make_settings
+from tests.fakes.database import make_settings, postgres_database
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from hub.settings import Settings
@@ -26,6 +28,13 @@ if TYPE_CHECKING:
     from tests.hub.store.conftest import HeldClock
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    """Here a database is empty, without tables."""
+    with postgres_database(empty=True) if request.param == "postgresql" else nullcontext("") as url:
+        yield make_settings(tmp_path, url)
 
 
 async def test_migrations_from_empty_equal_the_tables(store: Store) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
 from hub.records import TestStatus
-from hub.store import Store
-from tests.fakes.database import SERVER, make_settings
+from hub.store import Store, schema
+from tests.fakes.database import SERVER, make_settings, postgres_database
 from tests.hub.store.rows import audit_row, usage_row
 
 if TYPE_CHECKING:
@@ -30,11 +31,25 @@ async def within_a_second(condition: Any) -> None:
 
 @pytest.fixture
 async def pair(tmp_path: Path, postgres_url: str, clock: HeldClock) -> AsyncIterator[tuple[Store, Store]]:
-    """Two hubs that start at the same moment on an empty database."""
-    first, second = (Store(make_settings(tmp_path, postgres_url), clock) for _ in range(2))
+    """Two hubs that start at the same moment."""
+    async with _both(tmp_path, postgres_url, clock) as both:
+        yield both
+
+
+@asynccontextmanager
+async def _both(tmp_path: Path, url: str, clock: HeldClock) -> AsyncIterator[tuple[Store, Store]]:
+    first, second = (Store(make_settings(tmp_path, url), clock) for _ in range(2))
     await asyncio.gather(first.open(), second.open())
     yield first, second
     await asyncio.gather(first.close(), second.close())
+
+
+async def test_two_that_start_at_once_migrate_an_empty_database_once(tmp_path: Path, clock: HeldClock) -> None:
+    with postgres_database(empty=True) as url:
+        async with _both(tmp_path, url, clock) as (first, second):
+            _, token = await first.keys.create("a", grants=["chat"])
+            await within_a_second(lambda: second.keys.find(token) is not None)
+            assert [(await one.health())["schema"] for one in (first, second)] == [schema.HEAD] * 2
 
 
 async def test_changes_of_one_are_seen_by_the_other(pair: tuple[Store, Store]) -> None:
