@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-P", str(ROOT / "hub" / "launcher.py")]
@@ -64,13 +64,13 @@ class Served:
 
 
 @contextmanager
-def serving(data_dir: Path, *args: str, **env: str) -> Iterator[Served]:
-    """``hubroute serve`` on a free port until the block ends."""
+def serving(data_dir: Path, *args: str, command: Sequence[str] = COMMAND, **env: str) -> Iterator[Served]:
+    """``hubroute serve`` on a free port until the block ends; ``command`` is another installation's."""
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     log = data_dir.parent / f"{data_dir.name}.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", "0", *args],
+            [*command, "serve", "--port", "0", *args],
             env=environment(data_dir, **env),
             cwd=data_dir.parent,
             stdout=subprocess.PIPE,
