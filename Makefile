@@ -6,6 +6,7 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
+DOCS_READY := build/manual/venv/.ready
 ASSETS := transports/_dash/static/vendor/.ready
 COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url $(if $(UPGRADE),--upgrade)
 
@@ -78,6 +79,17 @@ $(DEV_READY): $(UV) requirements-dev.lock hub/launcher.py
 
 assets: $(ASSETS)
 
+# The pages load nothing from elsewhere; a link that leads nowhere, and a page that is nowhere listed, stop the build.
+docs: $(DEV_READY) $(DOCS_READY)
+	@$(BIN)/python -m manual build/manual
+	@cd build/manual && NO_MKDOCS_2_WARNING=1 venv/bin/mkdocs build -q --strict
+	@echo "build/manual/site/index.html"
+
+$(DOCS_READY): $(UV) requirements-docs.lock
+	@$(UV) venv -q --clear --python $(BIN)/python build/manual/venv
+	@$(call install,requirements-docs.lock,build/manual/venv/bin/python)
+	@touch $@
+
 # What builds them is locked with the rest; the time in both archives is a fixed one, so that the same commit gives the same bytes.
 dist: $(DEV_READY) $(ASSETS)
 	@rm -rf dist
@@ -96,7 +108,7 @@ $(ASSETS): transports/_dash/package.json transports/_dash/package-lock.json
 # A pip mirror that is set up on this machine is uv's too, unless uv has its own.
 install = index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}}"; \
 	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
-	$(UV) pip install -q --python $(BIN)/python --compile-bytecode --require-hashes -r $(1)
+	$(UV) pip install -q --python $(or $(2),$(BIN)/python) --compile-bytecode --require-hashes -r $(1)
 
 # The command of a checkout; an installed wheel brings its own.
 command = printf '\#!/bin/sh\nexec "%s/$(BIN)/python" -P "%s/hub/launcher.py" "$$@"\n' "$(CURDIR)" "$(CURDIR)" > $(BIN)/hubroute && chmod 755 $(BIN)/hubroute
