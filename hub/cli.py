@@ -23,6 +23,7 @@ from hub.commands import (
     connect,
     doctor,
     evals,
+    health,
     keys,
     mcp_servers,
     owner,
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.command()(serving.serve)
 app.command()(serving.mcp)
+app.command()(health.health)
 providers.app.command()(accounts.login)
 providers.app.command()(accounts.clients)
 app.add_typer(providers.app, name="providers")

@@ -21,6 +21,7 @@ import orjson
 from hub import log as logs
 from hub.errors import Conflict, NotConfigured
 from hub.process import welcome
+from hub.process.announce import READY, STOPPING, announce
 from hub.process.control import ABOUT, about
 from hub.process.lifecycle import LISTEN_FD
 from hub.process.reach import PATIENCE, STEP, open_hub
@@ -61,6 +62,7 @@ class Stop:
             self._loop.add_signal_handler(number, self._signalled)
         # Said by a skill: its answer goes out first, as that of every call under way.
         self.hub.lifecycle.attach(lambda again: self._loop.call_soon(self._begin, again))
+        announce(READY)
 
     @property
     def forced(self) -> bool:
@@ -83,6 +85,8 @@ class Stop:
         self.deadline = self._loop.time() + seconds
         log.info("stopping; running answers may finish, a second signal ends them", seconds=seconds, again=again)
         self.hub.events.emit("system.stopping", reason="restart" if again else "stop")
+        if not again:
+            announce(STOPPING)
         self.server.leave()
         self.hub.stop()
 
@@ -93,6 +97,7 @@ class Stop:
             # A stop wins over a restart that is under way.
             self.kept.close()
             self.kept = None
+            announce(STOPPING)
             log.info("the restart is a stop now; a further signal ends running answers")
         elif not self.forced and self._task is not None:
             self.server.force_exit = True

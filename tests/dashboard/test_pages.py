@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.dashboard.conftest import Dashboard
+from tests.fakes.hub import running_hub
 from tests.hub.store.rows import usage_row
+from transports._dash import static
 from transports._dash.site import Site
 from transports._pages import local
 
 if TYPE_CHECKING:
-    from tests.dashboard.conftest import Dashboard
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 SITE = Site()
@@ -38,6 +41,16 @@ async def test_every_page_answers_its_owner_with_a_strict_policy(dashboard: Dash
     assert not re.search(r"\son\w+=|\sstyle=|<style", answer.text)
     assert not re.search(r'(?:src|href|action)="(?:https?:)?//', answer.text)
     assert "<h1>" in answer.text
+
+
+async def test_an_installation_without_the_scripts_of_npm_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static, "_VENDOR", tmp_path / "vendor")
+    async with running_hub(tmp_path) as running:
+        _, token = await running.hub.login.sessions.begin(address="127.0.0.1", agent="tests")
+        async with Dashboard(running, token).client() as client:
+            page = (await client.get("/")).text
+    assert "make assets" in page
+    assert not re.search(r"htmx\.min|uPlot", page)
 
 
 @pytest.mark.parametrize("url", [page.url for page in SITE.pages])

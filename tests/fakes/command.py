@@ -17,7 +17,7 @@ from hub.settings import Settings
 from tests.fakes.database import furnish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-P", str(ROOT / "hub" / "launcher.py")]
@@ -67,15 +67,18 @@ class Served:
 
 
 @contextmanager
-def serving(data_dir: Path, *args: str, first: bool = False, **env: str) -> Iterator[Served]:
-    """``hubroute serve`` on a free port until the block ends. With ``first`` nothing is there; else the database is, without rows."""
+def serving(data_dir: Path, *args: str, first: bool = False, command: Sequence[str] = COMMAND, **env: str) -> Iterator[Served]:
+    """``hubroute serve`` on a free port until the block ends. With ``first`` nothing is there; else the database is, without rows.
+
+    ``command`` is another installation's.
+    """
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     if not first and not env.get("HUBROUTE_DATABASE_URL"):
         furnish(Settings(data_dir=data_dir))
     log = data_dir.parent / f"{data_dir.name}.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", "0", *args],
+            [*command, "serve", "--port", "0", *args],
             env=environment(data_dir, **env),
             cwd=data_dir.parent,
             stdout=subprocess.PIPE,

@@ -292,8 +292,8 @@ def test_help_is_clean_and_without_arguments_shown() -> None:
     shown = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True).stdout
     commands = shown.split("Commands:\n")[1].split("\n\n")[0].splitlines()
     assert [line.split()[0] for line in commands] == [
-        "serve", "mcp", "connect", "disconnect", "models", "chat", "call", "skills", "doctor", "settings", "providers", "keys",
-        "owner", "mcp-servers", "agents", "batches", "audit", "backup", "evals",
+        "serve", "mcp", "health", "connect", "disconnect", "models", "chat", "call", "skills", "doctor", "settings", "providers",
+        "keys", "owner", "mcp-servers", "agents", "batches", "audit", "backup", "evals",
     ]  # fmt: skip
     assert all(len(line.split()) > 3 and not line.rstrip().endswith("...") for line in commands)
     assert "Traceback" not in shown
