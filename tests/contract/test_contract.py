@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import httpx
@@ -10,9 +12,11 @@ import pytest
 
 from tests.contract.differences import DIFFERENCES, PENDING
 from tests.contract.rows import ROWS
-from tests.contract.trial import CONTRACT, Trial
-from tests.contract.world import worlds
+from tests.contract.shapes import differences
+from tests.contract.trial import CONTRACT, ERRORS, Trial
+from tests.contract.world import MODEL, worlds
 from tests.fakes.command import answer, serving
+from tests.fakes.database import postgres_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,6 +50,59 @@ async def test_operation(world: World, name: str) -> None:
     found = [line for line in problems if not line.startswith(tuple(meant))]
     found += [f"no difference any more: {start}" for start in meant if not any(line.startswith(start) for line in problems)]
     assert not found, "\n".join(dict.fromkeys(found))
+
+
+async def test_what_is_stored_is_the_same_on_postgresql(tmp_path: Path) -> None:
+    """Every operation that needs something stored, or stores something, succeeds there with the same fields."""
+    found: list[str] = []
+    with postgres_database() as url:
+        async with worlds(tmp_path, database_url=url) as world:
+            for name in (one for one in ASKED if ROWS[one].needs and one not in PENDING):
+                trial = Trial(world, name)
+                for row in (ROWS[name], *ROWS[name].more):
+                    await trial.succeeds(row)
+                found += [f"{name} {line}" for line in trial.problems if not line.startswith(tuple(DIFFERENCES.get(name, ())))]
+    assert not found, "\n".join(found)
+
+
+#: An address of each door that has an error body of its own: method, path.
+DOORS = {
+    "typed": ("POST", "/v1/chat/completions"),
+    "anthropic": ("POST", "/v1/messages"),
+    "gemini": ("POST", f"/v1beta/models/{MODEL}:generateContent"),
+    "text": ("POST", "/api/keys"),
+    "managed": ("POST", "/api/v1/management/proxies"),
+}
+
+
+@pytest.mark.parametrize("kind", DOORS)
+async def test_a_body_over_the_limit_is_refused_before_it_comes(world: World, kind: str) -> None:
+    """REL-08: by its announced length, in the door's own shape; nothing of it is read."""
+    method, path = DOORS[kind]
+    head = {**world.owner.headers, "host": "127.0.0.1", "content-type": "application/json", "content-length": str(1 << 30)}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(world.running.url).port)
+    with closing(writer):
+        writer.write("\r\n".join(lines).encode())
+        status = int((await reader.readline()).split()[1])
+        told = {name.lower(): value for name, _, value in [line.decode().partition(": ") async for line in _head(reader)]}
+        body = json.loads(await reader.readexactly(int(told["content-length"])))
+    assert status == 413
+    assert not list(differences(body, ERRORS[kind])), body
+    assert "MAX_BODY_MB" in json.dumps(body)
+
+
+async def _head(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while (line := await reader.readline()).strip():
+        yield line
+
+
+async def test_head_is_get_without_its_body_and_options_says_what_there_is(world: World) -> None:
+    for path in ("/v1/models", "/api/keys", "/api/monitoring/health", "/.well-known/agent.json"):
+        whole, head = await world.owner.get(path), await world.owner.head(path)
+        assert (head.status_code, head.content, head.headers["content-type"]) == (200, b"", whole.headers["content-type"])
+        options = await world.owner.options(path)
+        assert (options.status_code, "GET" in options.headers["allow"]) == (405, True)
 
 
 @pytest.mark.parametrize("name", [name for name in CONTRACT if ROWS[name].ends])
