@@ -303,8 +303,10 @@ def openai_type(error: HubError) -> str:
 
 
 def openai_body(error: HubError) -> dict[str, Any]:
-    """The OpenAI error envelope: ``{"error": {"message", "type", "code", "param"}}``."""
+    """The OpenAI error envelope: ``{"error": {"message", "type", "code", "param"}}``; who may not is told the request's id as well."""
     body: dict[str, Any] = {"message": error.message, "type": openai_type(error), "code": error.code, "param": error.field}
+    if error.request_id and isinstance(error, (Unauthenticated, Forbidden)):
+        body["correlation_id"] = error.request_id
     if error.data:
         body["details"] = error.data
     return {"error": body}

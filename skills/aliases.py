@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from hub.context import Context
-from hub.errors import BadRequest, Conflict, HubError, NotFound
+from hub.errors import BadRequest, Conflict, HubError, NotFound, openai_body
 from hub.planning.directory import ALIASES
 from hub.providers.catalog import ModelRow, ProviderRow
 from hub.routing import wildcard
@@ -108,7 +108,7 @@ async def list_aliases(ctx: Context, ask: AliasAsk) -> AliasReport:
         return AliasReport(aliases=dict(sorted(aliases.items())), catalog_version=version)
     key = ask.alias if ask.alias in aliases else wildcard.best(aliases, ask.alias)
     if key is None:
-        raise NotFound(f"no alias fits {ask.alias!r}; GET /api/models/alias lists them", field="alias", code="MODEL_NOT_MAPPED")
+        raise _not_mapped(f"no alias fits {ask.alias!r}; GET /api/models/alias lists them")
     resolution = ctx.hub.resolver.resolve(aliases[key])
     resolved = _resolved(ctx, resolution, "alias" if key == ask.alias else "wildcard", aliases[key])
     return AliasReport(alias=ask.alias, resolved=resolved, catalog_version=version)
@@ -171,9 +171,16 @@ async def delete(ctx: Context, ask: AliasName) -> AliasGone:
     async with ctx.hub.combo_changes:
         aliases = ctx.hub.directory.aliases()
         if ask.alias not in aliases:
-            raise NotFound(f"there is no alias {ask.alias!r}; GET /api/models/alias lists them", field="alias", code="MODEL_NOT_MAPPED")
+            raise _not_mapped(f"there is no alias {ask.alias!r}; GET /api/models/alias lists them")
         await ctx.hub.store.values.set(ALIASES, {name: target for name, target in aliases.items() if name != ask.alias})
     return AliasGone(catalog_version=ctx.hub.catalog.version)
+
+
+def _not_mapped(words: str) -> NotFound:
+    """The error for a name that is no alias; these addresses answer it in OpenAI's envelope, as the seed's do."""
+    error = NotFound(words, field="alias", code="MODEL_NOT_MAPPED")
+    error.wire = openai_body(error)
+    return error
 
 
 def _resolved(ctx: Context, resolution: Resolution, source: str, target: str) -> Resolved:

@@ -12,29 +12,18 @@ from hub.evals.asking import Spent
 from hub.evals.evals import Plan
 from hub.evals.export import junit
 from hub.evals.report import CaseResult, Comparison, Summary, Target
-from hub.evals.suites import ID, MOST_CASES, Case, Known, Suite
+from hub.evals.suites import ID, MOST_CASES, Case, Suite
 from hub.evals.trials import facts_of
 from hub.skill import Answer, Audit, CostClass, Mcp, Resource, Rest, skill
 from hub.store.runs import Run
 from hub.wire import Body, Done, Nothing, Wire, iso
+from skills._suites import SuiteView, suite_view
 from skills.models import callable_models, kind_of
 
 _ALL = ("all",)
 _MOST_TARGETS = 500
 _RECENT = 20
 _OVER = frozenset({"completed", "cancelled", "stopped", "failed"})
-
-
-class SuiteView(Wire):
-    """A suite. ``updated_at`` only of those that owners wrote."""
-
-    id: str
-    name: str
-    description: str
-    source: Literal["built-in", "custom"]
-    case_count: int
-    cases: list[dict[str, Any]]
-    updated_at: str | None = None
 
 
 class SuiteAnswer(Wire):
@@ -224,26 +213,6 @@ class RunReport(Wire):
     """One run with all its results."""
 
     run: RunView
-
-
-def suite_view(known: Known) -> SuiteView:
-    """A suite as callers see it."""
-    suite = known.suite
-    return SuiteView(
-        id=known.id,
-        name=suite.name,
-        description=suite.description,
-        source="built-in" if known.built_in else "custom",
-        case_count=len(suite.cases),
-        cases=[_case(case) for case in suite.cases],
-        updated_at=iso(known.updated_at),
-    )
-
-
-def _case(case: Case) -> dict[str, Any]:
-    """A case as callers may send it back; the fields that the seed has are always there."""
-    shown = case.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return {"model": "", "tags": [], **shown, "expected": {"value": "", **shown["expected"]}}
 
 
 async def run_view(ctx: Context, run: Run, *, whole: bool) -> RunView:

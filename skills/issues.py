@@ -9,7 +9,7 @@ import orjson
 from pydantic import Field
 
 from hub.context import Context
-from hub.errors import Conflict, HubError, RateLimited
+from hub.errors import HubError, RateLimited
 from hub.fetch import fetch
 from hub.log import masked, secret_name
 from hub.records import AuditRow
@@ -40,28 +40,37 @@ class IssueReport(Body):
 
 
 class IssueAnswer(Wire):
-    """What became of a report. ``reason`` says why no issue was opened; ``removed`` names fields of details that were taken out."""
+    """What became of a report. ``reason`` says why no issue was opened, ``missing`` names settings that it would need; ``removed`` names
+    fields of details that were taken out."""
 
     logged: bool = True
     github_issue_created: bool
     reason: str | None = None
     issue_url: str | None = None
     issue_number: int | None = None
+    missing: list[str] = Field(default=[])
     removed: list[str] = Field(default=[])
+
+
+def _status(answer: IssueAnswer) -> int:
+    """Taken note of; opened; or not, as the tracker did not want it."""
+    if answer.missing:
+        return 202
+    return 200 if answer.github_issue_created else 207
 
 
 @skill(
     "issues-report",
     scopes=["chat"],
     cost=CostClass.NETWORK,
-    rest=[Rest("POST", "/v1/issues/report", status_of=lambda answer: 200 if answer.github_issue_created else 207)],
+    rest=[Rest("POST", "/v1/issues/report", status_of=_status)],
     audit=Audit.NONE,
 )
 async def report(ctx: Context, ask: IssueReport) -> IssueAnswer:
     """Report a failure to issue a key: it is logged, and opened as an issue where a repository and a token are set.
 
     Secrets and prompts are taken out of it. At most 5 reports an hour for each key and 20 for the hub. Without
-    HUBROUTE_GITHUB_ISSUES_REPO and HUBROUTE_GITHUB_ISSUES_TOKEN the report is logged and answered with 409.
+    HUBROUTE_GITHUB_ISSUES_REPO and HUBROUTE_GITHUB_ISSUES_TOKEN the report is only logged, and the answer is 202.
     """
     _admit(ctx)
     removed: list[str] = []
@@ -78,7 +87,7 @@ async def report(ctx: Context, ask: IssueReport) -> IssueAnswer:
     ]
     if missing:
         words = f"the report is logged, but no issue can be opened: set {' and '.join(missing)} on the hub"
-        raise Conflict(words, code="issue_reporting_not_configured", data={"logged": True, "githubIssueCreated": False, "missing": missing})
+        return IssueAnswer(github_issue_created=False, reason=words, missing=missing, removed=removed)
     return await _opened(ctx, ask, details, removed)
 
 

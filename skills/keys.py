@@ -111,7 +111,7 @@ class NewKey(Limited):
 
 
 class KeyCreated(Wire):
-    """A new key with its secret, which is shown this once."""
+    """A new key with its secret, which is shown this once. ``machine_id`` as in the lists."""
 
     key: str
     id: str
@@ -120,6 +120,7 @@ class KeyCreated(Wire):
     scopes: list[str]
     no_log: bool
     expires_at: str | None
+    machine_id: str = ""
 
 
 class KeyPage(Body):

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from hub.context import Context
 from hub.errors import NotFound
@@ -203,6 +203,19 @@ class OpenAiModels(Wire):
 
     object: str = "list"
     data: list[OpenAiModel]
+    #: Which catalogue they are of; a header says it.
+    _version: str = PrivateAttr(default="")
+
+    @classmethod
+    def of(cls, ctx: Context, data: list[OpenAiModel]) -> OpenAiModels:
+        """The models that are listed now."""
+        made = cls(data=data)
+        made._version = ctx.hub.catalog.version
+        return made
+
+    def headers(self) -> dict[str, str]:
+        """The version of the catalogue: it changes when the list may."""
+        return {"x-model-catalog-version": self._version}
 
 
 def _openai(row: ProviderRow, model: ModelRow) -> OpenAiModel:
@@ -295,7 +308,7 @@ _VERSION = "anthropic-version"
     scopes=["chat"],
     cost=CostClass.FREE,
     rest=[
-        Rest("GET", "/v1/models", views=((_VERSION, _anthropic_list),)),
+        Rest("GET", "/v1/models", views=((_VERSION, _anthropic_list),), headers=OpenAiModels.headers),
         Rest("GET", "/v1beta/models", door="gemini"),
         Rest("GET", "/v1/providers/{provider}/models", door="openai"),
         *(Rest("GET", f"{base}/api/tags", door="ollama") for base in ("", "/v1")),
@@ -308,7 +321,7 @@ async def openai_models(ctx: Context, ask: Nothing) -> OpenAiModels:
     combos = [_openai_combo(ctx, one) for one in _listed_combos(ctx)]
     taken = {one.id for one in combos}
     models = [_openai(row, model) for row, model in callable_models(ctx)]
-    return OpenAiModels(data=combos + [one for one in models if one.id not in taken])
+    return OpenAiModels.of(ctx, combos + [one for one in models if one.id not in taken])
 
 
 class ModelName(Wire):
@@ -363,7 +376,7 @@ class Catalogue(Wire):
     "models-catalog",
     scopes=["manage"],
     cost=CostClass.FREE,
-    rest=[Rest("GET", "/api/models/catalog")],
+    rest=[Rest("GET", "/api/models/catalog", headers=lambda found: {"x-model-catalog-version": found.catalog_version})],
     read_only=True,
     audit=Audit.NONE,
 )

@@ -169,7 +169,8 @@ def _view(document: Document[Policy]) -> PolicyView:
 
 def _post(data: dict[str, Any]) -> dict[str, Any]:
     """The seed's unlock as it is; anything else is the rule itself."""
-    return data if "action" in data or "policy" in data else {"policy": data}
+    # What names a key and no rule is meant as an unlock, however wrong.
+    return data if {"action", "policy", "identifier"} & data.keys() else {"policy": data}
 
 
 def _patch(data: dict[str, Any]) -> dict[str, Any]:
@@ -218,7 +219,9 @@ async def get(ctx: Context, ask: PolicyId) -> PolicyView:
 )
 async def create(ctx: Context, ask: PolicyPost) -> PolicyAnswer:
     """Make a policy, in force at once; or unlock a key or the dashboard's login: its counters begin anew."""
-    if ask.action == "unlock":
+    if ask.action == "unlock" or ask.identifier:
+        if ask.action is None:
+            raise BadRequest("say 'unlock' to unlock the key that is named, or send a rule without identifier", field="action")
         if not ask.identifier:
             raise BadRequest("name the key to unlock by its id or name", field="identifier")
         return PolicyAnswer(unlocked=await _unlock(ctx, ask.identifier))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -15,6 +15,9 @@ from hub.routing.strategy import named
 from hub.skill import Audit, CostClass, Rest, skill
 from hub.wire import Nothing, Wire
 from skills._compression import faults as compression_faults
+from skills._seed_settings import password_of, sorted_out
+
+_OURS = frozenset(field.alias or name for name, field in Preferences.model_fields.items())
 
 
 class Ports(Wire):
@@ -28,11 +31,27 @@ class Ports(Wire):
 
 
 class SettingsView(Wire):
-    """Everything that is set, and what the process was started with."""
+    """Everything that is set, what the process was started with, and how login, sync and tunnels stand.
+
+    The names are the seed's: ``request_retry`` and ``max_retry_interval_sec`` are old ones of ``resilienceSettings.waitForCooldown``,
+    ``machine_id`` is empty as hubs belong to no machine. ``ignored`` are names of a change that mean nothing here.
+    """
 
     preferences: Preferences
     runtime_ports: Ports
     max_body_size_mb: int
+    request_retry: int
+    max_retry_interval_sec: int
+    has_password: bool
+    setup_complete: bool
+    cloud_enabled: bool
+    cloud_configured: bool
+    cloud_url: str | None
+    tailscale_enabled: bool
+    tailscale_url: str
+    ws_auth: bool = True
+    machine_id: str = ""
+    ignored: tuple[str, ...] = ()
 
 
 class SettingsChange(Wire):
@@ -47,16 +66,32 @@ def _flat(view: SettingsView) -> dict[str, Any]:
     """The seed's shape: the settings stand beside the others."""
     whole: dict[str, Any] = view.model_dump(mode="json", by_alias=True)
     preferences: dict[str, Any] = whole.pop("preferences")
+    if not whole["ignored"]:
+        del whole["ignored"]
     ports = whole["runtimePorts"]
     return {**preferences, **whole, "apiPort": ports["apiPort"], "dashboardPort": ports["dashboardPort"]}
 
 
-def _view(ctx: Context) -> SettingsView:
-    settings = ctx.hub.settings
+async def _view(ctx: Context, ignored: Iterable[str] = ()) -> SettingsView:
+    settings, preferences, peer = ctx.hub.settings, ctx.hub.preferences.current, ctx.hub.syncing.peer
+    known = bool((await ctx.hub.login.record.get()).password)
+    open_tunnel = ctx.hub.tunnels.opened.get("tailscale")
+    tailscale = open_tunnel.url if open_tunnel is not None else ""
+    waits = preferences.resilience_settings.wait_for_cooldown
     return SettingsView(
-        preferences=ctx.hub.preferences.current,
+        preferences=preferences,
         runtime_ports=Ports(port=settings.port, api_port=settings.port, dashboard_port=settings.port),
         max_body_size_mb=settings.max_body_mb,
+        request_retry=waits.max_retries,
+        max_retry_interval_sec=waits.max_retry_wait_sec,
+        has_password=known,
+        setup_complete=known,
+        cloud_enabled=peer is not None,
+        cloud_configured=bool(peer or settings.sync_url),
+        cloud_url=peer.url if peer is not None else settings.sync_url or None,
+        tailscale_enabled=bool(tailscale),
+        tailscale_url=tailscale,
+        ignored=tuple(ignored),
     )
 
 
@@ -97,7 +132,7 @@ def _providers(ctx: Context, wanted: Preferences) -> Iterator[dict[str, str]]:
 @skill("settings-get", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/settings", view=_flat)], read_only=True)
 async def get(ctx: Context, ask: Nothing) -> SettingsView:
     """Show every setting that can be changed while the hub runs."""
-    return _view(ctx)
+    return await _view(ctx)
 
 
 @skill(
@@ -109,6 +144,16 @@ async def get(ctx: Context, ask: Nothing) -> SettingsView:
     audit=Audit.FULL,
 )
 async def update(ctx: Context, ask: SettingsChange) -> SettingsView:
-    """Change settings; takes effect at once. Unknown names are refused, and then nothing is changed."""
-    await ctx.hub.preferences.change(ask.patch, check=lambda wanted: _check(ctx, wanted))
-    return _view(ctx)
+    """Change settings; takes effect at once. Unknown names are refused, and then nothing is changed.
+
+    ``newPassword`` with ``currentPassword`` sets the owner's password, and comes alone. Names of the seed's that mean nothing here are
+    checked and named in ``ignored``.
+    """
+    wanted = password_of(ask.patch)
+    if wanted is not None:
+        await ctx.hub.login.set_password(wanted.new_password, current=wanted.current_password, caller=ctx.caller)
+        return await _view(ctx)
+    patch, ignored = sorted_out(ask.patch, _OURS)
+    if patch:
+        await ctx.hub.preferences.change(patch, check=lambda wanted: _check(ctx, wanted))
+    return await _view(ctx, ignored)

@@ -6,7 +6,7 @@ import importlib.resources
 import math
 import tomllib
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -94,6 +94,10 @@ def _number(text: str) -> float:
     raise ValueError("numeric needs a number as its value, such as 42 or 3.14")
 
 
+#: What a suite's view says of its cases beside what is theirs.
+_SHOWN = frozenset({"suiteId", "sortOrder", "createdAt", "updatedAt"})
+
+
 class Case(Body):
     """One case of a suite."""
 
@@ -103,6 +107,14 @@ class Case(Body):
     input: CaseInput = Field(description="What is asked.")
     expected: Expected = Field(description="How its answer is scored.")
     tags: tuple[str, ...] = Field(default=(), max_length=20, description="Up to 20 words to find it by.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_shown(cls, data: Any) -> Any:
+        """A case may be sent back as it was shown: what is said of its place is not taken from there."""
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in cast("dict[str, Any]", data).items() if name not in _SHOWN}
 
     @model_validator(mode="after")
     def _short_tags(self) -> Self:
@@ -125,14 +137,17 @@ class Suite(Body):
 
 
 class Known:
-    """A suite with where it is from. ``updated_at`` (epoch ms) only of those that owners wrote."""
+    """A suite with where it is from. ``created_at`` and ``updated_at`` (epoch ms) only of those that owners wrote."""
 
-    __slots__ = ("built_in", "id", "suite", "updated_at")
+    __slots__ = ("built_in", "created_at", "id", "suite", "updated_at")
 
-    def __init__(self, suite_id: str, suite: Suite, *, built_in: bool, updated_at: int | None = None) -> None:
+    def __init__(
+        self, suite_id: str, suite: Suite, *, built_in: bool, created_at: int | None = None, updated_at: int | None = None
+    ) -> None:
         self.id = suite_id
         self.suite = suite
         self.built_in = built_in
+        self.created_at = created_at
         self.updated_at = updated_at
 
 
@@ -188,7 +203,7 @@ class Suites:
 
 
 def _known(document: Document[Suite]) -> Known:
-    return Known(document.id, document.body, built_in=False, updated_at=document.updated_at)
+    return Known(document.id, document.body, built_in=False, created_at=document.created_at, updated_at=document.updated_at)
 
 
 def _numbered(suite: Suite) -> Suite:

@@ -34,9 +34,9 @@ async def test_what_every_hub_can_answer_and_what_one_alone(tmp_path: Path) -> N
         urls = [re.search(r"listens on (http\S+)", hub.words)[1] for hub in hubs]  # type: ignore[index]
         assert urls[0] != urls[1]
         async with (
-            httpx.AsyncClient(base_url=urls[0], headers={"authorization": f"Bearer {key}"}) as one,
-            httpx.AsyncClient(base_url=urls[1], headers={"authorization": f"Bearer {key}"}) as two,
-            httpx.AsyncClient(base_url=urls[0]) as browser,
+            httpx.AsyncClient(base_url=urls[0], timeout=60, headers={"authorization": f"Bearer {key}"}) as one,
+            httpx.AsyncClient(base_url=urls[1], timeout=60, headers={"authorization": f"Bearer {key}"}) as two,
+            httpx.AsyncClient(base_url=urls[0], timeout=60) as browser,
         ):
             kept = await one.post("/v1/files", files={"file": ("a.jsonl", b'{"a": 1}\n')}, data={"purpose": "batch"})
             assert (await two.get(f"/v1/files/{kept.json()['id']}/content")).content == b'{"a": 1}\n', "one folder"

@@ -89,7 +89,8 @@ async def test_a_suite_s_life_on_both_databases(tmp_path: Path, database: str) -
         suite = made.json()["suite"]
         assert suite["id"].startswith("evs_")
         assert (suite["source"], suite["caseCount"], suite["updatedAt"] is not None) == ("custom", 1, True)
-        assert suite["cases"] == [{**first, "id": "case-1", "model": ""}]
+        place = {"suiteId": suite["id"], "sortOrder": 0, "createdAt": suite["createdAt"], "updatedAt": suite["updatedAt"]}
+        assert suite["cases"] == [{**first, "id": "case-1", "model": "", **place}]
         path = f"/api/evals/suites/{suite['id']}"
         assert (await bench.get(path)) == made.json() == await bench.get(f"/api/evals/{suite['id']}")
         changed = await bench.client.put(path, json={"name": "yours", "cases": suite["cases"] + [case("two", "Q2", "contains", "b")]})

@@ -33,7 +33,7 @@ async def test_over_http(tmp_path: Path) -> None:
         assert listed.json() == {"aliases": {"fast": "openai/gpt-4o-mini", "my-*": "groq/llama"}, "catalogVersion": version}
         assert listed.headers["x-model-catalog-version"] == version
         missing = await client.get("/api/models/alias?alias=unheard")
-        assert (missing.status_code, missing.json()["code"]) == (404, "MODEL_NOT_MAPPED")
+        assert (missing.status_code, missing.json()["error"]["code"]) == (404, "MODEL_NOT_MAPPED")
         assert (await client.delete("/api/models/alias?alias=fast")).json() == {"success": True}
         assert (await client.delete("/api/models/alias?alias=fast")).status_code == 404
         assert (await client.put("/api/models/alias", json={"alias": "x", "model": "openai/y", "more": 1})).status_code == 400

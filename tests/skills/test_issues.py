@@ -58,10 +58,10 @@ async def logged(running: Running) -> str:
 async def test_without_a_repository_it_is_logged_and_says_what_to_set(tmp_path: Path) -> None:
     async with running_hub(tmp_path) as running:
         answer = await send(running)
-        assert answer.status_code == 409
-        error = answer.json()["error"]
-        assert "HUBROUTE_GITHUB_ISSUES_REPO and HUBROUTE_GITHUB_ISSUES_TOKEN" in error["message"]
-        assert error["details"]["logged"] is True
+        assert answer.status_code == 202
+        told = answer.json()
+        assert (told["logged"], told["githubIssueCreated"]) == (True, False)
+        assert "HUBROUTE_GITHUB_ISSUES_REPO and HUBROUTE_GITHUB_ISSUES_TOKEN" in told["reason"]
         detail = await logged(running)
         assert "no key for openai" in detail
         assert "PROVIDER_QUOTA_EXCEEDED" in detail
@@ -72,8 +72,7 @@ async def test_without_a_repository_it_is_logged_and_says_what_to_set(tmp_path: 
 async def test_the_seeds_variables_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_ISSUES_REPO", "owner/name")
     async with running_hub(tmp_path) as running:
-        error = (await send(running)).json()["error"]
-        assert error["details"]["missing"] == ["HUBROUTE_GITHUB_ISSUES_TOKEN"]
+        assert (await send(running)).json()["missing"] == ["HUBROUTE_GITHUB_ISSUES_TOKEN"]
 
 
 async def test_an_issue_is_opened_without_secrets_and_prompts(tmp_path: Path, upstream: FaultUpstream) -> None:

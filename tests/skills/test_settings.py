@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.fakes.hashes import quick_hashes
 from tests.fakes.hub import running_hub
 
 if TYPE_CHECKING:
@@ -42,6 +43,32 @@ async def test_a_part_of_an_object_is_changed_and_taken_back(client: httpx.Async
     found = (await client.get("/api/settings")).json()
     assert found["resilienceSettings"]["connectionCooldown"]["apikey"]["baseCooldownMs"] == 3000
     assert found["stickyRoundRobinLimit"] == 3
+
+
+async def test_names_of_the_seed_are_taken_and_what_is_shown_can_be_sent_back(client: httpx.AsyncClient) -> None:
+    """Old names lead to where the setting is now; what means nothing here is checked, not stored, and named."""
+    told = (await client.patch("/api/settings", json={"theme": "dark", "requestRetry": 1, "stripModelPrefix": True})).json()
+    assert told["ignored"] == ["theme"]
+    assert (told["requestRetry"], told["resilienceSettings"]["waitForCooldown"]["maxRetries"], told["stripModelPrefix"]) == (1, 1, True)
+    assert (await client.patch("/api/settings", json={"theme": "dark"})).status_code == 200
+    for wrong in ({"theme": 7}, {"requestRetry": 11}, {"visionBridgeTimeout": 1}, {"requestRetry": 1, "resilienceSettings": 7}):
+        refused = await client.patch("/api/settings", json={**wrong, "stripModelPrefix": False})
+        assert (refused.status_code, refused.json()["error"]["details"][0]["field"]) == (400, list(wrong)[-1])
+    found = (await client.get("/api/settings")).json()
+    assert (await client.put("/api/settings", json=found)).status_code == 200
+    assert (await client.get("/api/settings")).json() == found
+    assert (found["stripModelPrefix"], "theme" in found, "ignored" in found) == (True, False, False)
+
+
+async def test_the_password_is_a_setting_that_comes_alone(client: httpx.AsyncClient) -> None:
+    with quick_hashes():
+        assert (await client.get("/api/settings")).json()["hasPassword"] is False
+        for wrong in ({"newPassword": "a long password", "theme": "dark"}, {"currentPassword": "x"}, {"newPassword": 7}):
+            assert (await client.patch("/api/settings", json=wrong)).status_code == 400
+        assert (await client.get("/api/settings")).json()["hasPassword"] is False
+        done = await client.patch("/api/settings", json={"newPassword": "a long password of the owner"})
+        assert (done.status_code, done.json()["hasPassword"]) == (200, True), done.text
+        assert (await client.post("/api/auth/login", json={"password": "a long password of the owner"})).status_code == 200
 
 
 @pytest.mark.parametrize(
