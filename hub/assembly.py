@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hub.batches.placing import Placing
 from hub.batches.vendors import Vendors
 from hub.compression.compressor import Compressor
+from hub.content.contents import Contents
 from hub.errors import HubError
 from hub.routing.combo import Combo, Mapping
 from hub.senses import sees
@@ -38,6 +39,13 @@ def compressor(parts: Parts) -> Compressor:
         sees=lambda plan: sees(plan, parts.targets),
         folder=parts.settings.data_dir,
     )
+
+
+def contents(parts: Parts) -> Contents:
+    """What records what is said in requests; it is swept with all that is past its time."""
+    made = Contents(parts.store, parts.clock, lambda: parts.preferences.current.request_content)
+    parts.retention.also.append(made.sweep)
+    return made
 
 
 def vendors(parts: Parts) -> Vendors:

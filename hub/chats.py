@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hub.affinity import Sessions
     from hub.ask import ChatReply, StreamItem
+    from hub.content.contents import Contents
     from hub.context import Context
     from hub.engine import ChatEngine
     from hub.policies import Policies
@@ -36,9 +37,11 @@ class Chats:
         policies: Policies,
         sameness: Sameness,
         sessions: Sessions,
+        contents: Contents,
         preferences: Callable[[], Preferences],
     ) -> None:
         self.engine = engine
+        self._contents = contents
         self._preferences = preferences
         self._policies = policies
         self._sameness = sameness
@@ -58,6 +61,8 @@ class Chats:
 
     async def _admitted(self, ask: ChatAsk, ctx: Context) -> ChatAsk:
         """The ask as this caller may make it. Raises Forbidden for a model outside the key's list or against a policy."""
+        if self._contents.on:
+            ask.tape = self._contents.begin(ask, ctx)
         if ctx.caller.allowed_models:
             # Before the caches, which would answer for a model that has been taken from the key since.
             require_allowed(ask.model, ctx.caller.allowed_models)

@@ -127,6 +127,7 @@ class Parts(Borders):
         self._learned()
         self._routing()
         self.compressor = assembly.compressor(self)
+        self.contents = assembly.contents(self)
         self._chats()
         self.batches = Batches(
             self.store,
@@ -365,7 +366,12 @@ class Parts(Borders):
         )
         self.responses = Responses(self.store, self.clock, lambda: self._preferred().retention.response_days)
         self.chat = Chats(
-            engine=engine, policies=self.policies, sameness=self.sameness, sessions=self.sessions, preferences=self._preferred
+            engine=engine,
+            policies=self.policies,
+            sameness=self.sameness,
+            sessions=self.sessions,
+            contents=self.contents,
+            preferences=self._preferred,
         )
 
     async def open(self) -> None:
@@ -456,6 +462,7 @@ class Parts(Borders):
         self.upstreams.refresh()
         self.remote_agents.refresh()
         self.policies.refresh()
+        self.contents.refresh()
         self.limits.refresh(self.store.keys.all())
         self.webhooks.refresh()
         self._sources.refresh()
