@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub.batches.placing import Placing
 from hub.batches.vendors import Vendors
+from hub.chats import Chats
 from hub.compression.compressor import Compressor
 from hub.content.contents import Contents
 from hub.errors import HubError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from hub.ask import ChatAsk
+    from hub.engine import ChatEngine
     from hub.parts import Parts
     from hub.store.documents import Documents
 
@@ -38,6 +40,18 @@ def compressor(parts: Parts) -> Compressor:
         texts=frozenset(adapter.dialect for adapter in parts.adapters.values() if not adapter.translates),
         sees=lambda plan: sees(plan, parts.targets),
         folder=parts.settings.data_dir,
+    )
+
+
+def chats(parts: Parts, engine: ChatEngine) -> Chats:
+    """Chats as every door reaches them."""
+    return Chats(
+        engine=engine,
+        policies=parts.policies,
+        sameness=parts.sameness,
+        sessions=parts.sessions,
+        contents=parts.contents,
+        preferences=lambda: parts.preferences.current,
     )
 
 

@@ -70,16 +70,21 @@ class Chats:
         if prompt.enabled and not ask.bare:
             ask.lead(prompt.prompt)
         if self._policies.active:
-            verdict = await self._policies.admit_chat(ask, ctx)
-            if verdict.model or verdict.max_tokens:
-                request = ask.request()
-                if verdict.model:
-                    request = replace(request, model=verdict.model)
-                if verdict.max_tokens:
-                    request = cap_tokens(request, verdict.max_tokens)
-                ask = ask.reshaped(request)
+            ask = await self._by_policy(ask, ctx)
         ask.session_id = self._sessions.explicit(ask)
         if ask.session_id:
             ask.session = self._sessions.of(ctx.caller, ask.session_id)
             self._sessions.begin(ask.session)
         return ask
+
+    async def _by_policy(self, ask: ChatAsk, ctx: Context) -> ChatAsk:
+        """The ask as the owner's policies want it. Raises PolicyDenied."""
+        verdict = await self._policies.admit_chat(ask, ctx)
+        if not (verdict.model or verdict.max_tokens):
+            return ask
+        request = ask.request()
+        if verdict.model:
+            request = replace(request, model=verdict.model)
+        if verdict.max_tokens:
+            request = cap_tokens(request, verdict.max_tokens)
+        return ask.reshaped(request)

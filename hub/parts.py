@@ -20,7 +20,6 @@ from hub.batches import held
 from hub.batches.batches import Batches
 from hub.borders import Borders
 from hub.budgets import Budgets
-from hub.chats import Chats
 from hub.clock import Clock
 from hub.cloud_agents.tasks import CloudTasks
 from hub.comboboard import ComboBoard
@@ -365,14 +364,7 @@ class Parts(Borders):
             planner=self.planner, targets=self.targets, adapters=self.adapters, outbound=self.outbound, preferences=self._preferred
         )
         self.responses = Responses(self.store, self.clock, lambda: self._preferred().retention.response_days)
-        self.chat = Chats(
-            engine=engine,
-            policies=self.policies,
-            sameness=self.sameness,
-            sessions=self.sessions,
-            contents=self.contents,
-            preferences=self._preferred,
-        )
+        self.chat = assembly.chats(self, engine)
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""

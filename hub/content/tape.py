@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import msgspec
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from hub.ask import ChatAsk
-    from hub.content.contents import Contents
     from hub.outbound.base import Headers, Incoming, Outgoing
     from hub.providers.base import Target
     from hub.records import UsageRow
@@ -29,6 +28,22 @@ def encoded(ask: ChatAsk) -> bytes:
     return msgspec.json.encode(ask.request())
 
 
+class Keeper(Protocol):
+    """Who is given what was recorded, and says how much may be held in memory until then."""
+
+    def hold(self, size: int) -> bool:
+        """Whether so many bytes more may be in memory; they count until :meth:`release`."""
+        ...
+
+    def release(self, size: int) -> None:
+        """So many bytes were handed on, or are forgotten."""
+        ...
+
+    def keep(self, content: Content) -> None:
+        """A request is over."""
+        ...
+
+
 class Came:
     """How a request came to a door: its address without credentials, and those of its headers that tell nothing secret."""
 
@@ -42,10 +57,10 @@ class Came:
 class Tape:
     """What is known of a request so far. Ended once, with its usage row, and kept then."""
 
-    __slots__ = ("_body", "_came", "_contents", "_dialect", "_earlier", "_legs", "_most", "_over", "held")
+    __slots__ = ("_body", "_came", "_dialect", "_earlier", "_keeper", "_legs", "_most", "_over", "held")
 
-    def __init__(self, contents: Contents, dialect: str, came: Came, body: bytes, most: int) -> None:
-        self._contents = contents
+    def __init__(self, keeper: Keeper, dialect: str, came: Came, body: bytes, most: int) -> None:
+        self._keeper = keeper
         self._dialect = dialect
         self._came = came
         self._body = body
@@ -69,12 +84,12 @@ class Tape:
 
     def inner(self, ask: ChatAsk) -> Tape:
         """The tape of a request that is made for this one and recorded by itself."""
-        return Tape(self._contents, "", self._came, encoded(ask), self._most)
+        return Tape(self._keeper, "", self._came, encoded(ask), self._most)
 
     def room(self, data: bytes, held: int) -> bytes:
         """So much of a piece of an answer as may be held beside the bytes of it that are."""
         taken = data[: max(0, self._most + _MARGIN - held)]
-        if not taken or not self._contents.hold(len(taken)):
+        if not taken or not self._keeper.hold(len(taken)):
             return b""
         self.held += len(taken)
         return taken
@@ -89,7 +104,7 @@ class Tape:
         most = shares([len(body) for body in bodies], self._most)
         came = part(self._body, most[0], size=len(self._body))
         calls = [leg.call(most[1 + 2 * place], most[2 + 2 * place]) for place, leg in enumerate(self._legs)]
-        self._contents.keep(
+        self._keeper.keep(
             Content(
                 request_id=row.request_id,
                 at=row.at,
@@ -104,7 +119,7 @@ class Tape:
         )
 
     def _release(self, size: int) -> None:
-        self._contents.release(size)
+        self._keeper.release(size)
         self.held -= size
 
 
