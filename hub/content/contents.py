@@ -46,7 +46,8 @@ class Contents:
         self._preferred = preferred
         self._settings = preferred()
         self._keys: frozenset[str] = frozenset()
-        self._held = 0
+        #: Bytes of answers under way that are in memory.
+        self.held = 0
         self.on = False
         self.left_out = 0
 
@@ -74,14 +75,14 @@ class Contents:
 
     def hold(self, size: int) -> bool:
         """Whether so many bytes more may be in memory; they count until :meth:`release`."""
-        if self._held + size > MOST_HELD:
+        if self.held + size > MOST_HELD:
             return False
-        self._held += size
+        self.held += size
         return True
 
     def release(self, size: int) -> None:
         """So many bytes were handed on, or are forgotten."""
-        self._held -= size
+        self.held -= size
 
     def keep(self, content: Content) -> None:
         """A request is over. Cheap: it is encoded, compressed and sealed by who stores it."""
