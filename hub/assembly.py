@@ -9,6 +9,7 @@ from hub.batches.vendors import Vendors
 from hub.chats import Chats
 from hub.compression.compressor import Compressor
 from hub.content.contents import Contents
+from hub.elsewhere import Elsewhere
 from hub.errors import HubError
 from hub.routing.combo import Combo, Mapping
 from hub.senses import sees
@@ -60,6 +61,12 @@ def contents(parts: Parts) -> Contents:
     made = Contents(parts.store, parts.clock, lambda: parts.preferences.current.request_content)
     parts.retention.also.append(made.sweep)
     return made
+
+
+def elsewhere(parts: Parts) -> Elsewhere:
+    """What other processes on the database tell of their calls."""
+    store = parts.store
+    return Elsewhere(store.notices, parts.clock, process=store.replays.process, on_call=parts.on_call, inflight=parts.inflight)
 
 
 def vendors(parts: Parts) -> Vendors:

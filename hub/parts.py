@@ -152,6 +152,7 @@ class Parts(Borders):
         self.on_call: list[Callable[[UsageRow], None]] = []
         #: Called with each row of the audit log.
         self.on_audited: list[Callable[[AuditRow], None]] = []
+        self.elsewhere = assembly.elsewhere(self)
         self._watching()
 
     def _accounts(self, settings: Settings) -> None:
@@ -391,6 +392,7 @@ class Parts(Borders):
         self.backups.open()
         self.syncing.open()
         self.oauth.open()
+        self.elsewhere.open()
         self.remote_agents.open()
         await self.batches.worker.open()
         await self.open_borders()
@@ -405,7 +407,7 @@ class Parts(Borders):
             self.sameness.close,
             self.responses.close,
         ]
-        self.on_close.append(self.batches.worker.close)
+        self.on_close += [self.batches.worker.close, self.elsewhere.close]
 
     def stop(self) -> None:
         """The server stops: doors end their standing streams, calls that run go on."""

@@ -32,6 +32,7 @@ from hub.store.latency import LatencyHours
 from hub.store.lock import FolderLock, own
 from hub.store.logins import LoginRows
 from hub.store.model_responses import ModelResponses
+from hub.store.notices import Notices
 from hub.store.pruning import Pruning, shrinks
 from hub.store.pushes import PushConfigs
 from hub.store.queue import WriteBehind
@@ -105,6 +106,7 @@ class Store:
         self.compression = CompressionLog(self._database, self.queue, clock)
         self.contents = ContentRows(self._database, self.queue, self._opened_vault)
         self.pruning = Pruning(self._database)
+        self.notices = Notices(self._database, settings.database_url if settings.postgres else "")
         self._collections: list[Documents[Any]] = []
         self._locks: list[FolderLock] = []
         self._follower: asyncio.Task[None] | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -204,8 +206,6 @@ async def test_it_goes_when_it_is_old_or_too_much(desk: Desk, monkeypatch: pytes
 
 
 def _noise(number: int) -> str:
-    import random
-
     return random.Random(number).randbytes(100_000).hex()
 
 
@@ -268,8 +268,6 @@ async def test_a_backup_holds_none_of_it(desk: Desk, tmp_path: Path) -> None:
     await desk.turn()
     request = await desk.chat()
     assert await desk.stored() == [request]
-    import sqlite3
-
     target = tmp_path / "backup.db"
     await desk.running.hub.store.snapshot(target)
     with sqlite3.connect(target) as raw:
