@@ -53,8 +53,17 @@ if (table) {
   const running = document.querySelector("#running");
   let held = null;
   let missed = 0;
+  let others = 0;
 
   const say = (words, kind) => { state.textContent = words; state.className = `badge ${kind}`; };
+  // What is not shown is said: calls that came too fast, and other processes that cannot be heard.
+  const live = () => {
+    const words = ["live"];
+    if (others === null) words.push("only this process can be heard");
+    else if (others) words.push(`with ${others} more process${others > 1 ? "es" : ""}`);
+    if (missed) words.push(`${missed} left out`);
+    say(words.join(", "), others === null ? "warn" : "ok");
+  };
   const show = (calls) => {
     const lines = document.createDocumentFragment();
     for (const call of calls.slice(-MOST).reverse()) lines.append(row(call));
@@ -64,25 +73,26 @@ if (table) {
   };
 
   const feed = new EventSource(table.dataset.feed);
-  feed.onopen = () => say("live", "ok");
+  feed.onopen = () => { if (!held) live(); };
   feed.onerror = () => say("connecting again", "warn");
   feed.onmessage = (event) => {
     const news = JSON.parse(event.data);
     running.hidden = news.running === 0;
     running.replaceChildren(made("span", news.running), " running now");
     missed += news.leftOut;
+    others = news.others;
     if (held) {
       held.push(...news.calls);
       held.splice(0, held.length - MOST);
       say(`paused, ${held.length} waiting`, "warn");
     } else {
       show(news.calls);
-      say(missed ? `live, ${missed} left out` : "live", "ok");
+      live();
     }
   };
   button.hidden = false;
   button.addEventListener("click", () => {
-    if (held) { const calls = held; held = null; show(calls); say("live", "ok"); } else { held = []; say("paused", "warn"); }
+    if (held) { const calls = held; held = null; show(calls); live(); } else { held = []; say("paused", "warn"); }
     button.textContent = held ? "Go on" : "Pause";
   });
   addEventListener("pagehide", () => feed.close());
