@@ -147,17 +147,23 @@ async def _load(view: View) -> dict[str, Any]:
     }
 
 
-async def _ask(view: View, form: Form) -> Outcome:
-    """Without scripts: each model in turn, and whole answers."""
+def _wanted(form: Form) -> tuple[Dialect, list[str], dict[str, Any]]:
+    """The dialect, the models, and the whole request where one was typed. Raises BadRequest."""
     dialect = DIALECTS.get(form.text("dialect"))
     if dialect is None:
         raise BadRequest("choose one of the dialects", field="dialect")
-    models = list(dict.fromkeys(form.text("models").split()))[:_MOST_MODELS]
     whole = _tree(form.text("body")) if form.text("body") else {}
     if whole is None:
         raise BadRequest("the whole request must be a JSON object, or empty", field="body")
+    models = list(dict.fromkeys(form.text("models").split()))[:_MOST_MODELS]
     if not models or not (whole or form.text("prompt")):
         raise BadRequest("name a model, and write something to it", field="prompt" if models else "models")
+    return dialect, models, whole
+
+
+async def _ask(view: View, form: Form) -> Outcome:
+    """Without scripts: each model in turn, and whole answers."""
+    dialect, models, whole = _wanted(form)
     view.keep(form)
     inside = Inside(view.hub, "dashboard")
     answers: list[dict[str, Any]] = []
