@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from hub.clock import Clock
-    from hub.inflight import InFlight
+    from hub.engine.inflight import InFlight
     from hub.store.notices import Notices
 
 log = logger("hub.elsewhere")

@@ -17,10 +17,10 @@ from hub.vault import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hub.ask import ChatAsk
     from hub.clock import Clock
     from hub.content.settings import RequestContent
     from hub.context import Context
+    from hub.engine.ask import ChatAsk
     from hub.records import Caller
     from hub.store import Store
 

@@ -12,7 +12,7 @@ from hub.secret import MASK, spoken
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from hub.ask import ChatAsk
+    from hub.engine.ask import ChatAsk
     from hub.outbound.base import Headers, Incoming, Outgoing
     from hub.providers.base import Target
     from hub.records import UsageRow

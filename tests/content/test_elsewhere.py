@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from hub import elsewhere
 from hub.elsewhere import Elsewhere, Told, packed, unpacked
+from hub.engine.inflight import InFlight
 from hub.errors import Unavailable
-from hub.inflight import InFlight
 from hub.store.notices import LONGEST
 from tests.fakes.clock import Still
 from tests.fakes.command import answer, serving
