@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 from hub.batches.placing import Placing
 from hub.batches.vendors import Vendors
 from hub.compression.compressor import Compressor
+from hub.content.contents import Contents
+from hub.elsewhere import Elsewhere
+from hub.engine.chats import Chats
 from hub.engine.thinking import PASSTHROUGH
 from hub.errors import HubError
 from hub.planning.senses import sees
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from hub.engine.ask import ChatAsk
+    from hub.engine.engine import ChatEngine
     from hub.parts import Parts
     from hub.store.documents import Documents
 
@@ -38,6 +42,31 @@ def compressor(parts: Parts) -> Compressor:
         sees=lambda plan: sees(plan, parts.targets),
         folder=parts.settings.data_dir,
     )
+
+
+def chats(parts: Parts, engine: ChatEngine) -> Chats:
+    """Chats as every door reaches them."""
+    return Chats(
+        engine=engine,
+        policies=parts.policies,
+        sameness=parts.sameness,
+        sessions=parts.sessions,
+        contents=parts.contents,
+        preferences=lambda: parts.preferences.current,
+    )
+
+
+def contents(parts: Parts) -> Contents:
+    """What records what is said in requests; it is swept with all that is past its time."""
+    made = Contents(parts.store, parts.clock, lambda: parts.preferences.current.request_content)
+    parts.retention.also.append(made.sweep)
+    return made
+
+
+def elsewhere(parts: Parts) -> Elsewhere:
+    """What other processes on the database tell of their calls."""
+    store = parts.store
+    return Elsewhere(store.notices, parts.clock, process=store.replays.process, on_call=parts.on_call, inflight=parts.inflight)
 
 
 def vendors(parts: Parts) -> Vendors:

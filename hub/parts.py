@@ -29,7 +29,6 @@ from hub.delivery import Deliverer
 from hub.embeddings import Embeddings
 from hub.engine.answers import Answers
 from hub.engine.attempts import Ledger
-from hub.engine.chats import Chats
 from hub.engine.counting import Counting
 from hub.engine.engine import ChatEngine
 from hub.engine.inflight import InFlight
@@ -127,6 +126,7 @@ class Parts(Borders):
         self._learned()
         self._routing()
         self.compressor = assembly.compressor(self)
+        self.contents = assembly.contents(self)
         self._chats()
         self.batches = Batches(
             self.store,
@@ -152,6 +152,7 @@ class Parts(Borders):
         self.on_call: list[Callable[[UsageRow], None]] = []
         #: Called with each row of the audit log.
         self.on_audited: list[Callable[[AuditRow], None]] = []
+        self.elsewhere = assembly.elsewhere(self)
         self._watching()
 
     def _accounts(self, settings: Settings) -> None:
@@ -364,9 +365,7 @@ class Parts(Borders):
             planner=self.planner, targets=self.targets, adapters=self.adapters, outbound=self.outbound, preferences=self._preferred
         )
         self.responses = Responses(self.store, self.clock, lambda: self._preferred().retention.response_days)
-        self.chat = Chats(
-            engine=engine, policies=self.policies, sameness=self.sameness, sessions=self.sessions, preferences=self._preferred
-        )
+        self.chat = assembly.chats(self, engine)
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
@@ -393,6 +392,7 @@ class Parts(Borders):
         self.backups.open()
         self.syncing.open()
         self.oauth.open()
+        self.elsewhere.open()
         self.remote_agents.open()
         await self.batches.worker.open()
         await self.open_borders()
@@ -407,7 +407,7 @@ class Parts(Borders):
             self.sameness.close,
             self.responses.close,
         ]
-        self.on_close.append(self.batches.worker.close)
+        self.on_close += [self.batches.worker.close, self.elsewhere.close]
 
     def stop(self) -> None:
         """The server stops: doors end their standing streams, calls that run go on."""
@@ -456,6 +456,7 @@ class Parts(Borders):
         self.upstreams.refresh()
         self.remote_agents.refresh()
         self.policies.refresh()
+        self.contents.refresh()
         self.limits.refresh(self.store.keys.all())
         self.webhooks.refresh()
         self._sources.refresh()

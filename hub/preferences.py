@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from hub.compression.settings import CompressionSettings
+from hub.content.settings import RequestContent
 from hub.errors import InvalidInput
 from hub.routing.combo import ComboConfig
 from hub.skill import details_of
@@ -232,6 +233,7 @@ class Preferences(Body):
     )
     resilience_settings: ResilienceSettings = ResilienceSettings()
     retention: Retention = Retention()
+    request_content: RequestContent = RequestContent()
     require_login: bool = Field(
         default=True,
         description="False opens the dashboard and `/api` to browsers of this machine without a login; on loopback only.",

@@ -81,7 +81,7 @@ class Vault:
 
     def wrap(self, master: bytes) -> WrappedKey:
         """The data key sealed by a master key, to be stored."""
-        box = _seal(_cipher(master), base64.b64encode(self._data_key).decode(), f"data-key:{self.key_id}", self._id)
+        box = _seal(_cipher(master), base64.b64encode(self._data_key), f"data-key:{self.key_id}", self._id)
         return WrappedKey(key_id=self.key_id, master_id=fingerprint(master), box=box)
 
     def derive(self, purpose: str) -> bytes:
@@ -90,10 +90,18 @@ class Vault:
 
     def seal(self, text: str, place: str) -> str:
         """Encrypt a text for its place; base64, different every time."""
-        return _seal(self._cipher, text, place, self._id)
+        return _seal(self._cipher, text.encode(), place, self._id)
 
     def open(self, sealed: str, place: str) -> str:
         """Decrypt a text. Raises Unreadable when it is damaged or was sealed for another place."""
+        return _text(_open(self._cipher, sealed, place), place)
+
+    def seal_bytes(self, data: bytes, place: str) -> str:
+        """The same for what is no text."""
+        return _seal(self._cipher, data, place, self._id)
+
+    def open_bytes(self, sealed: str, place: str) -> bytes:
+        """Decrypt what :meth:`seal_bytes` made. Raises Unreadable."""
         return _open(self._cipher, sealed, place)
 
 
@@ -109,22 +117,33 @@ def _cipher(key: bytes) -> AESGCM:
     return AESGCM(key)
 
 
-def _seal(cipher: AESGCM, text: str, place: str, key_id: bytes) -> str:
+def _seal(cipher: AESGCM, data: bytes, place: str, key_id: bytes) -> str:
     nonce = os.urandom(_NONCE_BYTES)
     head = _FORMAT + key_id
-    return base64.b64encode(head + nonce + cipher.encrypt(nonce, text.encode(), head + place.encode())).decode()
+    return base64.b64encode(head + nonce + cipher.encrypt(nonce, data, head + place.encode())).decode()
 
 
-def _open(cipher: AESGCM, sealed: str, place: str) -> str:
+def _text(data: bytes, place: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise _unreadable(place) from error
+
+
+def _open(cipher: AESGCM, sealed: str, place: str) -> bytes:
     from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - deferred: only a process that opens a store needs it
 
     start = len(_FORMAT) + _ID_BYTES
     try:
         data = base64.b64decode(sealed, validate=True)
         head, nonce, box = data[:start], data[start : start + _NONCE_BYTES], data[start + _NONCE_BYTES :]
-        return cipher.decrypt(nonce, box, head + place.encode()).decode()
+        return cipher.decrypt(nonce, box, head + place.encode())
     except (InvalidTag, ValueError) as error:
-        raise Unreadable(f"the secret at {place} cannot be decrypted; enter it again") from error
+        raise _unreadable(place) from error
+
+
+def _unreadable(place: str) -> Unreadable:
+    return Unreadable(f"the secret at {place} cannot be decrypted; enter it again")
 
 
 class MasterSource(Protocol):

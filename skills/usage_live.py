@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 
 from pydantic import Field
 
@@ -28,11 +28,15 @@ _CHECK_SECONDS = 5.0
 
 
 class LiveCalls(Wire):
-    """Calls that ended since the last of these, the oldest first; ``left_out`` came too fast to be told, ``running`` run now."""
+    """Calls that ended since the last of these, the oldest first; ``left_out`` came too fast to be told, ``running`` run now.
+
+    ``others`` is how many other processes on the same database tell of theirs; null while they cannot be heard.
+    """
 
     calls: list[CallRow]
     left_out: int
     running: int
+    others: int | None
 
 
 class LiveAsk(CallFilter):
@@ -59,6 +63,13 @@ class _Watcher:
         self._waiting.append(row)
         self.news.set()
 
+    def heard_elsewhere(self, rows: list[UsageRow], left_out: int) -> None:
+        """Calls ended in another process; nobody knows which of those left out there would have been wanted here."""
+        for row in rows:
+            self.heard(row)
+        self._left_out += left_out
+        self.news.set()
+
     def end(self) -> None:
         """The hub stops."""
         self.over = True
@@ -75,7 +86,7 @@ class _Watcher:
 
 @skill("usage-live", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/usage/live")], read_only=True, audit=Audit.NONE)
 async def live(ctx: Context, ask: LiveAsk) -> AsyncIterator[LiveCalls]:
-    """Watch calls as they end in this process, several together; one that is watched too slowly is left out and counted."""
+    """Watch calls as they end, several together, in every process on this hub's database; what comes too fast is left out and counted."""
     hub = ctx.hub
     watchers: set[_Watcher] = hub.kept.setdefault("usage-live", set())
     if len(watchers) >= _MOST_WATCHERS:
@@ -86,28 +97,41 @@ async def live(ctx: Context, ask: LiveAsk) -> AsyncIterator[LiveCalls]:
     hub.on_call.append(watcher.heard)
     hub.on_stop.append(watcher.end)
     try:
-        yield LiveCalls(calls=[], left_out=0, running=len(hub.inflight))
-        checked = hub.clock.monotonic()
-        while not watcher.over:
-            if hub.clock.monotonic() - checked >= _CHECK_SECONDS:
-                checked = hub.clock.monotonic()
-                if not await _still(ctx):
-                    return
-            left = _BEAT_SECONDS if until is None else min(_BEAT_SECONDS, until - hub.clock.monotonic())
-            if left <= 0:
-                return
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await watcher.news.wait()
-            rows, left_out = watcher.taken()
-            names = accounts(ctx)
-            yield LiveCalls(calls=[call_row(row, names) for row in rows], left_out=left_out, running=len(hub.inflight))
-            await asyncio.sleep(_PAUSE_SECONDS)
+        with hub.elsewhere.watching(watcher.heard_elsewhere):
+            async with aclosing(_news(ctx, watcher, until)) as every:
+                async for news in every:
+                    yield news
     finally:
         watchers.discard(watcher)
         hub.on_call.remove(watcher.heard)
         if watcher.end in hub.on_stop:
             hub.on_stop.remove(watcher.end)
+
+
+async def _news(ctx: Context, watcher: _Watcher, until: float | None) -> AsyncGenerator[LiveCalls]:
+    """What a watcher is told, until the time is over, the hub stops or the caller may no longer watch."""
+    hub = ctx.hub
+    yield _told(ctx, [], 0)
+    checked = hub.clock.monotonic()
+    while not watcher.over:
+        if hub.clock.monotonic() - checked >= _CHECK_SECONDS:
+            checked = hub.clock.monotonic()
+            if not await _still(ctx):
+                return
+        left = _BEAT_SECONDS if until is None else min(_BEAT_SECONDS, until - hub.clock.monotonic())
+        if left <= 0:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await watcher.news.wait()
+        yield _told(ctx, *watcher.taken())
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _told(ctx: Context, rows: list[UsageRow], left_out: int) -> LiveCalls:
+    hub, names = ctx.hub, accounts(ctx)
+    running = len(hub.inflight) + hub.elsewhere.running
+    return LiveCalls(calls=[call_row(row, names) for row in rows], left_out=left_out, running=running, others=hub.elsewhere.others)
 
 
 async def _still(ctx: Context) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec.structs import replace
 
+from hub.content.tape import Came
 from hub.engine.ask import ChatAsk, ChatReply, Hints, StreamHead
 from hub.errors import HubError
 from hub.wire import header
@@ -32,6 +33,12 @@ _CACHES = frozenset({"cache", "semantic", "lexical"})
 _HIT = ((b"x-omniroute-cache", b"HIT"), (b"x-omniroute-cache-hit", b"true"))
 _MISS = ((b"x-omniroute-cache", b"MISS"), (b"x-omniroute-cache-hit", b"false"))
 _JSON = (b"content-type", b"application/json")
+#: Headers that are kept of a request whose content is stored, and how much of one.
+_SAFE = frozenset(
+    {b"user-agent", b"accept", b"content-type", b"anthropic-version", b"anthropic-beta", b"openai-beta", b"x-omniroute-mode"}
+    | {b"x-omniroute-progress", b"x-omniroute-no-cache", b"x-omniroute-budget", b"x-omniroute-compression"}
+)
+_LONGEST = 500
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
 
@@ -124,7 +131,17 @@ def asked(exchange: Exchange, dialect: Address, raw: RawChat, decode: Callable[[
     if raw.tags:
         hints = replace(hints, tags=raw.tags, all_tags=raw.all_tags)
     connection = head.wishes.get("connection", "") if head.wishes else ""
-    return ChatAsk(raw, decode=decode, connection=connection, hints=hints)
+    ask = ChatAsk(raw, decode=decode, connection=connection, hints=hints)
+    if exchange.hub.contents.on:
+        ask.came = _came(exchange)
+    return ask
+
+
+def _came(exchange: Exchange) -> Came:
+    """How a request came, without what may be a credential."""
+    headers = {name.decode("latin-1"): value.decode("latin-1")[:_LONGEST] for name, value in exchange.scope["headers"] if name in _SAFE}
+    query = "?alt=sse" if exchange.query.get("alt") == "sse" else ""
+    return Came(exchange.scope["path"] + query, headers)
 
 
 def seconds(exchange: Exchange) -> int:

@@ -64,7 +64,8 @@ class Door:
     ``query_field`` is the query field that holds one, for clients that know no other way; it is never logged. ``id_header`` is where
     the dialect's clients look for the id of a request, besides the one that all doors have.
     ``cookies`` says that a browser's session counts here, too (:mod:`transports._session`); with its CSRF token it counts everywhere.
-    ``pages`` says that pages of this hub call here.
+    ``pages`` says that pages of this hub call here; ``page`` is for doors whose errors are pages themselves: an error as HTML, and the
+    headers that it has.
     ``opens`` is the scope without which nothing works here. ``resource`` is the path of a door that access tokens may be made for.
     """
 
@@ -79,6 +80,7 @@ class Door:
     resource: str = ""
     cookies: bool = False
     pages: bool = False
+    page: Callable[[Exchange, HubError], tuple[bytes, Iterable[tuple[bytes, bytes]]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +252,10 @@ class Exchange:
         if error.replayed:
             headers.append((b"x-omniroute-idempotent", b"true"))
         error.request_id = self.request_id
+        if self.route.door.page is not None:
+            body, more = self.route.door.page(self, error)
+            await self.answer(error.status, body, [*headers, *more])
+            return
         await self.answer_json(self.route.door.error(error), status=error.status, headers=headers)
 
     def cancel_when_gone(self) -> None:

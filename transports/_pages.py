@@ -32,7 +32,8 @@ _POLICY = (
     f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; "
     "base-uri 'none'; form-action {form}; frame-ancestors 'none'"
 )
-_PLAIN = (
+#: The headers of a page without a form.
+PLAIN = (
     (b"content-type", b"text/html; charset=utf-8"),
     (b"content-security-policy", _POLICY.replace("{form}", "'none'").encode()),
     (b"referrer-policy", b"no-referrer"),
@@ -40,10 +41,10 @@ _PLAIN = (
 )
 #: A form's Origin has to arrive, and no address with a secret may leave for another site.
 _FORM = (
-    _PLAIN[0],
+    PLAIN[0],
     (b"content-security-policy", _POLICY.replace("{form}", "'self'").encode()),
     (b"referrer-policy", b"same-origin"),
-    _PLAIN[3],
+    PLAIN[3],
 )
 
 
@@ -88,11 +89,15 @@ async def page(
 
     ``forms`` is for pages with a form, or on the way to or from one, which may be sent to the hub itself.
     """
+    await exchange.answer(status, text(title, body, head=head), [*(_FORM if forms else PLAIN), *headers])
+
+
+def text(title: str, body: str, *, head: str = "") -> bytes:
+    """Such a page itself."""
     name = html.escape(title)
-    text = f"""<!doctype html>
+    return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">{head}<title>{name}</title>
 <style>{_STYLE}</style></head><body><h1>{name}</h1>
 {body}
 </body></html>
-"""
-    await exchange.answer(status, text.encode(), [*(_FORM if forms else _PLAIN), *headers])
+""".encode()

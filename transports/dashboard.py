@@ -6,6 +6,8 @@ The routes are public because they answer strangers with a way to sign in; who i
 from __future__ import annotations
 
 import dataclasses
+import html
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -14,11 +16,29 @@ from transports import _pages
 from transports._http import Route
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hub.call import Hub
+    from hub.errors import HubError
     from transports._dash.site import Site
     from transports._http import Exchange
 
-DOOR = dataclasses.replace(_pages.DOOR, name="dashboard", cookies=True)
+
+def _failed(exchange: Exchange, error: HubError) -> tuple[bytes, Iterable[tuple[bytes, bytes]]]:
+    """An error as a page: with the navigation for who is signed in, else, or where that itself is broken, a plain one."""
+    if exchange.session is not None:
+        # Templates are not needed to start.
+        from jinja2 import TemplateError  # noqa: PLC0415 - see above
+
+        from transports._dash.view import View  # noqa: PLC0415 - see above
+
+        with suppress(TemplateError):
+            return _site(exchange.hub).failure(View(exchange, {}), error)
+    return _pages.text("This did not work", _PLAIN.format(html.escape(error.message), error.request_id)), _pages.PLAIN
+
+
+_PLAIN = '<p>{}</p><p>Request <code>{}</code></p><p><a href="/login">Sign in</a></p>'
+DOOR = dataclasses.replace(_pages.DOOR, name="dashboard", cookies=True, page=_failed)
 _FORM_BYTES = 1024 * 1024
 
 

@@ -14,6 +14,7 @@ from hub.tokens import estimate_prompt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hub.content.tape import Came, Tape
     from hub.providers.base import RawChat
     from hub.records import UsageRow
 
@@ -60,6 +61,8 @@ class Asked(Protocol):
     def session_id(self) -> str: ...
     @property
     def chain(self) -> Any: ...
+    @property
+    def tape(self) -> Tape | None: ...
 
 
 class Place(Protocol):
@@ -77,12 +80,13 @@ class ChatAsk:
     ``budget`` is a limit in US dollars that the call may cost at most, checked before anything is spent. ``direct`` means the model
     itself, whatever combo or mapping stands in front of its name. ``cacheable`` says that an answer to the very same request may be
     given again: one answer at temperature 0, and the client does not object. ``bare`` is a question of the hub's own, before which
-    nothing of the owner's is said; ``system`` are the words that were put first (:meth:`lead`).
+    nothing of the owner's is said; ``system`` are the words that were put first (:meth:`lead`). ``came`` is how it came to its door and
+    ``tape`` what records it, both for requests whose content is stored only.
     """
 
     __slots__ = (
-        "_decode", "_request", "bare", "budget", "cacheable", "chain", "compression", "connection", "direct", "hints", "model", "needs",
-        "notice", "raw", "session", "session_id", "strategy", "stream", "system",
+        "_decode", "_request", "bare", "budget", "cacheable", "came", "chain", "compression", "connection", "direct", "hints", "model",
+        "needs", "notice", "raw", "session", "session_id", "strategy", "stream", "system", "tape",
     )  # fmt: skip
 
     def __init__(
@@ -119,6 +123,8 @@ class ChatAsk:
         self.notice = ""
         #: What compression did to it, in a word for its client; set on the ask that is sent.
         self.compression = ""
+        self.came: Came | None = None
+        self.tape: Tape | None = None
         whole = raw or request
         if whole is None:
             raise TypeError("ChatAsk needs raw or request")
@@ -184,7 +190,7 @@ class ChatAsk:
             hints=self.hints,
         )
         made.session, made.session_id, made.system, made.notice = self.session, self.session_id, self.system, self.notice
-        made.compression = self.compression
+        made.compression, made.came, made.tape = self.compression, self.came, self.tape
         return made
 
     def prompt_tokens(self) -> int:

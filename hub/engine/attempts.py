@@ -125,6 +125,8 @@ class Ledger:
         )  # fmt: skip
         self.add_usage(row)
         self.add_decision(decision)
+        if ask.tape is not None:
+            ask.tape.ended(row)
         return row
 
 
@@ -493,3 +495,5 @@ class Run:
         ledger.telemetry.note(row, decision.attempts)
         ledger.add_usage(row)
         ledger.add_decision(decision)
+        if self._ask.tape is not None:
+            self._ask.tape.ended(row)

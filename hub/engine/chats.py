@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hub.access.policies import Policies
     from hub.caching.sameness import Sameness
+    from hub.content.contents import Contents
     from hub.context import Context
     from hub.engine.ask import ChatReply, StreamItem
     from hub.engine.engine import ChatEngine
@@ -36,9 +37,11 @@ class Chats:
         policies: Policies,
         sameness: Sameness,
         sessions: Sessions,
+        contents: Contents,
         preferences: Callable[[], Preferences],
     ) -> None:
         self.engine = engine
+        self._contents = contents
         self._preferences = preferences
         self._policies = policies
         self._sameness = sameness
@@ -58,6 +61,8 @@ class Chats:
 
     async def _admitted(self, ask: ChatAsk, ctx: Context) -> ChatAsk:
         """The ask as this caller may make it. Raises Forbidden for a model outside the key's list or against a policy."""
+        if self._contents.on:
+            ask.tape = self._contents.begin(ask, ctx)
         if ctx.caller.allowed_models:
             # Before the caches, which would answer for a model that has been taken from the key since.
             require_allowed(ask.model, ctx.caller.allowed_models)
@@ -65,16 +70,21 @@ class Chats:
         if prompt.enabled and not ask.bare:
             ask.lead(prompt.prompt)
         if self._policies.active:
-            verdict = await self._policies.admit_chat(ask, ctx)
-            if verdict.model or verdict.max_tokens:
-                request = ask.request()
-                if verdict.model:
-                    request = replace(request, model=verdict.model)
-                if verdict.max_tokens:
-                    request = cap_tokens(request, verdict.max_tokens)
-                ask = ask.reshaped(request)
+            ask = await self._by_policy(ask, ctx)
         ask.session_id = self._sessions.explicit(ask)
         if ask.session_id:
             ask.session = self._sessions.of(ctx.caller, ask.session_id)
             self._sessions.begin(ask.session)
         return ask
+
+    async def _by_policy(self, ask: ChatAsk, ctx: Context) -> ChatAsk:
+        """The ask as the owner's policies want it. Raises PolicyDenied."""
+        verdict = await self._policies.admit_chat(ask, ctx)
+        if not (verdict.model or verdict.max_tokens):
+            return ask
+        request = ask.request()
+        if verdict.model:
+            request = replace(request, model=verdict.model)
+        if verdict.max_tokens:
+            request = cap_tokens(request, verdict.max_tokens)
+        return ask.reshaped(request)

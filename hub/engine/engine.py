@@ -128,6 +128,8 @@ class ChatEngine:
 
     def begin(self, ask: ChatAsk, ctx: Context) -> Run:
         """The record of a call on the way."""
+        if ask.tape is not None:
+            ask.tape = ask.tape.inner(ask)
         return self._ledger.begin(ask, ctx)
 
     async def complete(self, ask: ChatAsk, ctx: Context) -> ChatReply:
@@ -306,7 +308,10 @@ class ChatEngine:
         if plan.config is not None and plan.config.timeout_ms:
             outgoing.timeouts = replace(self._timeouts, first_byte=plan.config.timeout_ms / 1000)
         local = self._local.get(adapter.name)
+        leg = None if ask.tape is None else ask.tape.calls(target, wire, outgoing, built_in=local is not None)
         incoming = await (local.answer(outgoing) if local is not None else self._outbound.send(outgoing))
+        if leg is not None:
+            incoming = leg.hears(incoming)
         self._quotas.observe(target.connection_id, incoming.headers, self._ledger.clock.now_ms(), model=target.model)
         if incoming.status >= 300:
             raise await self._refusal(adapter, target, incoming)

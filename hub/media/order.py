@@ -11,6 +11,7 @@ from hub.money.units import NO_UNITS, Units
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from hub.content.tape import Tape
     from hub.outbound.base import Incoming, Outgoing, Socket
     from hub.providers.base import Failure, Target
     from hub.records import Attempt, UsageRow
@@ -42,6 +43,7 @@ class Order:
     session: str = ""
     session_id: str = ""
     chain: Any = None
+    tape: Tape | None = None
 
 
 @dataclass(slots=True)

@@ -40,6 +40,8 @@ _LOCK_MS, _TRIES = 300, 60
 _FREED = (
     "UPDATE batch_items SET owner = '', due_at = 0 WHERE owner <> '' AND due_at IS NOT NULL",
     "UPDATE batches SET owner = '', due_at = 0 WHERE owner <> ''",
+    # Sealed by the vault that was here before.
+    "DELETE FROM request_contents",
 )
 _HELD = (
     "INSERT INTO spend (budget_id, period, start, spent, held, warned_at, exceeded_at, mark) "

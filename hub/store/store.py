@@ -22,6 +22,7 @@ from hub.store.changes import Changes
 from hub.store.cloud_tasks import CloudTasks
 from hub.store.compression import CompressionLog
 from hub.store.connections import Connections
+from hub.store.contents import ContentRows
 from hub.store.database import Database, DatabaseDamaged
 from hub.store.decisions import Decisions
 from hub.store.documents import Documents
@@ -31,6 +32,7 @@ from hub.store.latency import LatencyHours
 from hub.store.lock import FolderLock, own
 from hub.store.logins import LoginRows
 from hub.store.model_responses import ModelResponses
+from hub.store.notices import Notices
 from hub.store.pruning import Pruning, shrinks
 from hub.store.pushes import PushConfigs
 from hub.store.queue import WriteBehind
@@ -102,7 +104,9 @@ class Store:
         self.webhooks = WebhookRows(self._database, self.queue, clock)
         self.latency = LatencyHours(self._database, self.queue, clock.new_id("p"))
         self.compression = CompressionLog(self._database, self.queue, clock)
+        self.contents = ContentRows(self._database, self.queue, self._opened_vault)
         self.pruning = Pruning(self._database)
+        self.notices = Notices(self._database, settings.database_url if settings.postgres else "")
         self._collections: list[Documents[Any]] = []
         self._locks: list[FolderLock] = []
         self._follower: asyncio.Task[None] | None = None
@@ -129,15 +133,16 @@ class Store:
 
     def seal(self, text: str, place: str) -> str:
         """A secret, encrypted for one place in a document. Raises Unavailable while the store is not open."""
-        if self._vault is None:
-            raise Unavailable("the store is not open")
-        return self._vault.seal(text, place)
+        return self._opened_vault().seal(text, place)
 
     def unseal(self, sealed: str, place: str) -> Secret:
         """What was sealed for this place. Raises Unreadable when it was sealed for another or with another key."""
+        return Secret(self._opened_vault().open(sealed, place))
+
+    def _opened_vault(self) -> Vault:
         if self._vault is None:
             raise Unavailable("the store is not open")
-        return Secret(self._vault.open(sealed, place))
+        return self._vault
 
     async def open(self) -> None:
         """Lock the folder, migrate, load. Raises HubError with what to do: locked, damaged, wrong master key, no database."""

@@ -14,6 +14,7 @@ from hub.store.tables_base import EMPTY_OBJECT as _EMPTY_OBJECT
 from hub.store.tables_base import ZERO as _ZERO
 from hub.store.tables_base import Base
 from hub.store.tables_compression import CompressionEngines, CompressionOutputs, CompressionRuns
+from hub.store.tables_contents import RequestContents
 
 
 class ApiKeys(Base, table=True):
@@ -475,7 +476,7 @@ class Revision(Base, table=True):
 
 
 #: Tables that are declared elsewhere.
-MORE: tuple[type[Base], ...] = (CompressionRuns, CompressionEngines, CompressionOutputs)
+MORE: tuple[type[Base], ...] = (CompressionRuns, CompressionEngines, CompressionOutputs, RequestContents)
 
 #: What management code may name.
 TABLES: dict[str, type[Base]] = {"api_keys": ApiKeys, "connections": Connections, "values": Values, "documents": Documents}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hub.store.documents import Documents
 
 #: Settings that are each hub's own.
-LOCAL = frozenset({"backupSchedule", "oauthBlocked"})
+LOCAL = frozenset({"backupSchedule", "oauthBlocked", "requestContent"})
 SETTINGS, NAMES, CONNECTION = "settings", "aliases", "connection"
 #: The order in which things are written: what others name comes first. They are removed in the other.
 ORDER = (SETTINGS, CONNECTION, "combo", "mapping", NAMES)

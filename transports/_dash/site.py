@@ -19,7 +19,7 @@ from transports._dash.render import Renderer
 from transports._dash.static import Assets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable
 
     from hub.call import Hub
     from transports._dash.view import View
@@ -105,10 +105,14 @@ class Site:
         await view.exchange.answer(status, body, [*_HEADERS, *view.headers, *seen])
 
     async def _fail(self, view: View, error: HubError) -> None:
-        """An error as a page, with the navigation to go on from it."""
+        error.request_id = view.exchange.request_id
+        body, headers = self.failure(view, error)
+        await view.exchange.answer(error.status, body, headers)
+
+    def failure(self, view: View, error: HubError) -> tuple[bytes, Iterable[tuple[bytes, bytes]]]:
+        """An error as a page, with the navigation to go on from it. Raises jinja2.TemplateError where even that is broken."""
         page = Page(path=view.path.lstrip("/"), title=_title(error), template="error.html", load=_nothing)
-        body = self._renderer.page(view, page, {"failed": "", "error": error}, view.hub.clock.now_ms())
-        await view.exchange.answer(error.status, body, _HEADERS)
+        return self._renderer.page(view, page, {"failed": "", "error": error}, view.hub.clock.now_ms()), _HEADERS
 
 
 def site_of(hub: Hub) -> Site:
@@ -155,4 +159,5 @@ def _faults(error: HubError) -> dict[str, str]:
 
 
 def _title(error: HubError) -> str:
-    return {403: "You may not see this", 404: "There is no such page"}.get(error.status, "This did not work")
+    known = {403: "You may not see this", 404: "There is no such page", 500: "Something broke in the hub"}
+    return known.get(error.status, "This did not work")

@@ -105,10 +105,40 @@ _USUAL_MOST = 1024
 _SLOT = re.compile(r"\$(model|system|prompt|temperature|most)")
 
 
+#: Largest body that the form takes; what is larger is asked again by the command on the page of its request.
+_MOST_BODY = 400_000
+#: Names of dialects here, by those that requests are stored with.
+_NAMES = {"openai-responses": "responses"}
+
+
+async def _typed(view: View) -> dict[str, str]:
+    """What the form begins with: of a stored request where one is named (a look that the audit log has), else of the address."""
+    asked = view.query.get("from", "")
+    if not asked or view.values:
+        return {"models": view.query.get("model") or "auto"}
+    stored = await view.ask("request-content-get", requestId=asked)
+    dialect = _NAMES.get(stored.dialect, stored.dialect)
+    tree = _tree(stored.request.text)
+    if dialect not in DIALECTS or stored.request.truncated or tree is None or len(stored.request.text) > _MOST_BODY:
+        raise BadRequest("this request cannot be opened here: it was stored in part, is too large, or came in a dialect of another kind")
+    body = {name: value for name, value in tree.items() if name not in ("model", *DIALECTS[dialect].stream)}
+    model = tree.get("model") or (await view.ask("explain-route", requestId=asked)).decision.requested_model
+    return {"models": str(model), "dialect": dialect, "body": orjson.dumps(body, option=orjson.OPT_INDENT_2).decode()}
+
+
+def _tree(text: str) -> dict[str, Any] | None:
+    """A JSON object; None for anything else."""
+    try:
+        tree: Any = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return cast("dict[str, Any]", tree) if isinstance(tree, dict) else None
+
+
 async def _load(view: View) -> dict[str, Any]:
     return {
         "names": ["auto", *await offered.combos(view), *await offered.models(view)],
-        "typed": {"models": view.query.get("model") or "auto", "dialect": "openai", "most": str(_USUAL_MOST)} | view.values,
+        "typed": {"dialect": "openai", "most": str(_USUAL_MOST)} | await _typed(view) | view.values,
         "dialects": DIALECTS,
         "table": {"dialects": {name: asdict(one) for name, one in DIALECTS.items()}, "optional": sorted(_OPTIONAL)},
         "most_models": _MOST_MODELS,
@@ -116,19 +146,29 @@ async def _load(view: View) -> dict[str, Any]:
     }
 
 
-async def _ask(view: View, form: Form) -> Outcome:
-    """Without scripts: each model in turn, and whole answers."""
+def _wanted(form: Form) -> tuple[Dialect, list[str], dict[str, Any]]:
+    """The dialect, the models, and the whole request where one was typed. Raises BadRequest."""
     dialect = DIALECTS.get(form.text("dialect"))
     if dialect is None:
         raise BadRequest("choose one of the dialects", field="dialect")
+    whole = _tree(form.text("body")) if form.text("body") else {}
+    if whole is None:
+        raise BadRequest("the whole request must be a JSON object, or empty", field="body")
     models = list(dict.fromkeys(form.text("models").split()))[:_MOST_MODELS]
-    if not models or not form.text("prompt"):
+    if not models or not (whole or form.text("prompt")):
         raise BadRequest("name a model, and write something to it", field="prompt" if models else "models")
+    return dialect, models, whole
+
+
+async def _ask(view: View, form: Form) -> Outcome:
+    """Without scripts: each model in turn, and whole answers."""
+    dialect, models, whole = _wanted(form)
+    view.keep(form)
     inside = Inside(view.hub, "dashboard")
     answers: list[dict[str, Any]] = []
     for model in models:
         slots = _slots(form, model)
-        path, body = _filled(dialect.path, slots), _filled(dialect.body, slots)
+        path, body = _filled(dialect.path, slots), _whole(dialect, whole, model) if whole else _filled(dialect.body, slots)
         began = view.hub.clock.monotonic()
         reply = await inside.answer(view.exchange.caller, path, orjson.dumps(body))
         raw = orjson.loads(reply.body)
@@ -144,6 +184,13 @@ async def _ask(view: View, form: Form) -> Outcome:
             }
         )
     return Shown({"answers": answers})
+
+
+def _whole(dialect: Dialect, body: dict[str, Any], model: str) -> dict[str, Any]:
+    """A body that was typed as a whole, with the model in its place where the dialect has one, and not streamed."""
+    named = {"model": model} if "model" in dialect.body else {}
+    unstreamed = {"stream": False} if dialect.body.get("stream") is False else {}
+    return {**{name: value for name, value in body.items() if name != "stream"}, **named, **unstreamed}
 
 
 def _slots(form: Form, model: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ function made(tag, text, className) {
 const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
 const money = (value) => (value === null ? "–" : value === 0 ? "$0" : Math.abs(value) >= 1 ? `$${value.toFixed(2)}` : `$${Number(value.toPrecision(3))}`);
 const took = (ms) => (ms < 1000 ? `${ms}\u202fms` : `${(ms / 1000).toPrecision(3)}\u202fs`);
-const time = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 function row(call) {
   const line = made("tr");
@@ -21,7 +22,8 @@ function row(call) {
   head.scope = "row";
   const link = made("a");
   link.href = `/dashboard/requests/${encodeURIComponent(call.requestId)}`;
-  const at = made("time", time.format(new Date(call.time)));
+  const at = made("time", clock.format(new Date(call.time)));
+  at.title = whole.format(new Date(call.time));
   at.dateTime = call.time;
   link.append(at);
   head.append(link);
@@ -53,8 +55,17 @@ if (table) {
   const running = document.querySelector("#running");
   let held = null;
   let missed = 0;
+  let others = 0;
 
   const say = (words, kind) => { state.textContent = words; state.className = `badge ${kind}`; };
+  // What is not shown is said: calls that came too fast, and other processes that cannot be heard.
+  const live = () => {
+    const words = ["live"];
+    if (others === null) words.push("only this process can be heard");
+    else if (others) words.push(`with ${others} more process${others > 1 ? "es" : ""}`);
+    if (missed) words.push(`${missed} left out`);
+    say(words.join(", "), others === null ? "warn" : "ok");
+  };
   const show = (calls) => {
     const lines = document.createDocumentFragment();
     for (const call of calls.slice(-MOST).reverse()) lines.append(row(call));
@@ -64,25 +75,26 @@ if (table) {
   };
 
   const feed = new EventSource(table.dataset.feed);
-  feed.onopen = () => say("live", "ok");
+  feed.onopen = () => { if (!held) live(); };
   feed.onerror = () => say("connecting again", "warn");
   feed.onmessage = (event) => {
     const news = JSON.parse(event.data);
     running.hidden = news.running === 0;
     running.replaceChildren(made("span", news.running), " running now");
     missed += news.leftOut;
+    others = news.others;
     if (held) {
       held.push(...news.calls);
       held.splice(0, held.length - MOST);
       say(`paused, ${held.length} waiting`, "warn");
     } else {
       show(news.calls);
-      say(missed ? `live, ${missed} left out` : "live", "ok");
+      live();
     }
   };
   button.hidden = false;
   button.addEventListener("click", () => {
-    if (held) { const calls = held; held = null; show(calls); say("live", "ok"); } else { held = []; say("paused", "warn"); }
+    if (held) { const calls = held; held = null; show(calls); live(); } else { held = []; say("paused", "warn"); }
     button.textContent = held ? "Go on" : "Pause";
   });
   addEventListener("pagehide", () => feed.close());

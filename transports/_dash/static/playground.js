@@ -60,9 +60,12 @@ async function* events(body, keep) {
   }
 }
 
-async function ask(model, dialect, slots, signal) {
+// A body that was typed as a whole, with the model in its place where the dialect has one.
+const whole = (dialect, typed, model) => ({ ...typed, ...("model" in dialect.body ? { model } : {}) });
+
+async function ask(model, dialect, slots, typed, signal) {
   const shown = card(model);
-  const body = { ...filled(dialect.body, slots), ...dialect.stream };
+  const body = { ...(typed ? whole(dialect, typed, model) : filled(dialect.body, slots)), ...dialect.stream };
   shown.sent.textContent = JSON.stringify(body, null, 2);
   const began = performance.now();
   let first = 0;
@@ -108,8 +111,28 @@ async function ask(model, dialect, slots, signal) {
   }
 }
 
+// What was typed as a whole request: null for nothing, undefined for what is no JSON object, which is said at its field.
+const area = form.elements.body;
+function readBody() {
+  area.setCustomValidity("");
+  if (!area.value.trim()) return null;
+  try {
+    const tree = JSON.parse(area.value);
+    if (tree !== null && typeof tree === "object" && !Array.isArray(tree)) return tree;
+    area.setCustomValidity("This must be a JSON object, or empty.");
+  } catch (error) {
+    area.setCustomValidity(error.message);
+  }
+  area.closest("details").open = true;
+  area.reportValidity();
+  return undefined;
+}
+area.addEventListener("input", () => { area.setCustomValidity(""); form.elements.prompt.required = !area.value.trim(); });
+
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
+  const own = readBody();
+  if (own === undefined) return;
   running?.abort();
   running = new AbortController();
   const { signal } = running;
@@ -119,7 +142,7 @@ form.addEventListener("submit", async (event) => {
   stop.hidden = false;
   const number = (text) => (text.trim() === "" ? null : Number(text));
   const slots = { system: typed.system.trim() || null, prompt: typed.prompt, temperature: number(typed.temperature), most: number(typed.most) };
-  await Promise.all(models.map((model) => ask(model, dialects[typed.dialect], { ...slots, model }, signal)));
+  await Promise.all(models.map((model) => ask(model, dialects[typed.dialect], { ...slots, model }, own, signal)));
   if (running?.signal === signal) stop.hidden = true;
 });
 stop.addEventListener("click", () => running?.abort());

@@ -1,0 +1,1 @@
+"""What is stored of what was said in requests."""
