@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hub.batches.placing import Placing
 from hub.batches.vendors import Vendors
+from hub.chats import Chats
 from hub.compression.compressor import Compressor
+from hub.context import Context
+from hub.embeddings import Embeddings
 from hub.errors import HubError
+from hub.memory.memories import Memories
+from hub.records import Caller
 from hub.routing.combo import Combo, Mapping
 from hub.senses import sees
 from hub.sync.items import Items
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from hub.ask import ChatAsk
+    from hub.call import Hub
+    from hub.engine import ChatEngine
     from hub.parts import Parts
     from hub.store.documents import Documents
 
@@ -46,7 +53,7 @@ def vendors(parts: Parts) -> Vendors:
     def plain() -> bool:
         preferred = parts.preferences.current
         changed = preferred.system_prompt.enabled or preferred.compression.enabled or preferred.thinking_budget.mode != PASSTHROUGH
-        return not parts.policies.active and not changed
+        return not parts.policies.active and not changed and not preferred.memory.enabled
 
     placing = Placing(
         planner=parts.planner,
@@ -66,6 +73,36 @@ def vendors(parts: Parts) -> Vendors:
         outbound=parts.outbound,
         quotas=parts.quotas,
     )
+
+
+def chats(parts: Parts, engine: ChatEngine) -> Chats:
+    """Chats as doors reach them."""
+    return Chats(
+        engine=engine,
+        policies=parts.policies,
+        sameness=parts.sameness,
+        sessions=parts.sessions,
+        preferences=lambda: parts.preferences.current,
+        memory=parts.memory,
+    )
+
+
+def memories(parts: Parts) -> Memories:
+    """What is remembered for keys. Its sweep is retention's."""
+
+    def context() -> Context:
+        return Context(cast("Hub", parts), Caller.owner(), parts.clock.new_id("req_"), "system")
+
+    made = Memories(
+        parts.store,
+        parts.clock,
+        parts.events,
+        settings=lambda: parts.preferences.current.memory,
+        embeddings=Embeddings(parts.media),
+        context=context,
+    )
+    parts.retention.also.append(made.sweep)
+    return made
 
 
 def syncing(parts: Parts) -> tuple[Serving, Syncing]:
@@ -100,4 +137,6 @@ def route(parts: Parts, ask: ChatAsk) -> str:
     thinking = parts.preferences.current.thinking_budget
     written += "" if thinking.mode == PASSTHROUGH else f"/{thinking.model_dump_json()}"
     written += parts.compressor.mark(ask.hints.compression)
+    # What was made of one caller's memories is given to nobody who was not told the very same.
+    written += ask.memory.mark if ask.memory is not None else ""
     return f"{found.provider}/{found.model}/{found.connection}/{written}"

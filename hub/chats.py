@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hub.ask import ChatReply, StreamItem
     from hub.context import Context
     from hub.engine import ChatEngine
+    from hub.memory.memories import Memories
     from hub.policies import Policies
     from hub.preferences import Preferences
     from hub.sameness import Sameness
@@ -37,12 +38,14 @@ class Chats:
         sameness: Sameness,
         sessions: Sessions,
         preferences: Callable[[], Preferences],
+        memory: Memories,
     ) -> None:
         self.engine = engine
         self._preferences = preferences
         self._policies = policies
         self._sameness = sameness
         self._sessions = sessions
+        self._memory = memory
 
     async def complete(self, ask: ChatAsk, ctx: Context) -> ChatReply:
         """Answer a request as a whole."""
@@ -61,20 +64,28 @@ class Chats:
         if ctx.caller.allowed_models:
             # Before the caches, which would answer for a model that has been taken from the key since.
             require_allowed(ask.model, ctx.caller.allowed_models)
-        prompt = self._preferences().system_prompt
+        preferences = self._preferences()
+        prompt = preferences.system_prompt
         if prompt.enabled and not ask.bare:
             ask.lead(prompt.prompt)
         if self._policies.active:
-            verdict = await self._policies.admit_chat(ask, ctx)
-            if verdict.model or verdict.max_tokens:
-                request = ask.request()
-                if verdict.model:
-                    request = replace(request, model=verdict.model)
-                if verdict.max_tokens:
-                    request = cap_tokens(request, verdict.max_tokens)
-                ask = ask.reshaped(request)
+            ask = await self._as_ruled(ask, ctx)
         ask.session_id = self._sessions.explicit(ask)
         if ask.session_id:
             ask.session = self._sessions.of(ctx.caller, ask.session_id)
             self._sessions.begin(ask.session)
+        if preferences.memory.enabled:
+            await self._memory.admit(ask, ctx)
         return ask
+
+    async def _as_ruled(self, ask: ChatAsk, ctx: Context) -> ChatAsk:
+        """The ask as the owner's policies let it through. Raises Forbidden."""
+        verdict = await self._policies.admit_chat(ask, ctx)
+        if not (verdict.model or verdict.max_tokens):
+            return ask
+        request = ask.request()
+        if verdict.model:
+            request = replace(request, model=verdict.model)
+        if verdict.max_tokens:
+            request = cap_tokens(request, verdict.max_tokens)
+        return ask.reshaped(request)

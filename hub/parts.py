@@ -20,7 +20,6 @@ from hub.batches import held
 from hub.batches.batches import Batches
 from hub.borders import Borders
 from hub.budgets import Budgets
-from hub.chats import Chats
 from hub.clock import Clock
 from hub.cloud_agents.tasks import CloudTasks
 from hub.comboboard import ComboBoard
@@ -364,9 +363,8 @@ class Parts(Borders):
             planner=self.planner, targets=self.targets, adapters=self.adapters, outbound=self.outbound, preferences=self._preferred
         )
         self.responses = Responses(self.store, self.clock, lambda: self._preferred().retention.response_days)
-        self.chat = Chats(
-            engine=engine, policies=self.policies, sameness=self.sameness, sessions=self.sessions, preferences=self._preferred
-        )
+        self.memory = assembly.memories(self)
+        self.chat = assembly.chats(self, engine)
 
     async def open(self) -> None:
         """Open the store and take over what was stored. Raises HubError with what to do when that cannot be."""
@@ -398,7 +396,7 @@ class Parts(Borders):
         await self.open_borders()
         self.on_close += [self.proxy_watch.close, self.tunnels.close]
         self.on_close += [self.oauth.close, self.remote_agents.close, self.upstreams.close, self.limits.close]
-        self.on_close += [self.logins.close, self.agents.close, self.cloud_tasks.close, self.login.oidc.close]
+        self.on_close += [self.logins.close, self.agents.close, self.cloud_tasks.close, self.login.oidc.close, self.memory.close]
         self.on_close += [
             self.pushes.close,
             self.webhooks.close,
