@@ -91,12 +91,12 @@ class _File(Sqlite):
         link = self.connect(writer=True)
         try:
             if link.run("PRAGMA user_version")[0]["user_version"] != _LAYOUT:
-                link.run("DROP TABLE IF EXISTS words")
+                link.run("DROP TABLE IF EXISTS texts")
                 link.run("DROP TABLE IF EXISTS held")
                 link.run("CREATE TABLE held (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL)")
-                link.run('CREATE VIRTUAL TABLE words USING fts5(owner, words, tokenize="unicode61 remove_diacritics 0")')
+                link.run('CREATE VIRTUAL TABLE texts USING fts5(owner, words, tokenize="unicode61 remove_diacritics 0")')
                 link.run(f"PRAGMA user_version={_LAYOUT:d}")
-            link.run("INSERT INTO words (words) VALUES ('integrity-check')")
+            link.run("INSERT INTO texts (texts) VALUES ('integrity-check')")
         finally:
             link.raw.close()
 
@@ -142,8 +142,8 @@ class SqliteText:
         if key_id:
             wanted = f"owner : {_quoted(_owner(key_id))} AND {wanted}"
         sql = (
-            "SELECT held.id AS id FROM words JOIN held ON held.number = words.rowid WHERE words MATCH ? "
-            "ORDER BY bm25(words, 0.0, 1.0) LIMIT ?"
+            "SELECT held.id AS id FROM texts JOIN held ON held.number = texts.rowid WHERE texts MATCH ? "
+            "ORDER BY bm25(texts, 0.0, 1.0) LIMIT ?"
         )
         return [row["id"] for row in await self._at.read(lambda link: link.run(sql, wanted, limit))]
 
@@ -222,16 +222,16 @@ def _put(link: Link, entries: Sequence[Entry]) -> None:
         words = " ".join(one.words)
         if not found:
             number = link.run("INSERT INTO held (id, version) VALUES (?, ?) RETURNING number", one.id, one.version)[0]["number"]
-            link.run("INSERT INTO words (rowid, owner, words) VALUES (?, ?, ?)", number, _owner(one.key_id), words)
+            link.run("INSERT INTO texts (rowid, owner, words) VALUES (?, ?, ?)", number, _owner(one.key_id), words)
         elif found[0]["version"] != one.version:
             link.run("UPDATE held SET version = ? WHERE number = ?", one.version, found[0]["number"])
-            link.run("UPDATE words SET words = ? WHERE rowid = ?", words, found[0]["number"])
+            link.run("UPDATE texts SET words = ? WHERE rowid = ?", words, found[0]["number"])
 
 
 def _drop(link: Link, ids: Sequence[str]) -> None:
     for one in ids:
         for row in link.run("DELETE FROM held WHERE id = ? RETURNING number", one):
-            link.run("DELETE FROM words WHERE rowid = ?", row["number"])
+            link.run("DELETE FROM texts WHERE rowid = ?", row["number"])
 
 
 def _quoted(word: str) -> str:
