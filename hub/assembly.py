@@ -41,10 +41,15 @@ def compressor(parts: Parts) -> Compressor:
         store=parts.store,
         clock=parts.clock,
         prices=parts.prices,
-        texts=frozenset(adapter.dialect for adapter in parts.adapters.values() if not adapter.translates),
+        texts=texts(parts),
         sees=lambda plan: sees(plan, parts.targets),
         folder=parts.settings.data_dir,
     )
+
+
+def texts(parts: Parts) -> frozenset[str]:
+    """The dialects whose requests are no conversations but a text that goes on, into which nothing can be put."""
+    return frozenset(adapter.dialect for adapter in parts.adapters.values() if not adapter.translates)
 
 
 def vendors(parts: Parts) -> Vendors:
@@ -100,6 +105,7 @@ def memories(parts: Parts) -> Memories:
         settings=lambda: parts.preferences.current.memory,
         embeddings=Embeddings(parts.media),
         context=context,
+        texts=texts(parts),
     )
     parts.retention.also.append(made.sweep)
     return made

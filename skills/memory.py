@@ -314,7 +314,7 @@ async def clear(ctx: Context, ask: MemoryClear) -> Cleared:
     """Forget everything that is remembered for a key, or what is of one kind or older than that."""
     before = ask.older_than or 0
     gone = await ctx.hub.memory.clear(mine(ctx, ask.api_key_id), kind=ask.type or "", before=before)
-    return Cleared(deleted_count=gone, message=f"{gone} memories are forgotten")
+    return Cleared(deleted_count=gone, message=f"forgotten: {gone}")
 
 
 @skill("memory-export", scopes=["read:memory"], cost=CostClass.FREE, rest=[Rest("GET", "/api/memory/export")], read_only=True)

@@ -6,11 +6,12 @@ import asyncio
 import base64
 import sys
 from array import array
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from hub.embeddings import Patient
 from hub.memory.record import Vector
-from hub.vectors import cosine, unit
+from hub.vectors import bits, cosine, unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 PATIENCE, _MAKING = 1.5, 60.0
 _AT_ONCE = 32
 _LONGEST_QUESTION = 8000
+#: Vectors whose exact similarity is computed, and those whose signs are remembered.
+_MEASURED, _MOST_SIGNS = 100, 50_000
 
 
 class Meanings:
@@ -33,6 +36,7 @@ class Meanings:
     def __init__(self, rows: MemoryRows, embeddings: Embeddings, clock: Clock) -> None:
         self._rows = rows
         self._embeddings = embeddings
+        self._signs: dict[tuple[str, int, str], int] = {}
         self._patient = Patient(embeddings, clock, "memories are found by their words alone")
 
     @property
@@ -67,12 +71,24 @@ class Meanings:
             return []
         values = await self._patient.vector(model, question[-_LONGEST_QUESTION:], ctx, seconds=PATIENCE)
         asked = None if values is None else unit(values)
-        return None if asked is None else await asyncio.to_thread(_compared, kept, asked, least)
+        return None if asked is None else await asyncio.to_thread(self._compared, kept, asked, least)
 
+    def _compared(self, kept: Sequence[Vector], asked: array[float], least: float) -> list[tuple[str, float]]:
+        wanted = bits(asked)
+        # Signs alone tell the near from the far; what is close by them is measured exactly.
+        best = nsmallest(_MEASURED, kept, key=lambda one: (self._signs_of(one) ^ wanted).bit_count()) if len(kept) > _MEASURED else kept
+        scored = ((one.memory_id, cosine(_unpacked(one.vector), asked)) for one in best)
+        return sorted((one for one in scored if one[1] >= least), key=lambda one: -one[1])
 
-def _compared(kept: Sequence[Vector], asked: array[float], least: float) -> list[tuple[str, float]]:
-    scored = ((one.memory_id, cosine(_unpacked(one.vector), asked)) for one in kept)
-    return sorted((one for one in scored if one[1] >= least), key=lambda one: -one[1])
+    def _signs_of(self, vector: Vector) -> int:
+        """The signs of a vector, found out once. Called in threads; to find them out twice does no harm."""
+        name = (vector.memory_id, vector.version, vector.model)
+        found = self._signs.get(name)
+        if found is None:
+            if len(self._signs) >= _MOST_SIGNS:
+                self._signs.clear()
+            found = self._signs[name] = bits(_unpacked(vector.vector))
+        return found
 
 
 def _packed(vector: array[float]) -> str:

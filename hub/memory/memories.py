@@ -44,7 +44,8 @@ _RESTORED = "backup.restored"
 
 
 class Memories:
-    """``settings`` gives those in force; ``context`` makes one for what nobody asked for, such as vectors of old memories."""
+    """``settings`` gives those in force; ``context`` makes one for what nobody asked for, such as vectors of old memories. ``texts`` are
+    the dialects whose requests are no conversations."""
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class Memories:
         settings: Callable[[], MemorySettings],
         embeddings: Embeddings,
         context: Callable[[], Context],
+        texts: frozenset[str],
     ) -> None:
         self.rows = store.memories
         self.index = Index(self.rows, store.memory_text, clock)
@@ -65,6 +67,7 @@ class Memories:
         self._events = events
         self._settings = settings
         self._context = context
+        self._texts = texts
         self._notes = told.Notes()
         events.listen(self._happened)
 
@@ -87,7 +90,7 @@ class Memories:
     async def admit(self, ask: ChatAsk, ctx: Context) -> None:
         """See to what a chat is told, and hear what its user says. Whatever fails here, the chat goes on without."""
         settings = self.settings
-        if ask.bare or ask.hints.no_memory or not ctx.caller.key_id:
+        if ask.bare or ask.hints.no_memory or not ctx.caller.key_id or (ask.raw is not None and ask.raw.dialect in self._texts):
             return
         try:
             request = ask.request()
@@ -172,7 +175,7 @@ class Memories:
             model = settings.embedding_model
             if model:
                 self.behind.later(lambda: self.meanings.make([memory], model, ctx))
-            self._events.emit("memory.stored", memory=memory.id, key=memory.key_id, type=memory.kind, how=how)
+            self._events.emit("memory.stored", memory=memory.id, owner=memory.key_id, type=memory.kind, how=how)
         return memory, how
 
     async def delete(self, memory: Memory) -> bool:
@@ -180,14 +183,14 @@ class Memories:
         if not await self.rows.delete(memory.id, memory.key_id):
             return False
         await self.index.drop([memory.id])
-        self._events.emit("memory.deleted", key=memory.key_id, count=1)
+        self._events.emit("memory.deleted", owner=memory.key_id, count=1)
         return True
 
     async def clear(self, key_id: str, *, kind: str = "", before: int = 0) -> int:
         """Forget what is remembered for a key, all of it or of one kind and made before then (epoch ms); how many memories that were."""
         gone = await self._emptied(lambda: self.rows.clear(key_id, kind=kind, before=before))
         if gone:
-            self._events.emit("memory.deleted", key=key_id, count=gone)
+            self._events.emit("memory.deleted", owner=key_id, count=gone)
         return gone
 
     async def sweep(self) -> int:

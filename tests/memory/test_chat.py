@@ -324,6 +324,21 @@ async def test_meaning_finds_what_words_do_not_and_its_failure_costs_nothing_but
     await chatting.ask("boss", "PUT", "/api/settings/memory", 404, json={"embeddingModel": "nowhere/at-all"})
 
 
+async def test_a_text_that_goes_on_is_no_conversation(chatting: Desk, upstream: FaultUpstream) -> None:
+    """An editor that has code completed is told nothing, and what it sends is nobody's word."""
+    await chatting.add("ada", "tea", "I like green tea")
+    upstream.script(
+        lambda request: faults.json_answer(
+            {"id": "c", "object": "text_completion", "choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]}
+        )
+    )
+    body = {"model": MODEL, "prompt": "I prefer tea."}
+    answer = await chatting.http.post("/v1/completions", json=body, headers=chatting.headers("ada"))
+    assert (answer.status_code, TOKENS in answer.headers) == (200, False)
+    await learned(chatting)
+    assert await chatting.contents("ada") == ["I like green tea"]
+
+
 async def test_bodies_that_only_a_provider_can_read_pass_as_they_came(chatting: Desk, upstream: FaultUpstream) -> None:
     await chatting.add("ada", "tea", "I like green tea")
     body = {"model": MODEL, "messages": [{"role": "user", "content": 7}]}

@@ -91,7 +91,7 @@ async def _budget(view: View) -> int:
 
 async def _forget(view: View, form: Form) -> Outcome:
     done = await view.ask("memory-clear", apiKeyId=form.text("apiKeyId"))
-    return Done(f"{done.deleted_count} memories are forgotten.")
+    return Done(f"Forgotten: {done.deleted_count}.")
 
 
 async def _delete(view: View, form: Form) -> Outcome:
