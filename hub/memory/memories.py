@@ -90,7 +90,7 @@ class Memories:
     async def admit(self, ask: ChatAsk, ctx: Context) -> None:
         """See to what a chat is told, and hear what its user says. Whatever fails here, the chat goes on without."""
         settings = self.settings
-        if ask.bare or ask.hints.no_memory or not ctx.caller.key_id or (ask.raw is not None and ask.raw.dialect in self._texts):
+        if ask.hints.no_memory or not ctx.caller.key_id or not self._conversation(ask):
             return
         try:
             request = ask.request()
@@ -103,6 +103,10 @@ class Memories:
                 log.warning("a chat goes without memory", request_id=ctx.request_id, reason=error.message)
         if settings.extraction and not ctx.caller.no_log:
             self._hear(request, ask, ctx)
+
+    def _conversation(self, ask: ChatAsk) -> bool:
+        """Whether a request is a user's conversation, and not a question of the hub's own or a text that goes on."""
+        return not ask.bare and (ask.raw is None or ask.raw.dialect not in self._texts)
 
     async def _told(self, request: ChatRequest, ask: ChatAsk, ctx: Context, settings: MemorySettings) -> told.Told | None:
         """The notes of a conversation: those of its earlier turns as they were, and one in the last turn of what they lack."""
