@@ -21,11 +21,11 @@ from hub.wire import iso
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from hub.ask import ChatAsk
     from hub.chat import ChatRequest, Message
     from hub.clock import Clock
     from hub.context import Context
     from hub.embeddings import Embeddings
+    from hub.engine.ask import ChatAsk
     from hub.events import Event, Events
     from hub.memory.record import Memory
     from hub.memory.search import Found
