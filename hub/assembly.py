@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hub.batches.placing import Placing
 from hub.batches.vendors import Vendors
 from hub.compression.compressor import Compressor
 from hub.content.contents import Contents
+from hub.context import Context
 from hub.elsewhere import Elsewhere
+from hub.embeddings import Embeddings
 from hub.engine.chats import Chats
 from hub.engine.thinking import PASSTHROUGH
 from hub.errors import HubError
+from hub.memory.memories import Memories
 from hub.planning.senses import sees
+from hub.records import Caller
 from hub.routing.combo import Combo, Mapping
 from hub.sync.items import Items
 from hub.sync.serving import Serving
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from hub.call import Hub
     from hub.engine.ask import ChatAsk
     from hub.engine.engine import ChatEngine
     from hub.parts import Parts
@@ -38,7 +43,7 @@ def compressor(parts: Parts) -> Compressor:
         store=parts.store,
         clock=parts.clock,
         prices=parts.prices,
-        texts=frozenset(adapter.dialect for adapter in parts.adapters.values() if not adapter.translates),
+        texts=texts(parts),
         sees=lambda plan: sees(plan, parts.targets),
         folder=parts.settings.data_dir,
     )
@@ -52,6 +57,7 @@ def chats(parts: Parts, engine: ChatEngine) -> Chats:
         sameness=parts.sameness,
         sessions=parts.sessions,
         contents=parts.contents,
+        memory=parts.memory,
         preferences=lambda: parts.preferences.current,
     )
 
@@ -69,13 +75,18 @@ def elsewhere(parts: Parts) -> Elsewhere:
     return Elsewhere(store.notices, parts.clock, process=store.replays.process, on_call=parts.on_call, inflight=parts.inflight)
 
 
+def texts(parts: Parts) -> frozenset[str]:
+    """The dialects whose requests are no conversations but a text that goes on, into which nothing can be put."""
+    return frozenset(adapter.dialect for adapter in parts.adapters.values() if not adapter.translates)
+
+
 def vendors(parts: Parts) -> Vendors:
     """What gives batches to vendors; only those whose requests the hub would pass on as they are."""
 
     def plain() -> bool:
         preferred = parts.preferences.current
         changed = preferred.system_prompt.enabled or preferred.compression.enabled or preferred.thinking_budget.mode != PASSTHROUGH
-        return not parts.policies.active and not changed
+        return not parts.policies.active and not changed and not preferred.memory.enabled
 
     placing = Placing(
         planner=parts.planner,
@@ -95,6 +106,25 @@ def vendors(parts: Parts) -> Vendors:
         outbound=parts.outbound,
         quotas=parts.quotas,
     )
+
+
+def memories(parts: Parts) -> Memories:
+    """What is remembered for keys. Its sweep is retention's."""
+
+    def context() -> Context:
+        return Context(cast("Hub", parts), Caller.owner(), parts.clock.new_id("req_"), "system")
+
+    made = Memories(
+        parts.store,
+        parts.clock,
+        parts.events,
+        settings=lambda: parts.preferences.current.memory,
+        embeddings=Embeddings(parts.media),
+        context=context,
+        texts=texts(parts),
+    )
+    parts.retention.also.append(made.sweep)
+    return made
 
 
 def syncing(parts: Parts) -> tuple[Serving, Syncing]:
@@ -129,4 +159,6 @@ def route(parts: Parts, ask: ChatAsk) -> str:
     thinking = parts.preferences.current.thinking_budget
     written += "" if thinking.mode == PASSTHROUGH else f"/{thinking.model_dump_json()}"
     written += parts.compressor.mark(ask.hints.compression)
+    # What was made of one caller's memories is given to nobody who was not told the very same.
+    written += ask.memory.mark if ask.memory is not None else ""
     return f"{found.provider}/{found.model}/{found.connection}/{written}"

@@ -365,6 +365,7 @@ class Parts(Borders):
             planner=self.planner, targets=self.targets, adapters=self.adapters, outbound=self.outbound, preferences=self._preferred
         )
         self.responses = Responses(self.store, self.clock, lambda: self._preferred().retention.response_days)
+        self.memory = assembly.memories(self)
         self.chat = assembly.chats(self, engine)
 
     async def open(self) -> None:
@@ -398,7 +399,7 @@ class Parts(Borders):
         await self.open_borders()
         self.on_close += [self.proxy_watch.close, self.tunnels.close]
         self.on_close += [self.oauth.close, self.remote_agents.close, self.upstreams.close, self.limits.close]
-        self.on_close += [self.logins.close, self.agents.close, self.cloud_tasks.close, self.login.oidc.close]
+        self.on_close += [self.logins.close, self.agents.close, self.cloud_tasks.close, self.login.oidc.close, self.memory.close]
         self.on_close += [
             self.pushes.close,
             self.webhooks.close,

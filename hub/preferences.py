@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from hub.compression.settings import CompressionSettings
 from hub.content.settings import RequestContent
 from hub.errors import InvalidInput
+from hub.memory.settings import MemorySettings
 from hub.routing.combo import ComboConfig
 from hub.skill import details_of
 from hub.wire import Body
@@ -227,6 +228,7 @@ class Preferences(Body):
     thinking_budget: ThinkingBudget = ThinkingBudget()
     system_prompt: SystemPrompt = SystemPrompt()
     compression: CompressionSettings = CompressionSettings()
+    memory: MemorySettings = MemorySettings()
     budget_zone: str = Field(default="UTC", max_length=64, description="Time zone of budgets that name none.", json_schema_extra=_MONEY)
     budget_wait_ms: int = Field(
         default=30_000, ge=0, le=600_000, description="Longest wait of a call for money that others hold.", json_schema_extra=_MONEY

@@ -296,6 +296,7 @@ async def delete(ctx: Context, ask: KeyId) -> Done:
     await ctx.hub.store.keys.delete(ask.id)
     await ctx.hub.budgets.drop(ask.id)
     await ctx.hub.files.drop(ask.id)
+    await ctx.hub.memory.clear(ask.id)
     return Done(message=f"key {key.name!r} is deleted")
 
 

@@ -162,6 +162,8 @@ def reply_headers(ask: ChatAsk, reply: ChatReply) -> Headers:
     headers += _said(ask, reply.source)
     if row.cost is not None:
         headers.append((b"x-omniroute-response-cost", f"{row.cost:.10f}".encode()))
+    if reply.told:
+        headers.append((b"x-hubroute-memory-tokens", str(reply.told).encode()))
     if reply.compression:
         headers.append((b"x-omniroute-compression", plain_header(reply.compression)))
     if reply.notice:
@@ -178,6 +180,8 @@ def stream_headers(dialect: Address, ask: ChatAsk, head: StreamHead) -> Headers:
         *_place(head.provider, head.model),
         *_said(ask, head.source),
     ]
+    if head.told:
+        headers.append((b"x-hubroute-memory-tokens", str(head.told).encode()))
     if head.compression:
         headers.append((b"x-omniroute-compression", plain_header(head.compression)))
     if head.notice:

@@ -19,6 +19,8 @@ _KEPT = {
     b"idempotency-key": "idempotency_key",
     b"x-request-id": "repeat_key",
     b"x-omniroute-no-cache": "no_cache",
+    b"x-omniroute-no-memory": "no_memory",
+    b"x-hubroute-project": "project",
     b"x-omniroute-mode": "mode",
     b"x-omniroute-budget": "budget",
     b"x-omniroute-budget-fallback": "budget_fallback",
@@ -71,6 +73,8 @@ def read(head: Head, endpoint: str) -> Hints:
         effort=wishes.get("effort", "").lower(),
         progress=wishes.get("progress", "").lower() in _TRUE,
         compression=wishes.get("compression", "")[:200],
+        no_memory=wishes.get("no_memory", "").lower() in _TRUE,
+        project=wishes.get("project", "")[:200],
     )
 
 

@@ -7,20 +7,20 @@ delays one by a second and a half at most.
 
 from __future__ import annotations
 
-import math
 import operator
-from array import array
 from collections import OrderedDict
 from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from hub.caching import lexical
 from hub.caching.fingerprint import of_text, without_last_words
-from hub.errors import BudgetExceeded, BudgetSpent, HubError
-from hub.log import logger
+from hub.embeddings import Patient
+from hub.errors import HubError
+from hub.vectors import bits, cosine, unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from array import array
+    from collections.abc import Callable
 
     from hub.caching.cache import Flush
     from hub.caching.fingerprint import Fingerprint
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from hub.engine.ask import ChatAsk
     from hub.preferences import ResponseCache
 
-log = logger("hub.semantic")
-#: How long an embedding may delay a chat, and how long none is asked for after one failed, in seconds.
-PATIENCE, _PAUSE = 1.5, 30.0
+#: How long an embedding may delay a chat, in seconds.
+PATIENCE = 1.5
 #: Candidates whose exact similarity is computed.
 _BEST = 12
 _LONGEST_TEXT = 8000
@@ -49,7 +48,7 @@ class Asked:
         self.check = check
         self.kind = kind
         self.vector = vector
-        self.bits = _bits(vector)
+        self.bits = bits(vector)
         self.key = key
 
 
@@ -70,15 +69,19 @@ class Semantic:
 
     def __init__(self, embeddings: Embeddings, clock: Clock, limits: Callable[[], ResponseCache]) -> None:
         self._embeddings = embeddings
+        self._patient = Patient(embeddings, clock, "answers are not compared")
         self._clock = clock
         self._limits = limits
         self._entries: OrderedDict[str, _Kept] = OrderedDict()
         self._places: dict[str, dict[str, _Kept]] = {}
-        self._not_before = 0.0
-        self.failures = 0
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def failures(self) -> int:
+        """How many embeddings could not be had."""
+        return self._patient.failures
 
     async def ask(self, ask: ChatAsk, ctx: Context, key: Fingerprint) -> Asked | None:
         """A request made ready to be compared; None where it cannot be: no plain words at its end, or no vector in time."""
@@ -90,7 +93,7 @@ class Semantic:
         if parts is None or len(parts[1]) > _LONGEST_TEXT:
             return None
         model = settings.embedding_model
-        vector = await self._vector(model, parts[1], ctx) if model else _unit(lexical.vector(parts[1])) if settings.lexical else None
+        vector = await self._vector(model, parts[1], ctx) if model else unit(lexical.vector(parts[1])) if settings.lexical else None
         if vector is None:
             return None
         place = of_text(ask, key.owner, parts[0] + model.encode(), key.route)
@@ -102,10 +105,10 @@ class Semantic:
         place = self._places.get(asked.place)
         if not place:
             return None
-        bits, now = asked.bits, self._clock.monotonic()
+        signs, now = asked.bits, self._clock.monotonic()
         # Signs alone tell the near from the far; what is close by them is measured exactly.
-        best = nsmallest(_BEST, place.values(), key=lambda kept: (kept.asked.bits ^ bits).bit_count())
-        scored = [(_cosine(kept.asked, asked), kept) for kept in best if kept.until > now and kept.asked.check == asked.check]
+        best = nsmallest(_BEST, place.values(), key=lambda kept: (kept.asked.bits ^ signs).bit_count())
+        scored = [(cosine(kept.asked.vector, asked.vector), kept) for kept in best if kept.until > now and kept.asked.check == asked.check]
         found = max(scored, key=operator.itemgetter(0), default=None)
         if found is None or found[0] < self._limits().semantic.threshold:
             return None
@@ -138,18 +141,8 @@ class Semantic:
         self._embeddings.lexical(model)
 
     async def _vector(self, model: str, text: str, ctx: Context) -> array[float] | None:
-        if self._clock.monotonic() < self._not_before:
-            return None
-        try:
-            found = await self._embeddings.embed(model, [text], ctx, seconds=PATIENCE)
-        except (BudgetSpent, BudgetExceeded):
-            return None  # this caller's money is no reason to stop for others
-        except HubError as error:
-            self.failures += 1
-            self._not_before = self._clock.monotonic() + _PAUSE
-            log.warning("no embedding: answers are not compared for a while", reason=error.message, seconds=_PAUSE)
-            return None
-        return _unit(found[0])
+        found = await self._patient.vector(model, text, ctx, seconds=PATIENCE)
+        return None if found is None else unit(found)
 
     def _drop(self, name: str) -> None:
         kept = self._entries.pop(name, None)
@@ -159,18 +152,3 @@ class Semantic:
         del place[name]
         if not place:
             del self._places[kept.asked.place]
-
-
-def _unit(values: Sequence[float]) -> array[float] | None:
-    """A vector of length 1; None for one without a direction."""
-    length = math.sqrt(sum(value * value for value in values))
-    return array("f", [value / length for value in values]) if length and math.isfinite(length) else None
-
-
-def _bits(vector: array[float]) -> int:
-    """The signs of a vector as one number."""
-    return int("".join(["1" if value > 0 else "0" for value in vector]), 2)
-
-
-def _cosine(kept: Asked, asked: Asked) -> float:
-    return sum(map(operator.mul, kept.vector, asked.vector)) if len(kept.vector) == len(asked.vector) else 0.0

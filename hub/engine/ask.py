@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hub.content.tape import Came, Tape
+    from hub.memory.told import Told
     from hub.providers.base import RawChat
     from hub.records import UsageRow
 
@@ -25,7 +26,8 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``endpoint`` is the address that was called, part of what makes two requests the same. ``idempotency_key`` and ``repeat_key``
     (``X-Request-Id``) name a request that may come twice; ``session`` is the client's id of its conversation; ``tags`` restrict the
     connections to those with any (or ``all_tags`` of them); ``mode``, ``budget`` (US dollars) and ``budget_fallback`` steer ``auto``;
-    ``progress`` asks for progress events in a stream; ``compression`` is a mode of it, or the name of a compression combo.
+    ``progress`` asks for progress events in a stream; ``compression`` is a mode of it, or the name of a compression combo;
+    ``no_memory`` wants nothing told and nothing remembered, ``project`` names what memories are for.
     """
 
     endpoint: str = ""
@@ -41,6 +43,8 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     effort: str = ""
     progress: bool = False
     compression: str = ""
+    no_memory: bool = False
+    project: str = ""
 
 
 NO_HINTS = Hints()
@@ -85,8 +89,8 @@ class ChatAsk:
     """
 
     __slots__ = (
-        "_decode", "_request", "bare", "budget", "cacheable", "came", "chain", "compression", "connection", "direct", "hints", "model",
-        "needs", "notice", "raw", "session", "session_id", "strategy", "stream", "system", "tape",
+        "_decode", "_request", "bare", "budget", "cacheable", "came", "chain", "compression", "connection", "direct", "hints", "memory",
+        "model", "needs", "notice", "raw", "session", "session_id", "strategy", "stream", "system", "tape", "told",
     )  # fmt: skip
 
     def __init__(
@@ -125,6 +129,9 @@ class ChatAsk:
         self.compression = ""
         self.came: Came | None = None
         self.tape: Tape | None = None
+        #: What is to be told of memory when it is sent, and how many tokens of it are in the request already.
+        self.memory: Told | None = None
+        self.told = 0
         whole = raw or request
         if whole is None:
             raise TypeError("ChatAsk needs raw or request")
@@ -149,7 +156,7 @@ class ChatAsk:
     @property
     def verbatim(self) -> RawChat | None:
         """The client's bytes where they are the request; None where there is more to it than they say."""
-        return self.raw if not (self.system or self.compression) else None
+        return self.raw if not (self.system or self.compression or self.told) else None
 
     def last_words(self) -> str:
         """The text of the last message of the user; empty when there is none or it cannot be read."""
@@ -178,6 +185,14 @@ class ChatAsk:
         made.compression = words
         return made
 
+    def reminded(self) -> ChatAsk:
+        """This ask with what is to be told of memory in it."""
+        if self.memory is None:
+            return self
+        made = self._with(self.memory.applied(self.request()), self.raw)
+        made.memory, made.told = None, self.memory.tokens
+        return made
+
     def _with(self, request: ChatRequest, raw: RawChat | None) -> ChatAsk:
         made = ChatAsk(
             raw,
@@ -191,6 +206,7 @@ class ChatAsk:
         )
         made.session, made.session_id, made.system, made.notice = self.session, self.session_id, self.system, self.notice
         made.compression, made.came, made.tape = self.compression, self.came, self.tape
+        made.memory, made.told = self.memory, self.told
         return made
 
     def prompt_tokens(self) -> int:
@@ -210,10 +226,10 @@ class ChatReply:
     """A whole answer. ``body`` holds the provider's bytes where they pass through, else ``response`` the decoded answer.
 
     ``source`` says where it is from: upstream, cache, semantic, lexical, coalesced or idempotent; ``notice`` says that the model which
-    was named is deprecated, ``compression`` what was done to the prompt.
+    was named is deprecated, ``compression`` what was done to the prompt, ``told`` how many tokens of memory were added to it.
     """
 
-    __slots__ = ("body", "compression", "cost", "dropped", "notice", "response", "row", "source", "usage")
+    __slots__ = ("body", "compression", "cost", "dropped", "notice", "response", "row", "source", "told", "usage")
 
     def __init__(
         self,
@@ -226,9 +242,11 @@ class ChatReply:
         source: str = "upstream",
         notice: str = "",
         compression: str = "",
+        told: int = 0,
     ) -> None:
         self.notice = notice
         self.compression = compression
+        self.told = told
         self.body = body
         self.response = response
         self.usage = usage
@@ -241,10 +259,10 @@ class ChatReply:
 class StreamHead:
     """First item of a stream: where it comes from, and whether ``bytes`` or lists of events follow.
 
-    ``source``, ``notice`` and ``compression`` are as in a reply.
+    ``source``, ``notice``, ``compression`` and ``told`` are as in a reply.
     """
 
-    __slots__ = ("compression", "dropped", "lossless", "model", "notice", "provider", "source")
+    __slots__ = ("compression", "dropped", "lossless", "model", "notice", "provider", "source", "told")
 
     def __init__(
         self,
@@ -256,9 +274,11 @@ class StreamHead:
         source: str = "upstream",
         notice: str = "",
         compression: str = "",
+        told: int = 0,
     ) -> None:
         self.notice = notice
         self.compression = compression
+        self.told = told
         self.provider = provider
         self.model = model
         self.lossless = lossless

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hub.context import Context
     from hub.engine.ask import ChatReply, StreamItem
     from hub.engine.engine import ChatEngine
+    from hub.memory.memories import Memories
     from hub.planning.affinity import Sessions
     from hub.preferences import Preferences
 
@@ -39,6 +40,7 @@ class Chats:
         sessions: Sessions,
         contents: Contents,
         preferences: Callable[[], Preferences],
+        memory: Memories,
     ) -> None:
         self.engine = engine
         self._contents = contents
@@ -46,6 +48,7 @@ class Chats:
         self._policies = policies
         self._sameness = sameness
         self._sessions = sessions
+        self._memory = memory
 
     async def complete(self, ask: ChatAsk, ctx: Context) -> ChatReply:
         """Answer a request as a whole."""
@@ -66,7 +69,8 @@ class Chats:
         if ctx.caller.allowed_models:
             # Before the caches, which would answer for a model that has been taken from the key since.
             require_allowed(ask.model, ctx.caller.allowed_models)
-        prompt = self._preferences().system_prompt
+        preferences = self._preferences()
+        prompt = preferences.system_prompt
         if prompt.enabled and not ask.bare:
             ask.lead(prompt.prompt)
         if self._policies.active:
@@ -75,6 +79,8 @@ class Chats:
         if ask.session_id:
             ask.session = self._sessions.of(ctx.caller, ask.session_id)
             self._sessions.begin(ask.session)
+        if preferences.memory.enabled:
+            await self._memory.admit(ask, ctx)
         return ask
 
     async def _by_policy(self, ask: ChatAsk, ctx: Context) -> ChatAsk:

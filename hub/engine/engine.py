@@ -184,8 +184,13 @@ class ChatEngine:
             ask, rescued = ask.reshaped(replaced(ask.request(), model=model)), True
 
     async def _sent(self, ask: ChatAsk, plan: Plan, run: Run, ctx: Context) -> ChatAsk:
-        """The ask as the plan's combo wants it, and shorter where the owner wants that. Raises BadRequest for a wish that names nothing."""
-        made = shaped(ask, plan)
+        """The ask with what is told of memory, as the plan's combo wants it, and shorter where the owner wants that.
+
+        Raises BadRequest for a wish that names nothing.
+        """
+        if ask.memory is not None:
+            run.changed(f"{ask.memory.count} memories told, some {ask.memory.tokens} tokens")
+        made = shaped(ask.reminded(), plan)
         return await self._compressor.applied(made, plan, run, ctx) if self._compressor.on else made
 
     def _instead(self, ask: ChatAsk, run: Run, error: HubError, ctx: Context) -> str:
@@ -350,6 +355,7 @@ class ChatEngine:
             dropped=opened.prepared.dropped,
             notice=ask.notice,
             compression=ask.compression,
+            told=ask.told,
         )
 
     async def _flowing(self, opened: _Opened, ask: ChatAsk, run: Run) -> AsyncIterator[StreamItem]:
@@ -382,6 +388,7 @@ class ChatEngine:
             dropped=opened.prepared.dropped,
             notice=ask.notice,
             compression=ask.compression,
+            told=ask.told,
         )
         try:
             if first is not None:

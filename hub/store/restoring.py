@@ -32,6 +32,7 @@ ADDED = frozenset({
     "usage", "usage_hours", "usage_days", "latency_hours", "decisions", "replays", "responses", "model_responses",
     "tasks", "push_configs", "cloud_agent_tasks", "cloud_agent_activities", "state",
     "eval_runs", "eval_results", "assessments", "compression_runs", "compression_engines", "webhook_standings",
+    "memories", "memory_vectors",
 })  # fmt: skip
 ONGOING = frozenset({"spend", "files", "batches", "batch_items", "compression_outputs", "webhook_deliveries"})
 _BATCH = 500

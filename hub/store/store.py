@@ -27,10 +27,12 @@ from hub.store.database import Database, DatabaseDamaged
 from hub.store.decisions import Decisions
 from hub.store.documents import Documents
 from hub.store.files import FileRows
+from hub.store.fulltext import full_text
 from hub.store.keys import Keys
 from hub.store.latency import LatencyHours
 from hub.store.lock import FolderLock, own
 from hub.store.logins import LoginRows
+from hub.store.memories import MemoryRows
 from hub.store.model_responses import ModelResponses
 from hub.store.notices import Notices
 from hub.store.pruning import Pruning, shrinks
@@ -105,6 +107,8 @@ class Store:
         self.latency = LatencyHours(self._database, self.queue, clock.new_id("p"))
         self.compression = CompressionLog(self._database, self.queue, clock)
         self.contents = ContentRows(self._database, self.queue, self._opened_vault)
+        self.memories = MemoryRows(self._database, clock, self)
+        self.memory_text = full_text(self._database, settings.data_dir)
         self.pruning = Pruning(self._database)
         self.notices = Notices(self._database, settings.database_url if settings.postgres else "")
         self._collections: list[Documents[Any]] = []

@@ -80,6 +80,8 @@ EVENTS: dict[str, str] = {
     "provider.login.connected": "somebody has signed in at a provider for a connection",
     "provider.login.failing": "the token of a sign-in at a provider cannot be renewed for now",
     "provider.login.ended": "a sign-in at a provider is over; its connection needs a person",
+    "memory.stored": "something was remembered for a key, or changed",
+    "memory.deleted": "memories of a key were deleted by hand",
     "backup.created": "a backup was made",
     "backup.restored": "a backup was put back",
     "sync.done": "this hub and another one have taken each other's changes",
