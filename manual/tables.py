@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer.main
 
 import hub.providers
-from hub import errors, scopes
+from hub import errors
+from hub.access import scopes
 from hub.cli import app
 from hub.webhooks.names import EVENTS
 from manual.markdown import code, plain, table
