@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hub.policies import Policies
     from hub.preferences import Preferences
     from hub.sameness import Sameness
+    from hub.user_skills.loop import SkillLoop
 
 
 class Chats:
@@ -43,16 +44,21 @@ class Chats:
         self._policies = policies
         self._sameness = sameness
         self._sessions = sessions
+        #: Gives chats the skills that the owner installed; None while there are none to give.
+        self.skills: SkillLoop | None = None
 
     async def complete(self, ask: ChatAsk, ctx: Context) -> ChatReply:
         """Answer a request as a whole."""
         ask = await self._admitted(ask, ctx)
-        return await self._sameness.complete(ask, ctx, lambda: self.engine.complete(ask, ctx))
+        turn = self.skills.turn(ask, ctx) if self.skills is not None else None
+        return await self._sameness.complete(ask, ctx, turn.complete if turn is not None else lambda: self.engine.complete(ask, ctx))
 
     async def stream(self, ask: ChatAsk, ctx: Context) -> AsyncGenerator[StreamItem]:
         """Answer as a stream: a StreamHead, then bytes or lists of events, then a StreamTail."""
         ask = await self._admitted(ask, ctx)
-        async with aclosing(self._sameness.stream(ask, ctx, lambda: self.engine.stream(ask, ctx))) as items:
+        turn = self.skills.turn(ask, ctx) if self.skills is not None else None
+        flow = self._sameness.stream(ask, ctx, turn.stream if turn is not None else lambda: self.engine.stream(ask, ctx))
+        async with aclosing(flow) as items:
             async for item in items:
                 yield item
 

@@ -152,6 +152,7 @@ class Parts(Borders):
         self.on_call: list[Callable[[UsageRow], None]] = []
         #: Called with each row of the audit log.
         self.on_audited: list[Callable[[AuditRow], None]] = []
+        self.user_skills = assembly.user_skills(self)
         self._watching()
 
     def _accounts(self, settings: Settings) -> None:
@@ -385,6 +386,7 @@ class Parts(Borders):
         await self.webhooks.open()
         await self.anchors.open()
         await self.cloud_tasks.open()
+        await self.user_skills.open()
         self.on_stop += [self.tasks.end_streams, self.batches.worker.stop]
         self.changed()
         await self.sameness.open()

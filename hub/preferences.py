@@ -146,6 +146,7 @@ class Retention(Body):
     sum_days: int = Field(default=730, ge=1, le=36500, description="Sums by the hour.")
     response_days: int = Field(default=30, ge=1, le=3650, description="Answers of /v1/responses that their clients asked to be kept.")
     delivery_days: int = Field(default=14, ge=1, le=3650, description="What webhooks were sent.")
+    execution_days: int = Field(default=30, ge=1, le=3650, description="Runs of installed skills, with their inputs and outputs.")
 
 
 class BackupSchedule(Body):
@@ -206,6 +207,13 @@ class Preferences(Body):
     mcp_transport: Literal["all", "stdio", "sse", "streamable-http"] = Field(default="all", description="Over which transports.")
     mcp_profile: str = Field(default="core", max_length=2000, description="Tools that tools/list shows: core, all, or names with *.")
     a2a_enabled: bool = Field(default=True, alias="a2aEnabled", description="Whether the A2A door is open.")
+    skills_enabled: bool = Field(default=False, description="Whether installed skills are used at all: in chats, over MCP, A2A and REST.")
+    skills_provider: Literal["skillsmp", "skillssh"] = Field(
+        default="skillsmp", description="The marketplace that skills are installed from."
+    )
+    skills_max_rounds: int = Field(
+        default=5, ge=1, le=20, description="Calls of the model that one chat may take while it calls installed skills."
+    )
     oauth_blocked: tuple[str, ...] = Field(
         default=(), max_length=10_000, alias="oauthBlocked", description="Ids of principals (oauth_…) whose access tokens are refused."
     )

@@ -13,8 +13,11 @@ from hub.errors import InvalidInput
 from hub.preferences import Preferences
 from hub.routing.strategy import named
 from hub.skill import Audit, CostClass, Rest, skill
+from hub.user_skills.market import check_key
 from hub.wire import Nothing, Wire
 from skills._compression import faults as compression_faults
+
+_MARKET_KEY = "skillsmpApiKey"
 
 
 class Ports(Wire):
@@ -31,6 +34,7 @@ class SettingsView(Wire):
     """Everything that is set, and what the process was started with."""
 
     preferences: Preferences
+    skillsmp_api_key: str
     runtime_ports: Ports
     max_body_size_mb: int
 
@@ -55,6 +59,7 @@ def _view(ctx: Context) -> SettingsView:
     settings = ctx.hub.settings
     return SettingsView(
         preferences=ctx.hub.preferences.current,
+        skillsmp_api_key=ctx.hub.user_skills.markets.key.masked,
         runtime_ports=Ports(port=settings.port, api_port=settings.port, dashboard_port=settings.port),
         max_body_size_mb=settings.max_body_mb,
     )
@@ -110,5 +115,13 @@ async def get(ctx: Context, ask: Nothing) -> SettingsView:
 )
 async def update(ctx: Context, ask: SettingsChange) -> SettingsView:
     """Change settings; takes effect at once. Unknown names are refused, and then nothing is changed."""
-    await ctx.hub.preferences.change(ask.patch, check=lambda wanted: _check(ctx, wanted))
+    patch = dict(ask.patch)
+    # A secret is no preference: it is kept sealed, and shown masked.
+    key = patch.pop(_MARKET_KEY, None) if _MARKET_KEY in patch else False
+    if key not in (False, None, "", ctx.hub.user_skills.markets.key.masked):
+        check_key(key)
+    if patch:
+        await ctx.hub.preferences.change(patch, check=lambda wanted: _check(ctx, wanted))
+    if key is not False:
+        await ctx.hub.user_skills.markets.keep_key(key or "")
     return _view(ctx)
