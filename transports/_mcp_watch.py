@@ -247,7 +247,7 @@ class Watch:
                 self._mark(uri, watched)
 
     def _offer_changed(self, kinds: frozenset[str]) -> None:
-        """Tools, resources or prompts of other servers, or installed skills, came or went: each list is told of at once, or a second after the last time."""
+        """Tools, resources or prompts of others, or installed skills, came or went: told at once, or a second after the last time."""
         loop = asyncio.get_running_loop()
         for event in {_LIST_OF[kind] for kind in kinds} if self._watchers else ():
             if event not in self._lists_due:
