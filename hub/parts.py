@@ -457,6 +457,7 @@ class Parts(Borders):
         self.refresh_borders(self.combos, self.targets)
         self.upstreams.refresh()
         self.remote_agents.refresh()
+        self.user_skills.refresh()
         self.policies.refresh()
         self.limits.refresh(self.store.keys.all())
         self.webhooks.refresh()

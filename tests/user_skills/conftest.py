@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -41,7 +40,7 @@ class Bench:
     service: FaultUpstream
     reply: Callable[[Heard], Reply] = reply_to
     served: Callable[[Received], Behaviour] | None = None
-    secrets: dict[str, str] = field(default_factory=dict[str, str])
+    rows_before: int = 0
 
     def vendor(self, request: Received) -> Behaviour:
         return answer(request, self.reply)
@@ -86,10 +85,24 @@ class Bench:
         found = await self.ask("POST", "/api/skills/executions", status, json={"skillName": name, "input": given, **more}, **options)
         return found["execution"] if status == 200 else found
 
+    async def renew(self) -> None:
+        """As it was made."""
+        hub = self.hub.hub
+        self.reply, self.served, self.rows_before = reply_to, None, 0
+        self.rows_before = len(await self.rows())
+        self.vendors.requests.clear()
+        self.service.requests.clear()
+        self.service.closed.clear()
+        for one in hub.user_skills.library.documents.all():
+            await hub.user_skills.library.documents.delete(one.id)
+        await hub.preferences.change({"skillsEnabled": True, "skillsMaxRounds": None, "systemPrompt": None, "skillsProvider": None})
+        await hub.store.skill_runs.delete_before(hub.clock.now_ms() + 1)
+
     async def rows(self) -> list[Any]:
+        """Usage of this test, newest first."""
         await self.hub.hub.store.flush()
-        rows, _ = await self.hub.hub.store.usage.page(limit=100, offset=0)
-        return rows
+        rows, total = await self.hub.hub.store.usage.page(limit=500, offset=0)
+        return rows[: total - self.rows_before]
 
 
 @asynccontextmanager
@@ -118,19 +131,15 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with benched(tmp_path, vendors=tuple(MODELS)) as made:
-        yield made
-
-
 @pytest.fixture(scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
-    """One hub for the tests of a module that do not mind what others installed."""
-    async with benched(tmp_path_factory.mktemp("shared")) as made:
+async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
+    """One hub for a module."""
+    async with benched(tmp_path_factory.mktemp("standing"), vendors=tuple(MODELS)) as made:
         yield made
 
 
-def body_of(event: str) -> Any:
-    """The JSON of a line of an event stream."""
-    return json.loads(event.removeprefix("data:"))
+@pytest.fixture
+async def bench(standing: Bench) -> Bench:
+    """That hub as it was made: without skills, runs and what a test set."""
+    await standing.renew()
+    return standing
