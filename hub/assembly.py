@@ -80,7 +80,9 @@ def syncing(parts: Parts) -> tuple[Serving, Syncing]:
 
 def user_skills(parts: Parts) -> UserSkills:
     """The skills that the owner installed; they hear of the end of the hub."""
-    made = UserSkills(parts.store, parts.clock, parts.settings, lambda: parts.preferences.current, registry=parts.skills, chats=parts.chat)
+    made = UserSkills(
+        parts.store, parts.clock, parts.events, parts.settings, lambda: parts.preferences.current, registry=parts.skills, chats=parts.chat
+    )
     parts.on_close.append(made.close)
     parts.retention.also.append(made.sweep)
     return made

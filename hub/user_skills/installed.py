@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from hub.clock import Clock
+    from hub.events import Events
     from hub.records import Caller
     from hub.store.documents import Document
     from hub.store.store import Store
@@ -36,7 +37,8 @@ _MOST = 1000
 class Library:
     """The documents of installed skills. Changed by management; read by chats from memory."""
 
-    def __init__(self, store: Store, clock: Clock, table: Mapping[str, Handler]) -> None:
+    def __init__(self, store: Store, clock: Clock, events: Events, table: Mapping[str, Handler]) -> None:
+        self._events = events
         self.documents = store.collection(KIND, what="installed skill", prefix="skl_", body=UserSkill)
         self._store = store
         self._clock = clock
@@ -117,8 +119,8 @@ class Library:
         )
         made = made.model_copy(update={"enabled": review.state == "approved"})
         if kept is not None:
-            return await self.documents.update(kept.id, made)
-        return await self.documents.create(name, made, document_id=document_id)
+            return self._told(await self.documents.update(kept.id, made))
+        return self._told(await self.documents.create(name, made, document_id=document_id))
 
     async def change(self, kept: Installed, patch: dict[str, Any], by: Caller) -> Installed:
         """Change fields of a skill. What it does or says is judged anew. Raises as :meth:`install`, Conflict for one nobody approved."""
@@ -142,7 +144,8 @@ class Library:
             if fresh.state != "approved":
                 made = made.model_copy(update={"enabled": False})
         made = self._switched(made, patch)
-        return await self.documents.update(kept.id, made, name=document_name(made.owner, made.name, made.version))
+        stored = await self.documents.update(kept.id, made, name=document_name(made.owner, made.name, made.version))
+        return self._told(stored) if body.review.state == "approved" else stored
 
     async def review(self, kept: Installed, decision: str, by: Caller) -> Installed:
         """A person allows or refuses a skill. Refused ones are off."""
@@ -210,6 +213,13 @@ class Library:
             return hashlib.sha256(canonical(facts)).hexdigest()
         except ValueError as error:
             raise BadRequest(f"the manifest holds what JSON cannot say: {error}") from None
+
+    def _told(self, stored: Installed) -> Installed:
+        """A skill that was stored; where it waits for a person, that is told."""
+        body = stored.body
+        if body.review.state == "needs review":
+            self._events.emit("skill.waiting", skill=body.full_name, findings=len(body.findings), market=body.market)
+        return stored
 
     def _owned(self, owner: str) -> None:
         if owner != SYSTEM and self._store.keys.valid(owner) is None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from hub.clock import Clock
     from hub.context import Context
+    from hub.events import Events
     from hub.store.documents import Document
     from hub.store.store import Store
     from hub.user_skills.handler import Handler, Kit
@@ -41,7 +42,8 @@ LOST_MS = 10 * 60_000
 class Runner:
     """Runs skills. One for a hub."""
 
-    def __init__(self, store: Store, clock: Clock, kit: Kit, table: Mapping[str, Handler]) -> None:
+    def __init__(self, store: Store, clock: Clock, events: Events, kit: Kit, table: Mapping[str, Handler]) -> None:
+        self._events = events
         self._store = store
         self._clock = clock
         self._kit = kit
@@ -102,6 +104,9 @@ class Runner:
             record.duration_ms = round((self._clock.monotonic() - began) * 1000)
             # Also when the caller went away: what was begun is not left open in the log.
             await asyncio.shield(self._store.skill_runs.end(record))
+            if record.status != SUCCESS:
+                # Without the error's words: they may hold what went in.
+                self._events.emit("skill.failed", skill=record.skill, execution=record.id, key=record.key_id, status=record.status)
         if raised is not None:
             raise raised
         return output

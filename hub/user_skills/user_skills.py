@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from hub.chats import Chats
     from hub.clock import Clock
+    from hub.events import Events
     from hub.preferences import Preferences
     from hub.records import Caller
     from hub.registry import Skills
@@ -41,7 +42,15 @@ class UserSkills:
     """One for a hub. Off unless ``skillsEnabled``: then nothing of it is in the registry, and chats do not know it."""
 
     def __init__(
-        self, store: Store, clock: Clock, settings: Settings, preferences: Callable[[], Preferences], *, registry: Skills, chats: Chats
+        self,
+        store: Store,
+        clock: Clock,
+        events: Events,
+        settings: Settings,
+        preferences: Callable[[], Preferences],
+        *,
+        registry: Skills,
+        chats: Chats,
     ) -> None:
         self.table = handlers()
         # Its own way out, as no setting for connections may open private addresses to what models choose (SEC-10).
@@ -52,8 +61,8 @@ class UserSkills:
             most_all=settings.skills_workspace_mb * _MIB,
         )
         self.kit = Kit(Web(self._outbound, allowed=settings.skills_allowed_hosts), workspaces, Sandbox(settings, clock), settings)
-        self.library = Library(store, clock, self.table)
-        self.runner = Runner(store, clock, self.kit, self.table)
+        self.library = Library(store, clock, events, self.table)
+        self.runner = Runner(store, clock, events, self.kit, self.table)
         self.markets = Markets(store, self._outbound, settings)
         self.aside = Aside(clock)
         self._store = store

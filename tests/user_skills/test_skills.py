@@ -339,6 +339,7 @@ async def test_what_a_scan_finds_waits_for_a_person(bench: Bench) -> None:
     for change in ({"mode": "on"}, {"enabled": True}):
         assert (await bench.ask("PUT", address, 409, json=change))["code"] == "needs_review"
     assert bench.hub.hub.chat.skills is None
+    assert bench.hub.hub.events.recent[-1].kind == "skill.waiting"
     await bench.ask("POST", f"{address}/review", 400, json={"decision": "approve", "sha256": "0" * 64})
     approved = await bench.ask("POST", f"{address}/review", json={"decision": "approve", "sha256": shown["skill"]["source"]["sha256"]})
     assert approved["skill"]["review"]["state"] == "approved"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 from hub.errors import HubError, InvalidInput
+from hub.user_skills.model import NAME
 from transports._dash import preferred
 from transports._dash.page import Done, Page, Shown
 
@@ -209,6 +211,8 @@ async def _fetch(view: View, form: Form) -> Outcome:
     """Install what the marketplace lists, from its repository."""
     names = ("name", "description", "source", "skillId")
     given = {name: form.text(name) for name in names}
+    if not re.fullmatch(NAME, given["name"]):
+        given["name"] = given["skillId"]
     return _installed(await view.ask("user-skills-skillssh-install", **given))
 
 
