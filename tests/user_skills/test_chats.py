@@ -336,3 +336,28 @@ async def test_the_limit_of_a_request_holds_over_all_rounds(bench: Bench) -> Non
     answer = await bench.http.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"})
     assert answer.status_code == 429, answer.text
     assert len(bench.vendors.requests) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_responses_and_ollama_s_dialect_as_well(bench: Bench, stream: bool) -> None:
+    await bench.weather()
+    asked = {"model": MODELS["anthropic"], "stream": stream}
+    answer = await bench.http.post("/v1/responses", json={**asked, "input": QUESTION})
+    assert answer.status_code == 200, answer.text
+    if stream:
+        events = [json.loads(line[5:]) for line in answer.text.splitlines() if line.startswith("data:")]
+        assert "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta") == f"I ask.\n\n{SAID}"
+        response = events[-1]["response"]
+    else:
+        response = answer.json()
+    assert [item["type"] for item in response["output"]] == ["message"]
+    assert response["usage"]["output_tokens"] == 160
+    # The conversation goes on from what the client saw.
+    more = await bench.ask(
+        "POST", "/v1/responses", json={"model": MODELS["anthropic"], "input": "thanks", "previous_response_id": response["id"]}
+    )
+    assert more["status"] == "completed"
+    answer = await bench.http.post("/api/chat", json={**asked, "messages": [{"role": "user", "content": QUESTION}]})
+    pieces = [json.loads(line) for line in answer.text.splitlines()]
+    assert "".join(piece["message"]["content"] for piece in pieces) == f"I ask.\n\n{SAID}"
+    assert not any(piece["message"].get("tool_calls") for piece in pieces)
