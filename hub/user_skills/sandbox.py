@@ -27,9 +27,10 @@ PROGRAMS = ("docker", "podman")
 #: Images that are always allowed; the first of a language is the one its code runs in.
 IMAGES = {"js": "node:22-alpine", "python": "python:3.12-alpine", "shell": "alpine:3.20"}
 COMMANDS = {"js": ("node", "-e"), "python": ("python", "-c"), "shell": ("sh", "-c")}
+#: The limit of CPU seconds ends what runs on where the hub itself was killed.
 _LIMITS = (
     "--cpus", "0.1", "--memory", "256m", "--memory-swap", "256m", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-    "--pids-limit", "100", "--read-only", "--tmpfs", "/tmp:rw,nosuid,nodev,size=64m,mode=1777",  # noqa: S108 - inside the container
+    "--pids-limit", "100", "--ulimit", "cpu=60:60", "--read-only", "--tmpfs", "/tmp:rw,nosuid,nodev,size=64m,mode=1777",  # noqa: S108 - inside the container
     "--tmpfs", "/workspace:rw,nosuid,nodev,size=64m,mode=1777", "--workdir", "/workspace", "--user", "65534:65534",
 )  # fmt: skip
 #: What the client program sees of our environment besides what every child does: where its own service is.
