@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agents.message import INPUT_MODES, OUTPUT_MODES
-from hub.agent_view import AGENT_DESCRIPTION, AGENT_NAME, introductions
-from hub.scopes import SCOPES
+from hub.access.scopes import SCOPES
+from hub.tasks.agent_view import AGENT_DESCRIPTION, AGENT_NAME, introductions
 from hub.version import VERSION
 
 if TYPE_CHECKING:

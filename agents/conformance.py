@@ -12,11 +12,11 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from hub.task import LiveTask, Outcome, State
+from hub.tasks.task import LiveTask, Outcome, State
 
 if TYPE_CHECKING:
     from agents.message import Said
-    from hub.task import Work
+    from hub.tasks.task import Work
 
 _FILE: dict[str, Any] = {"filename": "output.txt", "mediaType": "text/plain"}
 _RAW = {"raw": base64.b64encode(b"Generated file content").decode(), **_FILE}

@@ -15,7 +15,7 @@ import orjson
 from agents.message import Said, accepts, check_modes, data_of, spoken, text_of, turns_of
 from hub.errors import AmbiguousModel, BadRequest, BudgetExceeded, InvalidInput, NotFound, UnknownSkill
 from hub.skill import A2aAnswer, A2aAsk, CostClass
-from hub.task import ENDED, PAUSED, LiveTask, Outcome, State, failure
+from hub.tasks.task import ENDED, PAUSED, LiveTask, Outcome, State, failure
 
 if TYPE_CHECKING:
     from agents.conformance import Fixtures
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hub.context import Context
     from hub.records import TaskRow
     from hub.skill import A2a, Skill
-    from hub.task import Work
+    from hub.tasks.task import Work
 
 #: The skill of a message that names none and whose words point to none.
 DEFAULT_SKILL = "smart-routing"

@@ -13,10 +13,10 @@ from pydantic import Field, SecretStr, ValidationError
 
 from hub.errors import BadRequest, InvalidInput
 from hub.log import secret_name
-from hub.quota import window_name
+from hub.planning.targets import BASE_URL_FIELDS
 from hub.records import NO_RULES, ConnectionRules
+from hub.resilience.quota import window_name
 from hub.skill import details_of
-from hub.targets import BASE_URL_FIELDS
 from hub.wire import Body
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from hub.batches.placing import Placing
 from hub.batches.vendors import Vendors
 from hub.compression.compressor import Compressor
+from hub.engine.thinking import PASSTHROUGH
 from hub.errors import HubError
+from hub.planning.senses import sees
 from hub.routing.combo import Combo, Mapping
-from hub.senses import sees
 from hub.sync.items import Items
 from hub.sync.serving import Serving
 from hub.sync.syncing import Syncing
-from hub.thinking import PASSTHROUGH
 from hub.user_skills.user_skills import UserSkills
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from hub.ask import ChatAsk
+    from hub.engine.ask import ChatAsk
     from hub.parts import Parts
     from hub.store.documents import Documents
 

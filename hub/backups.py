@@ -11,10 +11,10 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from hub.background import Regularly
 from hub.errors import Conflict, Full, HubError
 from hub.log import logger, masked
 from hub.preferences import check_stored
+from hub.process.background import Regularly
 from hub.store import deferred, schema
 from hub.store.database import DatabaseDamaged
 from hub.store.shelf import digest, remove
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
     from pathlib import Path
 
-    from hub.budgets import Budgets
     from hub.clock import Clock
     from hub.events import Events
+    from hub.money.budgets import Budgets
     from hub.preferences import BackupSchedule
     from hub.store import Store
     from hub.store.archive import Counts

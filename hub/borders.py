@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hub.address_filter import AddressFilter
+from hub.access.address_filter import AddressFilter
 from hub.proxies.pool import Proxies
 from hub.proxies.watch import Watch
 from hub.tunnels.tunnels import Tunnels
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from hub.clock import Clock
     from hub.outbound.client import Outbound
+    from hub.planning.targets import Targets
     from hub.settings import Settings
     from hub.store import Store
     from hub.store.documents import Documents
-    from hub.targets import Targets
 
 
 class Borders:

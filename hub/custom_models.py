@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 
 from hub.errors import Conflict
 from hub.log import masked, secret_name
-from hub.pricebook import FIELDS
+from hub.money.pricebook import FIELDS
 from hub.providers.catalog import CHAT, KINDS, Compat, ModelRow, Price
 from hub.wire import Body
 

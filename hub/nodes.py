@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hub.custom_models import CustomModels
-    from hub.directory import Directory
+    from hub.planning.directory import Directory
     from hub.providers.catalog import ApiType, Catalog, ProviderRow
     from hub.routing.combo import Combo
     from hub.store import Store

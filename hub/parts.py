@@ -6,86 +6,86 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from hub import assembly
+from hub.access.actions import Actions
+from hub.access.anchors import Anchors
+from hub.access.limits import Limits
+from hub.access.policies import Policies
+from hub.access.policy import Policy
 from hub.acp import provider as acp
 from hub.acp.local import LocalAgents
 from hub.acp.rows import CustomAgent
-from hub.actions import Actions
-from hub.affinity import Sessions
-from hub.anchors import Anchors
-from hub.answers import Answers
 from hub.assess.assessments import Assessments
-from hub.attempts import Ledger
 from hub.backups import Backups
 from hub.batches import held
 from hub.batches.batches import Batches
 from hub.borders import Borders
-from hub.budgets import Budgets
-from hub.chats import Chats
+from hub.caching.sameness import Sameness
+from hub.caching.semantic import Semantic
 from hub.clock import Clock
 from hub.cloud_agents.tasks import CloudTasks
-from hub.comboboard import ComboBoard
 from hub.compression.combos import CompressionCombo, CompressionCombos
-from hub.counting import Counting
 from hub.custom_models import CustomModels
 from hub.delivery import Deliverer
-from hub.directory import Directory
 from hub.embeddings import Embeddings
-from hub.engine import ChatEngine
+from hub.engine.answers import Answers
+from hub.engine.attempts import Ledger
+from hub.engine.chats import Chats
+from hub.engine.counting import Counting
+from hub.engine.engine import ChatEngine
+from hub.engine.inflight import InFlight
+from hub.engine.relay import Relay
+from hub.engine.rounds import Rounds
 from hub.evals.suites import Suite
 from hub.events import Events
 from hub.files import Files
-from hub.inflight import InFlight
-from hub.lifecycle import Lifecycle
-from hub.limits import Limits
 from hub.login.login import Login
 from hub.media.engine import Formats, MediaEngine
 from hub.media.searches import Searches
+from hub.money.budgets import Budgets
+from hub.money.pricebook import PriceBook
+from hub.money.prices import Prices
 from hub.nodes import Nodes
 from hub.oauth.resource import ResourceServer
 from hub.outbound.client import Outbound
-from hub.plan import Planner
-from hub.policies import Policies
-from hub.policy import Policy
+from hub.planning.affinity import Sessions
+from hub.planning.comboboard import ComboBoard
+from hub.planning.directory import Directory
+from hub.planning.plan import Planner
+from hub.planning.prefixes import Prefixes
+from hub.planning.query import Query
+from hub.planning.roots import Roots
+from hub.planning.senses import Senses
+from hub.planning.targets import Targets
 from hub.preferences import PreferenceStore
-from hub.prefixes import Prefixes
-from hub.pricebook import PriceBook
-from hub.prices import Prices
+from hub.process.lifecycle import Lifecycle
 from hub.provider_login.logins import ProviderLogins
 from hub.providers.base import Adapter
 from hub.providers.catalog import Catalog
-from hub.push import Pushes
-from hub.query import Query
-from hub.quota import Quotas
 from hub.registry import Skills, load
-from hub.relay import Relay
 from hub.remote_agents.agents import RemoteAgents
-from hub.resilience import Resilience
-from hub.responses import Responses
+from hub.resilience.quota import Quotas
+from hub.resilience.resilience import Resilience
+from hub.resilience.telemetry import Telemetry
+from hub.resilience.throttle import Throttle
+from hub.resilience.waiting import Waiting
 from hub.retention import Retention
-from hub.roots import Roots
-from hub.rounds import Rounds
 from hub.routing.combo import Combo, Mapping
 from hub.routing.resolve import Resolver
 from hub.routing.strategy import Strategy
-from hub.sameness import Sameness
-from hub.semantic import Semantic
-from hub.senses import Senses
 from hub.store import Store
 from hub.sync.tokens import Tokens
-from hub.targets import Targets
-from hub.tasks import LiveTasks
-from hub.telemetry import Telemetry
-from hub.throttle import Throttle
+from hub.tasks.push import Pushes
+from hub.tasks.responses import Responses
+from hub.tasks.tasks import LiveTasks
 from hub.uploads import Spool
 from hub.upstream.servers import Upstreams
-from hub.waiting import Waiting
 from hub.webhooks.sources import Sources
 from hub.webhooks.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from hub.ask import ChatAsk
+    from hub.engine.ask import ChatAsk
     from hub.preferences import Preferences
     from hub.records import AuditRow, Caller, UsageRow
     from hub.routing.strategy import Option

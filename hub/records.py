@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from hub.access.scopes import ALL, expand
 from hub.chat import Usage
-from hub.scopes import ALL, expand
 from hub.secret import NO_SECRET, Secret
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ class Level(msgspec.Struct, kw_only=True, omit_defaults=True):
 class Decision(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Why a request went where it did (D21). ``resolution`` names the rule that read the model string.
 
-    ``units`` is what it used besides tokens (:class:`hub.units.Units`), by name; ``changes`` says in words what the hub made of the
+    ``units`` is what it used besides tokens (:class:`hub.money.units.Units`), by name; ``changes`` says in words what the hub made of the
     request on its way, beside its translation.
     """
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
-from hub.background import Regularly
 from hub.log import logger
+from hub.process.background import Regularly
 from hub.records import AuditRow
 from hub.store.pruning import STALE
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from hub.access.scopes import SCOPES
 from hub.errors import InvalidInput
-from hub.scopes import SCOPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -349,7 +349,7 @@ def _check(made: Skill) -> None:
     faults = {
         "names are lower-case words joined by '-'": not _NAME.match(made.name),
         "declares no scope and no public address": not made.scopes and not any(address.public for address in made.rest),
-        f"unknown scopes {sorted(made.scopes - SCOPES.keys())}; add them to hub/scopes.py": not made.scopes <= SCOPES.keys(),
+        f"unknown scopes {sorted(made.scopes - SCOPES.keys())}; add them to hub/access/scopes.py": not made.scopes <= SCOPES.keys(),
         "has no address and an input that no door can fill": not _reachable(made),
         "its tool name is outside [A-Za-z0-9_./-]{1,64}": made.mcp is not None and not _TOOL.match(made.mcp.tool),
         "cannot be read-only and destructive": made.read_only and made.destructive,

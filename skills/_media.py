@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hub.pinned import pinned
+from hub.planning.pinned import pinned
 from hub.wire import header
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from hub.errors import BadRequest
-from hub.pricebook import FIELDS
+from hub.money.pricebook import FIELDS
 from hub.providers.catalog import Price
 
 if TYPE_CHECKING:

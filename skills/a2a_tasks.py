@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from hub.agent_view import AGENT_DESCRIPTION, AGENT_NAME, STATES, introductions, record, state_of
 from hub.context import Context
 from hub.skill import Audit, CostClass, Rest, skill
+from hub.tasks.agent_view import AGENT_DESCRIPTION, AGENT_NAME, STATES, introductions, record, state_of
 from hub.version import VERSION
 from hub.wire import Nothing, Wire, iso
 

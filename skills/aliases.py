@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from hub.context import Context
-from hub.directory import ALIASES
 from hub.errors import BadRequest, Conflict, HubError, NotFound
+from hub.planning.directory import ALIASES
 from hub.providers.catalog import ModelRow, ProviderRow
 from hub.routing import wildcard
 from hub.routing.resolve import MAX_LENGTH, Resolution

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from hub.budgets import HUB
 from hub.context import Context
-from hub.health import standings
+from hub.money.budgets import HUB
+from hub.money.spending import dollars
 from hub.records import TERMINAL
+from hub.resilience.health import standings
 from hub.skill import CostClass, Mcp, Rest, skill
-from hub.spending import dollars
 from hub.upstream.model import Standing
 from hub.wire import Nothing, Wire
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import orjson
 from pydantic import Field
 
-from hub.anchors import Anchor
+from hub.access.anchors import Anchor
 from hub.context import Context
 from hub.export import csv_pieces
 from hub.log import secret_name
@@ -20,7 +20,7 @@ from hub.wire import Body, Moment, Nothing, Wire, iso
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from hub.actions import Actions
+    from hub.access.actions import Actions
 
 #: Words for how a call went: the seed's and ours -> ours.
 _OUTCOMES = {"success": "ok", "ok": "ok", "failed": "error", "failure": "error", "error": "error", "denied": "denied", "blocked": "denied"}

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from hub.budgets import HUB, Budget
 from hub.context import Context
 from hub.errors import InvalidInput
-from hub.periods import CALENDAR, NEVER, Kind, period
+from hub.money.budgets import HUB, Budget
+from hub.money.periods import CALENDAR, NEVER, Kind, period
+from hub.money.spending import Account, Window, dollars
 from hub.records import PRINCIPAL
 from hub.skill import Audit, CostClass, Mcp, Resource, Rest, details_of, skill
-from hub.spending import Account, Window, dollars
 from hub.wire import Body, Wire
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from hub.ask import ChatAsk, ChatReply, StreamItem
 from hub.context import Context
-from hub.counting import Counted
+from hub.engine.ask import ChatAsk, ChatReply, StreamItem
+from hub.engine.counting import Counted
 from hub.skill import Audit, CostClass, Rest, skill
 
 #: Every address at which a chat can be asked for, each in its own dialect.

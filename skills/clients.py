@@ -16,8 +16,8 @@ from hub.connect.plan import Change, Connector, without_secrets
 from hub.connect.receipts import Copy, Receipts
 from hub.context import Context
 from hub.errors import BadRequest, Conflict, NotFound
+from hub.process.welcome import command
 from hub.skill import Audit, CostClass, Rest, skill
-from hub.welcome import command
 from hub.wire import Body, Nothing, Wire, iso
 
 #: The seed's tool id -> the name of the row.

@@ -6,10 +6,10 @@ from pydantic import Field, SecretStr
 
 from hub.context import Context
 from hub.errors import BadRequest, Conflict, NotFound
+from hub.planning.targets import LOGIN
 from hub.provider_login.model import Account
 from hub.records import Connection
 from hub.skill import Audit, CostClass, Rest, skill
-from hub.targets import LOGIN
 from hub.wire import Body, Nothing, Wire, iso
 
 _SIGN_IN = "sign in here with `hubroute providers login`"

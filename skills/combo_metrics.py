@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hub.call import Hub
-    from hub.comboboard import Tally, TargetTally
+    from hub.planning.comboboard import Tally, TargetTally
     from hub.routing.combo import Combo, Step
     from hub.store.documents import Document
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from pydantic import Field
 
-from hub.ask import ChatAsk, ChatReply, Hints
 from hub.chat import ChatRequest, Message, Role, Text
 from hub.context import Context
+from hub.engine.ask import ChatAsk, ChatReply, Hints
 from hub.errors import BadRequest, Forbidden, HubError, InvalidInput
 from hub.routing.combo import BUILT_IN, effective
 from hub.routing.combos import Leaf

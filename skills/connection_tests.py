@@ -8,8 +8,8 @@ from pydantic import Field, SecretStr
 
 from hub.context import Context
 from hub.errors import BadRequest
-from hub.probe import Verdict, list_models, probe
 from hub.records import NO_RULES, Connection, TestStatus
+from hub.resilience.probe import Verdict, list_models, probe
 from hub.secret import Secret
 from hub.skill import CostClass, Rest, skill
 from hub.wire import Body, Wire, iso

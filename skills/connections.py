@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field, SecretStr
 from hub.context import Context
 from hub.errors import BadRequest
 from hub.grants.model import state_of
+from hub.planning.targets import LOGIN
 from hub.records import NO_RULES, Connection, ConnectionRules
 from hub.secret import Secret
 from hub.skill import Audit, CostClass, Rest, skill
-from hub.targets import LOGIN
 from hub.wire import Body, Done, Nothing, Wire, iso
 from skills import _node_facts as node_facts
 from skills._connection_health import Health

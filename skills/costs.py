@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hub.context import Context
-from hub.periods import period as period_of
+from hub.money.periods import period as period_of
 from hub.skill import A2a, A2aAnswer, A2aAsk, CostClass, Mcp, Resource, Rest, skill
 from hub.wire import Wire
 from skills.budgets import guard_of

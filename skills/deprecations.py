@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from hub.context import Context
-from hub.directory import REPLACED
 from hub.errors import BadRequest, Conflict, HubError, NotFound
+from hub.planning.directory import REPLACED
 from hub.skill import Audit, CostClass, Rest, skill
 from hub.store.inputs import words
 from hub.wire import Body, Nothing, Wire

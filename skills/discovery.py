@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from hub.context import Context
-from hub.health import standings
 from hub.providers.catalog import ProviderRow
+from hub.resilience.health import standings
 from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Names, Resource, Rest, skill
 from hub.wire import Nothing, Wire
 

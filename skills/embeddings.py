@@ -13,8 +13,8 @@ from hub.embeddings import SERVICE, estimate
 from hub.media.jobs import EmbedJob
 from hub.media.order import Delivered, Order
 from hub.media.vectors import Vectors, to_base64
+from hub.money.units import Units
 from hub.skill import Answer, Audit, CostClass, Rest, skill
-from hub.units import Units
 from skills._media import MediaAsk, addressed, told
 
 _MOST_INPUTS = 2048

@@ -15,9 +15,9 @@ from hub.media.films import Clip
 from hub.media.jobs import ClipJob
 from hub.media.order import Delivered, Order
 from hub.media.pictures import data_url, packed
+from hub.money.units import Units
 from hub.skill import Audit, CostClass, Rest, skill
 from hub.tokens import estimate_tokens
-from hub.units import Units
 from skills._media import MediaAsk, addressed, told
 from skills._pictures import fileless, pictures
 

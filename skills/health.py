@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from hub.context import Context
-from hub.health import standings
+from hub.resilience.health import standings
 from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Resource, Rest, skill
 from hub.version import VERSION
 from hub.wire import Nothing, Wire, iso

@@ -18,9 +18,9 @@ from hub.errors import BadRequest
 from hub.media.jobs import ImageJob
 from hub.media.order import Delivered, Order
 from hub.media.pictures import Image, Images, Picture, data_url, measured, packed
+from hub.money.units import Units
 from hub.skill import Answer, Audit, CostClass, Flow, Rest, skill
 from hub.tokens import estimate_tokens
-from hub.units import Units
 from skills._media import MediaAsk, addressed, told
 from skills._pictures import MOST_PICTURES, fileless, pictures
 

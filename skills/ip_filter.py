@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from hub.address_filter import Ban, Rules
+from hub.access.address_filter import Ban, Rules
 from hub.context import Context
 from hub.errors import BadRequest
 from hub.outbound.address import forms, network

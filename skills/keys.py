@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import Field, StringConstraints, field_validator
 
+from hub.access.limits import MOST_IN_WINDOW
+from hub.access.schedule import clock_time, zone
 from hub.context import Context
 from hub.errors import BadRequest, Forbidden
-from hub.limits import MOST_IN_WINDOW
 from hub.records import NO_LIMITS, Key, KeyLimits, Schedule
-from hub.schedule import clock_time, zone
 from hub.skill import Audit, CostClass, Rest, skill
 from hub.wire import Body, Done, Wire, iso
 

@@ -11,8 +11,8 @@ from hub.context import Context
 from hub.errors import BadRequest, Conflict
 from hub.login.owner import LINK_HOURS
 from hub.login.sessions import Session
+from hub.process.welcome import owner_link
 from hub.skill import Audit, CostClass, Rest, skill
-from hub.welcome import owner_link
 from hub.wire import Body, Nothing, Wire, iso
 
 

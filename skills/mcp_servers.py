@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from hub import place
 from hub.context import Context
 from hub.errors import BadRequest, HubError, InvalidInput, NotFound
+from hub.process import place
 from hub.skill import Audit, CostClass, Rest, details_of, skill
 from hub.store.documents import Document
 from hub.upstream import pinning

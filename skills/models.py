@@ -10,8 +10,8 @@ from pydantic import Field
 
 from hub.context import Context
 from hub.errors import NotFound
-from hub.health import State, standing
 from hub.providers.catalog import ModelRow, ProviderRow
+from hub.resilience.health import State, standing
 from hub.routing.combo import Combo, Step
 from hub.skill import Audit, CostClass, Mcp, Names, Resource, Rest, skill
 from hub.store.documents import Document

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from hub.access.policy import Applied, Check, Cost, Facts, Policy, Rule, Verdict, explain
+from hub.access.policy_overlap import warnings
 from hub.context import Context
 from hub.errors import BadRequest, Conflict, NotFound
-from hub.policy import Applied, Check, Cost, Facts, Policy, Rule, Verdict, explain
-from hub.policy_overlap import warnings
 from hub.records import Caller, Key
 from hub.skill import Audit, CostClass, Resource, Rest, skill
 from hub.store.documents import Document

@@ -11,8 +11,8 @@ from pydantic import Field
 from hub.context import Context
 from hub.errors import BadRequest, InvalidInput, NotConfigured, UpstreamFailed
 from hub.fetch import fetch
-from hub.pricebook import FIELDS, Table, wire
-from hub.prices import ANY_MODEL
+from hub.money.pricebook import FIELDS, Table, wire
+from hub.money.prices import ANY_MODEL
 from hub.providers.catalog import Price
 from hub.skill import Audit, CostClass, Mcp, Rest, skill
 from hub.wire import Body, Wire

@@ -9,8 +9,8 @@ from pydantic import Field, SecretStr
 from hub.context import Context
 from hub.errors import BadRequest, Conflict
 from hub.nodes import MOST_NODES, Node, Prefix, tidy
-from hub.probe import probe
 from hub.records import Connection
+from hub.resilience.probe import probe
 from hub.secret import Secret
 from hub.skill import Audit, CostClass, Rest, skill
 from hub.store.documents import Document

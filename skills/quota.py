@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from hub.context import Context
-from hub.quota import Window
 from hub.records import Connection, TestStatus
+from hub.resilience.quota import Window
 from hub.skill import A2a, A2aAnswer, A2aAsk, CostClass, Mcp, Resource, Rest, skill
 from hub.wire import Wire, iso
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from hub.context import Context
+from hub.resilience.throttle import LineStatus, limits_for
 from hub.skill import Audit, CostClass, Rest, skill
-from hub.throttle import LineStatus, limits_for
 from hub.wire import Body, Nothing, Wire, iso
 
 if TYPE_CHECKING:
-    from hub.outage import Outage
+    from hub.resilience.outage import Outage
 
 
 class Lockout(Wire):

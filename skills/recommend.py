@@ -10,7 +10,7 @@ from pydantic import Field
 
 from hub.context import Context
 from hub.errors import Forbidden, InvalidInput
-from hub.health import standing
+from hub.resilience.health import standing
 from hub.routing.combos import is_auto
 from hub.skill import Audit, CostClass, Mcp, skill
 from hub.wire import Body, Wire

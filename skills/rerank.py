@@ -12,9 +12,9 @@ from hub.chat import Usage
 from hub.context import Context
 from hub.media.jobs import Ranked, RerankJob
 from hub.media.order import Delivered, Order
+from hub.money.units import Units
 from hub.skill import Audit, CostClass, Rest, skill
 from hub.tokens import estimate_tokens
-from hub.units import Units
 from skills._media import MediaAsk, addressed, told
 
 _MOST_DOCUMENTS = 10_000

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from hub.context import Context
 from hub.errors import BadRequest
-from hub.responses import ResponseId
 from hub.skill import Audit, CostClass, Rest, skill
+from hub.tasks.responses import ResponseId
 from hub.wire import Wire
 
 

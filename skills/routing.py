@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from hub.ask import ChatAsk, Hints, StreamHead, StreamTail
 from hub.chat import ChatEvent, ChatRequest, Failed, Message, Role, Text, TextDelta
 from hub.context import Context
+from hub.engine.ask import ChatAsk, Hints, StreamHead, StreamTail
 from hub.errors import InvalidInput, NotFound, UpstreamFailed
 from hub.records import Attempt, Candidate, Decision, UsageRow
 from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Resource, Rest, skill

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from hub.context import Context
 from hub.errors import NotFound
-from hub.query import Query
-from hub.replay import Replay, replay
+from hub.planning.query import Query
+from hub.planning.replay import Replay, replay
 from hub.routing.breaker import BreakerState
 from hub.routing.strategy import Option
 from hub.skill import CostClass, Mcp, Rest, skill

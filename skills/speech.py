@@ -14,9 +14,9 @@ from hub.context import Context
 from hub.errors import Internal
 from hub.media.jobs import SpeechJob
 from hub.media.order import Delivered, Order
+from hub.money.units import Units
 from hub.skill import Audit, CostClass, Flow, Pieces, Rest, skill
 from hub.tokens import estimate_tokens
-from hub.units import Units
 from skills._media import MediaAsk, addressed, told
 
 if TYPE_CHECKING:

@@ -93,7 +93,7 @@ async def init(ctx: Context, ask: Nothing) -> Initialized:
 async def info(ctx: Context, ask: Nothing) -> Diagnosis:
     """Make a diagnostics report: versions, platform, database, counts, settings that differ, and what `hubroute doctor` finds."""
     # What the report needs is not needed to start.
-    from hub.diagnostics import report  # noqa: PLC0415 - see above
+    from hub.process.diagnostics import report  # noqa: PLC0415 - see above
 
     return Diagnosis.model_validate(await report(ctx.hub))
 
@@ -136,7 +136,7 @@ async def shutdown(ctx: Context, ask: Nothing) -> Stopping:
 )
 async def repair(ctx: Context, ask: RepairAsk) -> Repair:
     """Mend what the hub stands on: modes of its files, leftovers of dead processes; and say what only a person can."""
-    from hub import mending  # noqa: PLC0415 - not needed to start
+    from hub.process import mending  # noqa: PLC0415 - not needed to start
 
     hub = ctx.hub
     if ask.provider is not None and hub.catalog.find(ask.provider) is None:

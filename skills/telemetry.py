@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from hub.context import Context
-from hub.health import standing
 from hub.records import Connection
+from hub.resilience.health import standing
 from hub.skill import Audit, CostClass, Mcp, Rest, skill
 from hub.wire import Body, Nothing, Wire, iso
 from skills._monitor import Memory, StatusCounts, memory, quota_monitor, session_counts

@@ -14,8 +14,8 @@ from hub.errors import BadRequest
 from hub.media.length import length
 from hub.media.order import Delivered, Order
 from hub.media.transcripts import ListenJob, Said, Transcript, srt, vtt
+from hub.money.units import Units
 from hub.skill import Answer, Audit, CostClass, Flow, Rest, skill
-from hub.units import Units
 from hub.uploads import Upload, UploadField
 from skills._media import MediaAsk, addressed, told
 

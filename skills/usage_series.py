@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hub.context import Context
 from hub.errors import BadRequest
-from hub.sketch import Sketch, merged
+from hub.resilience.sketch import Sketch, merged
 from hub.skill import CostClass, Rest, skill
 from hub.wire import Body, Moment, Wire
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hub.access.scopes import BUNDLES, SCOPES, expand
 from hub.call import Hub
 from hub.errors import Conflict, HubError
 from hub.registry import Skills
-from hub.scopes import BUNDLES, SCOPES, expand
 from hub.settings import Settings
 from tests.fakes.mcp import modern
 from transports._http import App, all_routes

@@ -10,7 +10,7 @@ from agents.conformance import Fixtures
 from agents.executor import Executor
 from hub.errors import BadRequest, Unavailable
 from hub.remote_agents.agents import HOPS_HEADER, HOPS_META
-from hub.task import ENDED
+from hub.tasks.task import ENDED
 from hub.wire import iso
 from transports._a2a_errors import WrongBodyType
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hub.call import Hub
     from hub.context import Context
     from hub.records import Caller
-    from hub.task import Item, LiveTask
+    from hub.tasks.task import Item, LiveTask
     from transports._a2a_dialect import Send
     from transports._http import Exchange
 

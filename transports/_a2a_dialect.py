@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from agents.message import Said
     from hub.errors import HubError
     from hub.records import TaskRow
-    from hub.task import Item
+    from hub.tasks.task import Item
     from transports._a2a_params import Params
 
 

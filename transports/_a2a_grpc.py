@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hub.call import Hub
     from hub.context import Context
     from hub.records import Caller
-    from hub.task import LiveTask
+    from hub.tasks.task import LiveTask
 
     Unary: TypeAlias = Callable[["Visit", Params], Awaitable[dict[str, Any]]]
     Stream: TypeAlias = Callable[["Visit", Params], AsyncGenerator[dict[str, Any]]]

@@ -17,7 +17,7 @@ from transports._a2a_v1 import V1
 
 if TYPE_CHECKING:
     from hub.records import PushConfig, TaskRow
-    from hub.task import Item
+    from hub.tasks.task import Item
     from transports._a2a_params import Params
 
 _V1 = V1()

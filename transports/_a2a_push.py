@@ -17,7 +17,7 @@ from transports import _a2a_v03, _a2a_v1
 if TYPE_CHECKING:
     from hub.call import Hub
     from hub.records import PushConfig, TaskRow
-    from hub.task import Item
+    from hub.tasks.task import Item
     from transports._a2a_agent import Visit
     from transports._a2a_dialect import Send
     from transports._a2a_params import Params

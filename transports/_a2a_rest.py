@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from hub.records import PushConfig, TaskRow
-    from hub.task import Item, LiveTask
+    from hub.tasks.task import Item, LiveTask
     from transports._a2a_cards import Form
     from transports._a2a_dialect import Ref, Send
 

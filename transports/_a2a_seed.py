@@ -9,10 +9,10 @@ import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from agents.message import Said
-from hub.agent_view import record, state_of, texts_of
 from hub.errors import BadRequest, HubError, Internal
 from hub.records import TaskRow
-from hub.task import RUNNING, ArtifactEvent, Item, State, StatusEvent
+from hub.tasks.agent_view import record, state_of, texts_of
+from hub.tasks.task import RUNNING, ArtifactEvent, Item, State, StatusEvent
 from transports import _a2a_errors
 from transports._a2a_dialect import Operation, Ref, Send
 from transports._a2a_params import Params

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from agents.message import Said
-from hub.a2a_03 import ROLES, message_out, part_out
 from hub.errors import HubError
 from hub.records import PushConfig, TaskRow
 from hub.secret import Secret
-from hub.task import RUNNING, ArtifactEvent, Item, StatusEvent
+from hub.tasks.a2a_03 import ROLES, message_out, part_out
+from hub.tasks.task import RUNNING, ArtifactEvent, Item, StatusEvent
 from transports import _a2a_errors
 from transports._a2a_dialect import Operation, Ref, Send
 

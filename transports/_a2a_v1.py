@@ -13,7 +13,7 @@ from agents.message import Said
 from hub.errors import BadRequest, HubError
 from hub.records import PushConfig, TaskRow
 from hub.secret import Secret
-from hub.task import ArtifactEvent, Item, State, StatusEvent
+from hub.tasks.task import ArtifactEvent, Item, State, StatusEvent
 from transports import _a2a_errors
 from transports._a2a_dialect import Operation, Ref, Send
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec.structs import replace
 
-from hub.ask import ChatAsk, ChatReply, Hints, StreamHead
+from hub.engine.ask import ChatAsk, ChatReply, Hints, StreamHead
 from hub.errors import HubError
 from hub.wire import header
 from transports import _hints
@@ -21,8 +21,8 @@ from transports._progress import Progress
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from hub.ask import StreamItem
     from hub.chat import ChatEvent, ChatRequest, ChatResponse
+    from hub.engine.ask import StreamItem
     from hub.providers.base import RawChat
     from transports._http import Exchange
 

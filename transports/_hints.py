@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from hub.ask import Hints
+from hub.engine.ask import Hints
 from hub.errors import BadRequest
 from hub.routing.scoring import MODES
 

@@ -33,8 +33,8 @@ from hub.chat import (
     Used,
 )
 from hub.citations import to_chat
+from hub.engine.glance import session_named
 from hub.errors import BadRequest, HubError, UpstreamRejected, openai_body
-from hub.glance import session_named
 from hub.providers.base import RawChat
 from hub.splice import edit
 from transports._openai_decode import DIALECT, decode

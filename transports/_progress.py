@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from hub.ask import StreamTail
+from hub.engine.ask import StreamTail
 
 if TYPE_CHECKING:
-    from hub.ask import StreamItem
     from hub.clock import Clock
+    from hub.engine.ask import StreamItem
 
 _EVERY_MS = 2000
 #: Bytes of a stream for each token of it, framing included; until the provider has said how many there were.

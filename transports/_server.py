@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from hub.errors import Conflict
-from hub.lifecycle import handed_over
+from hub.process.lifecycle import handed_over
 from hub.registry import modules
 
 if TYPE_CHECKING:

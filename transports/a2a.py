@@ -25,7 +25,7 @@ from transports._http import Door, Exchange, Route
 
 if TYPE_CHECKING:
     from hub.call import Hub
-    from hub.task import Item, LiveTask
+    from hub.tasks.task import Item, LiveTask
 
 log = logger("transports.a2a")
 

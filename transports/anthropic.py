@@ -14,10 +14,10 @@ from transports._http import Door, Exchange, Route
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hub.ask import ChatAsk, StreamHead
     from hub.call import Hub
     from hub.chat import ChatRequest, ChatResponse
-    from hub.counting import Counted
+    from hub.engine.ask import ChatAsk, StreamHead
+    from hub.engine.counting import Counted
     from hub.providers.base import RawChat
 
 DOOR = Door("anthropic", error=anthropic_body, route_class=b"CLIENT_API", id_header=b"request-id")

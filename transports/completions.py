@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from msgspec.structs import replace
 
-from hub.ask import ChatAsk
+from hub.engine.ask import ChatAsk
 from hub.errors import HubError
 from hub.splice import edit
 from transports import openai
@@ -23,9 +23,9 @@ from transports._http import Exchange, Route
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from hub.ask import ChatReply, StreamHead
     from hub.call import Hub
     from hub.chat import ChatResponse
+    from hub.engine.ask import ChatReply, StreamHead
     from transports._completions import Envelope
 
 _PATH = "/v1/completions"

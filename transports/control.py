@@ -1,6 +1,6 @@
 """The control socket's serving side (D24): the other commands of this machine reach the hub that owns the data folder.
 
-What goes over it is described in :mod:`hub.control`. The socket's mode is 0600, so who can open it is the
+What goes over it is described in :mod:`hub.process.control`. The socket's mode is 0600, so who can open it is the
 owner; a client that sends a key has that key's authority instead.
 """
 
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
-from hub import control
 from hub.errors import BadRequest, HubError, Internal
 from hub.log import logger
+from hub.process import control
 from hub.records import Caller
 from hub.version import VERSION
 from transports import mcp_stdio

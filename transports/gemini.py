@@ -24,10 +24,10 @@ from transports._vectors import vectors_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from hub.ask import ChatAsk, StreamHead
     from hub.call import Hub
     from hub.chat import ChatResponse, JsonObject
-    from hub.counting import Counted
+    from hub.engine.ask import ChatAsk, StreamHead
+    from hub.engine.counting import Counted
     from transports._http import Scope
 
 DOOR = Door("gemini", error=gemini_body, token_headers=(b"x-goog-api-key", b"x-api-key"), query_field="key", route_class=b"CLIENT_API")

@@ -18,9 +18,9 @@ from transports._ollama_decode import DIALECT, GENERATE, decode, decode_generate
 from transports._vectors import vectors_of
 
 if TYPE_CHECKING:
-    from hub.ask import ChatAsk, StreamHead
     from hub.call import Hub
     from hub.chat import ChatResponse, JsonObject
+    from hub.engine.ask import ChatAsk, StreamHead
     from hub.errors import HubError
 
 #: The version of Ollama's API that is spoken here; clients switch abilities on by it.

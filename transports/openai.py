@@ -11,9 +11,9 @@ from transports._kept_files import inlined
 from transports._openai_chat import StreamEncoder, decode, encode, envelope
 
 if TYPE_CHECKING:
-    from hub.ask import ChatAsk, StreamHead
     from hub.call import Hub
     from hub.chat import ChatResponse
+    from hub.engine.ask import ChatAsk, StreamHead
 
 DOOR = Door("openai", error=openai_body, token_headers=(b"x-api-key", b"api-key"), route_class=b"CLIENT_API")
 

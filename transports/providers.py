@@ -8,7 +8,7 @@ import msgspec
 import orjson
 
 from hub.errors import BadRequest
-from hub.pinned import pinned, provider_row
+from hub.planning.pinned import pinned, provider_row
 from hub.splice import edit
 from transports import completions, openai
 from transports._http import Exchange, Route

@@ -1,7 +1,7 @@
 """The Responses door: ``/v1/responses`` and what it keeps, as OpenAI's SDKs and agents expect it.
 
 A target that speaks the dialect itself gets the client's bytes and its own are passed on; every other is reached through the internal
-model. What clients ask to be kept is :mod:`hub.responses`', either way.
+model. What clients ask to be kept is :mod:`hub.tasks.responses`', either way.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from hub.answers import events_of
-from hub.ask import StreamHead, StreamTail
 from hub.chat import Choice, Image, JsonObject
+from hub.engine.answers import events_of
+from hub.engine.ask import StreamHead, StreamTail
 from hub.errors import BadRequest, HubError
-from hub.responses import ResponseId
+from hub.tasks.responses import ResponseId
 from transports import openai
 from transports._chat_door import Address, asked, reply_headers, seconds, stream_headers
 from transports._http import Exchange, Route
@@ -30,11 +30,11 @@ from transports._responses_write import Writer
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from hub.ask import ChatReply
     from hub.call import Hub
     from hub.chat import ChatResponse
-    from hub.counting import Counted
-    from hub.responses import Live
+    from hub.engine.ask import ChatReply
+    from hub.engine.counting import Counted
+    from hub.tasks.responses import Live
 
 _PATH = "/v1/responses"
 _ADDRESS = Address(_PATH)

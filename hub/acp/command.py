@@ -8,7 +8,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from hub.errors import BadRequest
-from hub.programs import kind_of, may_hand_code
+from hub.process.programs import kind_of, may_hand_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

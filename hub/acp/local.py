@@ -11,13 +11,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from hub import child, place
 from hub.acp import command
 from hub.acp.policy import Mode, Policy
 from hub.acp.probe import Answer, ask_version
 from hub.acp.rows import AgentList, AgentRow, CustomAgent
 from hub.acp.session import Session
 from hub.errors import BadRequest, Conflict, Forbidden, NotConfigured, NotFound, Unavailable
+from hub.process import child, place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hub import child
 from hub.errors import Unavailable
 from hub.log import masked
+from hub.process import child
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

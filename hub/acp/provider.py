@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 
 from hub.acp.events import Ended, Said, Thought
+from hub.engine.flow import Refused
 from hub.errors import BadRequest, HubError, NotConfigured, UpstreamFailed
-from hub.flow import Refused
 from hub.outbound.base import Headers, Origin, Outgoing
 from hub.providers.base import Failure, FailureKind, Prepared
 from hub.providers.openai import OpenAiAdapter

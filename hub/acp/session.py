@@ -6,11 +6,11 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from hub import child
 from hub.acp.events import Ended, Event, Permission, Reader, Said, ended
 from hub.acp.policy import file_request, outcome
 from hub.acp.rpc import Peer, Refusal
 from hub.errors import BadRequest, Conflict, NotConfigured, TooLarge, UpstreamFailed, UpstreamTimeout
+from hub.process import child
 from hub.version import VERSION
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from hub.assess.probes import Status
-from hub.background import Regularly
 from hub.log import logger
+from hub.process.background import Regularly
 from hub.wire import Wire, iso
 
 if TYPE_CHECKING:

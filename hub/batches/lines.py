@@ -11,9 +11,9 @@ import msgspec
 
 from hub.embeddings import SERVICE as EMBEDDINGS
 from hub.errors import BadRequest
+from hub.planning.query import fits
+from hub.planning.roots import AUTO
 from hub.providers.catalog import CHAT
-from hub.query import fits
-from hub.roots import AUTO
 from hub.store.batches import NewItem
 
 if TYPE_CHECKING:

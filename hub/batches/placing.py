@@ -14,9 +14,9 @@ from hub.batches.lines import ENDPOINTS, body_of
 from hub.batches.service import Service
 from hub.chat import Usage
 from hub.errors import HubError
-from hub.prices import Prices
+from hub.money.prices import Prices
+from hub.planning.query import Query
 from hub.providers.catalog import CHAT
-from hub.query import Query
 from hub.records import NO_LIMITS
 from hub.registry import load
 from hub.store.batches import Vendored
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hub.files import Files
-    from hub.plan import Planner
-    from hub.prices import Priced
+    from hub.money.prices import Priced
+    from hub.planning.plan import Planner
+    from hub.planning.targets import Targets
     from hub.providers.base import Target
     from hub.records import Caller
     from hub.routing.strategy import Option
     from hub.store.batches import Batch, BatchRows, Item
-    from hub.targets import Targets
     from hub.uploads import Spool, Spooled
 
 #: The switch in a connection's data, and what turns it on.

@@ -9,7 +9,7 @@ from hub.batches.door import Reply
 from hub.batches.placing import line_of
 from hub.chat import Usage
 from hub.errors import UpstreamFailed
-from hub.prices import Prices
+from hub.money.prices import Prices
 from hub.records import Caller, UsageRow
 from hub.store.batches import Result
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from hub.batches.service import Outcome, Service
     from hub.clock import Clock
     from hub.media.line import Wire
+    from hub.money.prices import Priced
     from hub.outbound.base import Incoming
-    from hub.prices import Priced
     from hub.providers.base import Target
     from hub.store import Store
     from hub.store.batches import Batch

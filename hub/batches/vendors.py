@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from hub.batches.placing import Unfit
 from hub.batches.service import Unsure
 from hub.batches.settling import Settling
+from hub.engine.flow import Refused
 from hub.errors import BudgetExceeded, BudgetSpent, HubError, NotFound
-from hub.flow import Refused
 from hub.log import logger
 from hub.media.line import Wire
 from hub.outbound.base import Timeouts
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from hub.batches.placing import Placing
     from hub.batches.service import Service, State
-    from hub.budgets import Budgets
     from hub.clock import Clock
+    from hub.money.budgets import Budgets
+    from hub.money.spending import Hold
     from hub.outbound.client import Outbound
+    from hub.planning.targets import Targets
     from hub.providers.base import Target
-    from hub.quota import Quotas
     from hub.records import Caller
-    from hub.spending import Hold
+    from hub.resilience.quota import Quotas
     from hub.store import Store
     from hub.store.batches import Batch, Vendored
-    from hub.targets import Targets
 
 log = logger("hub.batches")
 

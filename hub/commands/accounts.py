@@ -15,7 +15,7 @@ from hub.commands.show import show
 from hub.errors import BadRequest, Unavailable
 
 if TYPE_CHECKING:
-    from hub.reach import Reach
+    from hub.process.reach import Reach
 
 _CLIENTS = ("provider", "name", "ways", "configured", "clientId", "clientSecret", "needs", "redirectUri")
 #: How long the command waits for somebody to log in, and between two looks for a browser's answer, in seconds.

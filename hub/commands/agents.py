@@ -15,7 +15,7 @@ from hub.commands.session import FAILED, AsJson, WrongUse, run
 from hub.commands.show import print_json, show
 
 if TYPE_CHECKING:
-    from hub.reach import Reach
+    from hub.process.reach import Reach
 
 app = typer.Typer(help="Remote A2A agents: add, approve, call, diff.", no_args_is_help=True)
 

@@ -19,7 +19,7 @@ from hub.wire import iso
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hub.reach import Reach
+    from hub.process.reach import Reach
     from hub.settings import Settings
     from hub.store.shelf import Backup
 

@@ -14,10 +14,10 @@ import typer
 from hub.commands.session import FAILED, AsJson, WrongUse, run, settings_of
 from hub.commands.show import show
 from hub.errors import NotConfigured, NotFound
-from hub.reach import Local
+from hub.process.reach import Local
 
 if TYPE_CHECKING:
-    from hub.reach import Reach
+    from hub.process.reach import Reach
 
 app = typer.Typer(help="Batches: create, list, show, watch, output, cancel.", no_args_is_help=True)
 

@@ -15,7 +15,7 @@ from hub.commands.show import print_json, show
 from hub.registry import Skills
 
 if TYPE_CHECKING:
-    from hub.reach import Reach
+    from hub.process.reach import Reach
 
 
 def call(

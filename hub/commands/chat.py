@@ -12,10 +12,10 @@ import typer
 from hub import log as logs
 from hub.commands.session import fail, run, settings_of
 from hub.errors import HubError
-from hub.reach import join_or_own
+from hub.process.reach import join_or_own
 
 if TYPE_CHECKING:
-    from hub.reach import Reach
+    from hub.process.reach import Reach
 
 _SKILL = "smart-routing-stream"
 

@@ -18,10 +18,10 @@ from hub.connect.entries import NO_KEY, VARIABLE, Wanted, snippets
 from hub.connect.faults import BY_HAND, COMMENTED
 from hub.connect.plan import Change, Connector
 from hub.connect.receipts import Receipts
-from hub.control import about
 from hub.errors import Conflict, HubError
+from hub.process.control import about
+from hub.process.welcome import command
 from hub.store.lock import holder
-from hub.welcome import command
 
 if TYPE_CHECKING:
     from hub.connect.catalog import Part

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hub import checkup, log, mending
+from hub import log
 from hub.commands.session import FAILED, AsJson, settings_of
 from hub.commands.show import print_json, show
-from hub.control import Remote
+from hub.process import checkup, mending
+from hub.process.control import Remote
 
 if TYPE_CHECKING:
-    from hub.checkup import Finding
+    from hub.process.checkup import Finding
     from hub.settings import Settings
 
 

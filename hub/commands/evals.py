@@ -13,7 +13,7 @@ from hub.commands.session import FAILED, AsJson, WrongUse, run
 from hub.commands.show import print_json, show
 
 if TYPE_CHECKING:
-    from hub.reach import Reach
+    from hub.process.reach import Reach
 
 app = typer.Typer(help="Evals: list, run, runs, show, cancel.", no_args_is_help=True)
 

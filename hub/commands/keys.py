@@ -12,7 +12,7 @@ from hub.commands.show import print_json, show
 from hub.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
-    from hub.reach import Reach
+    from hub.process.reach import Reach
 
 app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 

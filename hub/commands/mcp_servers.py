@@ -12,10 +12,10 @@ from hub.commands.providers import fact, piped
 from hub.commands.session import FAILED, AsJson, run
 from hub.commands.show import show
 from hub.errors import NotConfigured, Unavailable
-from hub.reach import Local
+from hub.process.reach import Local
 
 if TYPE_CHECKING:
-    from hub.reach import Reach
+    from hub.process.reach import Reach
 
 app = typer.Typer(help="Upstream MCP servers: add, log in, approve, diff.", no_args_is_help=True)
 

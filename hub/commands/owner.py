@@ -11,7 +11,7 @@ from hub.commands.session import AsJson, WrongUse, run
 from hub.commands.show import print_json, show
 
 if TYPE_CHECKING:
-    from hub.reach import Reach
+    from hub.process.reach import Reach
 
 app = typer.Typer(help="Set the dashboard's password, see who is logged in, unlock.", no_args_is_help=True)
 

@@ -15,7 +15,7 @@ from hub.commands.show import show
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hub.reach import Reach
+    from hub.process.reach import Reach
 
 app = typer.Typer(help="The catalogue; add, list, test, remove accounts.", no_args_is_help=True)
 

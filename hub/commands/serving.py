@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hub import log as logs
-from hub.bridge import bridge, connect
 from hub.commands.session import settings_of
-from hub.reach import PATIENCE
-from hub.serve import serve as run_server
-from hub.serve import serve_stdio
+from hub.process.bridge import bridge, connect
+from hub.process.reach import PATIENCE
+from hub.process.serve import serve as run_server
+from hub.process.serve import serve_stdio
 from hub.store.lock import FolderLocked, holder
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from pydantic_settings import SettingsError
 
 from hub import log as logs
 from hub.errors import HubError, Internal
-from hub.reach import reach
+from hub.process.reach import reach
 from hub.settings import Settings
 from hub.skill import details_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from hub.reach import Reach
+    from hub.process.reach import Reach
 
 T = TypeVar("T")
 

@@ -21,8 +21,6 @@ from hub.tokens import estimate_prompt
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hub.ask import ChatAsk
-    from hub.attempts import Run
     from hub.chat import ChatRequest
     from hub.clock import Clock
     from hub.compression.choice import Choice
@@ -31,8 +29,10 @@ if TYPE_CHECKING:
     from hub.compression.filters import Filters
     from hub.compression.settings import CompressionSettings, Step
     from hub.context import Context
-    from hub.prices import Prices
-    from hub.query import Plan
+    from hub.engine.ask import ChatAsk
+    from hub.engine.attempts import Run
+    from hub.money.prices import Prices
+    from hub.planning.query import Plan
     from hub.records import UsageRow
     from hub.store import Store
 

@@ -11,7 +11,7 @@ import msgspec
 
 from hub.chat import Role, Text
 from hub.compression.packs import language_of, rows
-from hub.reshape import add_to_instructions
+from hub.engine.reshape import add_to_instructions
 
 if TYPE_CHECKING:
     from hub.chat import ChatRequest

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from hub.ask import ChatAsk, ChatReply, Hints, StreamTail
 from hub.chat import TextDelta, ToolCall, Usage
+from hub.engine.ask import ChatAsk, ChatReply, Hints, StreamTail
 from hub.errors import BudgetExceeded, BudgetSpent, HubError, RateLimited, Unavailable, UpstreamFailed, UpstreamTimeout
 from hub.records import Caller
 

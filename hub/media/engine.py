@@ -1,7 +1,7 @@
 """The engine of calls that are no chat: plan, hold the budget, try targets in order, price what was used, and record it all.
 
 Targets, cooldowns, quotas, decisions and what a failure means are those of chats. What a format makes is settled by its
-units: tokens, images, seconds, characters, searches (:mod:`hub.units`).
+units: tokens, images, seconds, characters, searches (:mod:`hub.money.units`).
 """
 
 from __future__ import annotations
@@ -10,40 +10,40 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from hub.access.policy import Cost
+from hub.engine.flow import Passed, Refused
 from hub.errors import BadRequest, Forbidden, HubError, RateLimited, Unavailable, UpstreamFailed, UpstreamTimeout
-from hub.flow import Passed, Refused
 from hub.media.line import Wire
 from hub.media.order import Delivered, MediaFormat
 from hub.media.standing import Standing
+from hub.money.units import NO_UNITS, cost, most
 from hub.outbound.base import Timeouts
-from hub.policy import Cost
+from hub.planning.query import Query, fits, require_allowed
+from hub.planning.roots import AUTO, COMBO, MAPPING
 from hub.providers.base import Failure, FailureKind
-from hub.query import Query, fits, require_allowed
 from hub.records import Caller
 from hub.registry import load
-from hub.roots import AUTO, COMBO, MAPPING
-from hub.units import NO_UNITS, cost, most
-from hub.waiting import Line as Queue
+from hub.resilience.waiting import Line as Queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from hub.attempts import Ledger, Run
+    from hub.access.policies import Policies
     from hub.chat import Usage
     from hub.context import Context
+    from hub.engine.attempts import Ledger, Run
+    from hub.engine.rounds import Rounds
     from hub.media.order import Body, Made, Order
+    from hub.money.prices import Priced, Prices
+    from hub.money.units import Units
     from hub.outbound.client import Outbound
-    from hub.plan import Planner
-    from hub.policies import Policies
-    from hub.prices import Priced, Prices
+    from hub.planning.plan import Planner
+    from hub.planning.query import Plan
     from hub.providers.base import Target
-    from hub.query import Plan
-    from hub.quota import Quotas
-    from hub.rounds import Rounds
+    from hub.resilience.quota import Quotas
+    from hub.resilience.waiting import Waiting
     from hub.routing.strategy import Option
     from hub.settings import Settings
-    from hub.units import Units
-    from hub.waiting import Waiting
 
     Tally = Callable[[], tuple[Usage | None, Units]]
 

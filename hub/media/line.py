@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from hub.engine.flow import Refused
+from hub.engine.tries import rejected
 from hub.errors import BadRequest, UpstreamFailed
-from hub.flow import Refused
 from hub.media.reading import content_type
 from hub.outbound.address import parse_url
 from hub.outbound.base import HandshakeRefused, Limits, OutboundError, Outgoing
 from hub.providers._failure import classify
 from hub.secret import mask
-from hub.tries import rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hub.chat import Usage
+    from hub.money.units import Units
     from hub.outbound.base import Incoming, Socket, Timeouts
     from hub.outbound.client import Outbound
     from hub.providers.base import Failure, Target
-    from hub.quota import Quotas
-    from hub.units import Units
+    from hub.resilience.quota import Quotas
 
 
 #: Seconds for telling a provider that a job is no longer wanted.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from hub.chat import Usage
-from hub.units import NO_UNITS, Units
+from hub.money.units import NO_UNITS, Units
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,13 +15,13 @@ from hub.errors import Unauthenticated, UpstreamFailed
 from hub.media.order import Order
 from hub.media.standing import Standing
 from hub.media.talk import Begun, Ended
+from hub.money.units import most
 from hub.records import NO_LIMITS
 from hub.secret import MASK, spoken
-from hub.units import most
 
 if TYPE_CHECKING:
-    from hub.attempts import Run
     from hub.context import Context
+    from hub.engine.attempts import Run
     from hub.errors import HubError
     from hub.media.talk import Aside, RealtimeAsk, Talk, Turn
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from hub.coalesce import Flights
+from hub.caching.coalesce import Flights
 from hub.media.order import Order
-from hub.roots import AUTO
-from hub.units import Units
+from hub.money.units import Units
+from hub.planning.roots import AUTO
 
 if TYPE_CHECKING:
-    from hub.attempts import Ledger
     from hub.clock import Clock
     from hub.context import Context
+    from hub.engine.attempts import Ledger
     from hub.media.engine import MediaEngine
     from hub.media.jobs import Hits, SearchJob
     from hub.providers.catalog import Catalog

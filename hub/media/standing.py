@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hub.media.order import Delivered
 
 if TYPE_CHECKING:
-    from hub.attempts import Run
-    from hub.prices import Priced
+    from hub.engine.attempts import Run
+    from hub.money.prices import Priced
     from hub.routing.strategy import Option
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from hub.chat import Usage
     from hub.errors import HubError
+    from hub.money.units import Units
     from hub.outbound.base import Socket
     from hub.providers.base import Target
-    from hub.units import Units
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from hub import scopes
+from hub.access import scopes
 from hub.errors import BadRequest
 from hub.outbound.address import LOOPBACK, parse_url
 

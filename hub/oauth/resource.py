@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from hub.budgets import Budget
 from hub.errors import Conflict, Unavailable
 from hub.log import logger
+from hub.money.budgets import Budget
 from hub.oauth.discovery import places
 from hub.oauth.keycache import KeyCache
 from hub.oauth.refused import TokenRefused
@@ -19,8 +19,8 @@ from hub.oauth.refused import TokenRefused
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from hub.budgets import Budgets
     from hub.clock import Clock
+    from hub.money.budgets import Budgets
     from hub.oauth.issuer import Issuer
     from hub.oauth.verifier import Checked, Verifier
     from hub.outbound.client import Outbound

@@ -11,10 +11,10 @@ from hub.grants.renewal import sealed_tokens
 from hub.grants.way import Way
 from hub.log import logger
 from hub.outbound.base import Fault, OutboundError
+from hub.planning.targets import LOGIN
 from hub.provider_login.model import Account, account_id, second_header
 from hub.records import TestStatus
 from hub.secret import Live, Secret
-from hub.targets import LOGIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable

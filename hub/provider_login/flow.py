@@ -21,10 +21,10 @@ from hub.grants.attempts import Attempts
 from hub.grants.model import Client, digest
 from hub.grants.way import LoginFailed, Way, once, plain
 from hub.outbound.address import LOOPBACK, parse_url
+from hub.planning.targets import LOGIN, base_url_of
 from hub.provider_login.model import Attempt, Facts, need, places, second_header
 from hub.records import Connection
 from hub.secret import NO_SECRET
-from hub.targets import LOGIN, base_url_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

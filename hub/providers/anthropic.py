@@ -17,8 +17,8 @@ from hub.splice import replace_model
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hub.ask import ChatAsk
     from hub.chat import ChatRequest
+    from hub.engine.ask import ChatAsk
     from hub.outbound.base import Outgoing
 
 #: The version of the format this file is written for; a row's own header wins.

@@ -1,6 +1,6 @@
 """The interface of a provider adapter: one wire format, both ways.
 
-The engine (:mod:`hub.engine`) asks the adapter of a target to ``prepare`` a request, sends it, and has
+The engine (:mod:`hub.engine.engine`) asks the adapter of a target to ``prepare`` a request, sends it, and has
 the answer parsed. Where the client speaks the adapter's own dialect it asks for ``splice`` instead and
 passes the answer's bytes on (D20), with a ``Watcher`` reading usage on the way.
 """
@@ -16,8 +16,8 @@ from hub.outbound.base import Headers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hub.ask import ChatAsk
     from hub.chat import ChatEvent, ChatRequest, ChatResponse, Usage
+    from hub.engine.ask import ChatAsk
     from hub.outbound.base import Access, Incoming, Outgoing, Proxy
     from hub.providers.catalog import Compat, ModelRow, ProviderRow
     from hub.secret import Secret

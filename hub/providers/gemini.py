@@ -17,8 +17,8 @@ from hub.providers.base import Adapter, Prepared, RawChat, Target
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hub.ask import ChatAsk
     from hub.chat import ChatRequest
+    from hub.engine.ask import ChatAsk
     from hub.outbound.base import Outgoing
 
 _PATH = "/models/{model}:generateContent"

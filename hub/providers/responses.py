@@ -16,8 +16,8 @@ from hub.providers.base import Adapter, Prepared
 from hub.splice import edit, members
 
 if TYPE_CHECKING:
-    from hub.ask import ChatAsk
     from hub.chat import ChatRequest
+    from hub.engine.ask import ChatAsk
     from hub.outbound.base import Outgoing
     from hub.providers.base import RawChat, Target
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hub.background import Regularly
 from hub.log import logger
+from hub.process.background import Regularly
 from hub.proxies.probe import probe
 from hub.proxies.record import Record
 

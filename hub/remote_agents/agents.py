@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub.errors import Conflict, HubError, NotConfigured, NotFound, Unavailable, UpstreamFailed
 from hub.log import logger, masked
+from hub.money.toll import toll
 from hub.outbound.base import Timeouts
 from hub.remote_agents import card as cards
 from hub.remote_agents import credential
@@ -23,8 +24,7 @@ from hub.remote_agents.handles import Handles
 from hub.remote_agents.model import Agent, Signed
 from hub.remote_agents.skills import imported
 from hub.remote_agents.turn import Pace, Turn
-from hub.task import State
-from hub.toll import toll
+from hub.tasks.task import State
 from hub.upstream import pinning
 from hub.upstream.model import Standing
 from hub.upstream.outcome import Outcome
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from hub.remote_agents.gathered import Piece
     from hub.store.documents import Document
     from hub.store.store import Store
-    from hub.task import LiveTask
+    from hub.tasks.task import LiveTask
 
 log = logger("hub.remote_agents")
 

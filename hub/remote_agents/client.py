@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 import orjson
 
-from hub import a2a_03
 from hub.errors import Conflict, HubError, NotConfigured, NotFound, RateLimited, Unavailable, UpstreamFailed, UpstreamRejected
 from hub.fetch import begin, header_of
 from hub.log import masked
 from hub.outbound.base import Timeouts
 from hub.sse import SseParser
+from hub.tasks import a2a_03
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping

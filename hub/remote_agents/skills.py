@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hub.remote_agents import card as cards
 from hub.remote_agents.ask import AgentAsk, AgentReply
 from hub.skill import A2a, A2aAnswer, A2aAsk, Audit, CostClass, Mcp, Skill
-from hub.task import State
+from hub.tasks.task import State
 from hub.upstream.outcome import Outcome
 from hub.upstream.skills import tool_name
 

@@ -16,7 +16,7 @@ from hub.log import logger
 from hub.outbound.base import Fault, OutboundError
 from hub.remote_agents.client import UNABLE
 from hub.remote_agents.gathered import Gathered, Piece, parts_of, text_of
-from hub.task import ENDED, PAUSED, RUNNING, State
+from hub.tasks.task import ENDED, PAUSED, RUNNING, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hub.actions import Match
+from hub.access.actions import Match
 from hub.store import columns, deferred
 
 if TYPE_CHECKING:

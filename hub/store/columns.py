@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from hub.access.scopes import expand
 from hub.chat import Usage
 from hub.records import (
     NO_LIMITS,
@@ -28,7 +29,6 @@ from hub.records import (
     TestStatus,
     UsageRow,
 )
-from hub.scopes import expand
 from hub.secret import Secret
 
 if TYPE_CHECKING:

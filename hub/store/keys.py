@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hub import scopes
+from hub.access import scopes
 from hub.errors import BadRequest, Conflict, NotFound
 from hub.records import NO_LIMITS
 from hub.store import columns, deferred

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hub.sketch import Sketch
+from hub.resilience.sketch import Sketch
 from hub.store import columns
 
 if TYPE_CHECKING:

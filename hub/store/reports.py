@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlmodel import Session
 
-    from hub.actions import Match
+    from hub.access.actions import Match
     from hub.records import AuditRow, TaskRow
     from hub.store.audit import Trail
 

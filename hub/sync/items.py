@@ -11,8 +11,8 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 
 from hub.canonical import canonical
-from hub.directory import ALIASES
 from hub.errors import BadRequest, Conflict, InvalidInput
+from hub.planning.directory import ALIASES
 from hub.preferences import PREFERENCES
 from hub.records import Connection, ConnectionRules
 from hub.secret import Secret

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import orjson
 
-from hub.background import Regularly
 from hub.errors import BadRequest, Conflict, HubError, NotConfigured, UpstreamFailed
 from hub.fetch import exchange
 from hub.log import logger
 from hub.outbound.address import LOOPBACK, parse_url
 from hub.outbound.base import OutboundError
+from hub.process.background import Regularly
 from hub.sync import sealing
 from hub.sync.merging import Conflict as Clash
 from hub.sync.merging import Item, merge

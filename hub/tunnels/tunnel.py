@@ -10,9 +10,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from hub import child
 from hub.errors import Unavailable
 from hub.log import logger, masked
+from hub.process import child
 from hub.tunnels import leftover
 
 if TYPE_CHECKING:

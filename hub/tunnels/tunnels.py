@@ -8,10 +8,10 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from hub.address_filter import is_local
+from hub.access.address_filter import is_local
 from hub.errors import BadRequest, Conflict, NotConfigured, NotFound
 from hub.outbound.address import forms
-from hub.place import Found, Places
+from hub.process.place import Found, Places
 from hub.secret import NO_SECRET, Secret
 from hub.tunnels import leftover
 from hub.tunnels.rows import rows

@@ -16,10 +16,10 @@ import anyio
 import mcp_types as types
 from mcp.shared.message import SessionMessage
 
-from hub import child, place
 from hub.errors import BadRequest, Conflict
 from hub.log import logger, masked
-from hub.programs import Kind, hands_code, kind_of
+from hub.process import child, place
+from hub.process.programs import Kind, hands_code, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hub.errors import HubError, LoginRequired, NotConfigured, NotFound, Unavailable
 from hub.grants.model import sealed_place
 from hub.log import logger
-from hub.toll import toll
+from hub.money.toll import toll
 from hub.upstream.listing import LISTINGS
 from hub.upstream.login.flow import LoginFlow
 from hub.upstream.login.logins import Logins

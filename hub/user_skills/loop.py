@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import orjson
 
-from hub.ask import ChatReply, StreamTail
 from hub.chat import ChatResponse, Choice, Message, Reasoning, Role, Text, Tool, ToolCall, ToolChoice, ToolMode, ToolResult, Usage, Used
+from hub.engine.ask import ChatReply, StreamTail
 from hub.errors import BadRequest, BudgetExceeded, HubError, Internal
 from hub.user_skills.choosing import Said, chosen, instructions
 from hub.user_skills.model import body_of
@@ -24,10 +24,10 @@ from hub.user_skills.sieve import Shown, Sieve, ending, finish_of, summed
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from hub.ask import ChatAsk, StreamItem
     from hub.chat import ChatRequest, Part
     from hub.context import Context
-    from hub.engine import ChatEngine
+    from hub.engine.ask import ChatAsk, StreamItem
+    from hub.engine.engine import ChatEngine
     from hub.preferences import Preferences
     from hub.records import UsageRow
     from hub.skill import Skill
@@ -44,7 +44,7 @@ _MOST_RESULT = 60_000
 
 
 class SkillLoop:
-    """Gives chats their skills. One for a hub; :attr:`hub.chats.Chats.skills` while there is anything to give."""
+    """Gives chats their skills. One for a hub; :attr:`hub.engine.chats.Chats.skills` while there is anything to give."""
 
     def __init__(
         self, engine: ChatEngine, library: Library, aside: Aside, preferences: Callable[[], Preferences], made: Callable[[str, Any], Skill]

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hub import child
 from hub.errors import BadRequest, Forbidden, NotConfigured
-from hub.place import Places, unsafe
+from hub.process import child
+from hub.process.place import Places, unsafe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hub.answers import StoredAnswer, assemble
-from hub.ask import StreamHead, StreamTail
 from hub.chat import Failed, Finish, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, ToolCallStarted, Usage, Used
+from hub.engine.answers import StoredAnswer, assemble
+from hub.engine.ask import StreamHead, StreamTail
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from hub.ask import StreamItem
     from hub.chat import ChatEvent, Part
+    from hub.engine.ask import StreamItem
 
 
 class Shown:

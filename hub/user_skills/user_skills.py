@@ -22,8 +22,8 @@ from hub.user_skills.workspace import Workspaces
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hub.chats import Chats
     from hub.clock import Clock
+    from hub.engine.chats import Chats
     from hub.events import Events
     from hub.preferences import Preferences
     from hub.records import Caller

@@ -10,10 +10,10 @@ from hub.webhooks.names import EVENTS, TASK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hub.actions import Actions
+    from hub.access.actions import Actions
     from hub.records import AuditRow, UsageRow
     from hub.registry import Skills
-    from hub.task import LiveTask
+    from hub.tasks.task import LiveTask
     from hub.webhooks.webhooks import Webhooks
 
 _CHANGES = tuple(name for name in EVENTS if name.startswith(("key.", "connection.")))

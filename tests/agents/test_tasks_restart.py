@@ -12,8 +12,8 @@ from hub.clock import Clock
 from hub.errors import BadRequest, Conflict, NotFound, Unavailable
 from hub.records import TaskRow
 from hub.store import Store
-from hub.task import KEEP_MS, OPEN_MS, LiveTask, Outcome, State
-from hub.tasks import LiveTasks
+from hub.tasks.task import KEEP_MS, OPEN_MS, LiveTask, Outcome, State
+from hub.tasks.tasks import LiveTasks
 from tests.fakes.agent import agent_skills
 from tests.fakes.database import make_settings, postgres_database
 

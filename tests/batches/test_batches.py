@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
-from hub.budgets import Budget
+from hub.money.budgets import Budget
 from tests.fakes.hub import impatient
 from tests.fakes.upstream import Behaviour, FaultUpstream, json_answer
 from tests.fakes.vendor import connect, good

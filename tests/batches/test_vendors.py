@@ -9,8 +9,8 @@ import httpx
 import openai
 import pytest
 
-from hub.budgets import Budget
 from hub.clock import Clock
+from hub.money.budgets import Budget
 from hub.settings import Settings
 from hub.store import Store
 from tests.batches.test_batches import CHAT, begun, ended, line, lines_of

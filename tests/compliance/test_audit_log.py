@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from hub.actions import Actions
+from hub.access.actions import Actions
 from hub.records import AuditRow
 from tests.fakes.command import hubroute
 from tests.fakes.database import postgres_database

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from hub.access.scopes import expand
 from hub.records import Caller
-from hub.scopes import expand
 from tests.compression.conftest import ASKED, SETTINGS, STATUS, TOOLS, Desk, tool_turn
 from tests.fakes.vendors import MODELS
 

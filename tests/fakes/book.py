@@ -5,31 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from hub.affinity import Sessions
-from hub.ask import ChatAsk
-from hub.attempts import Ledger, Run
 from hub.chat import ChatRequest, Message, Role, Text
-from hub.comboboard import ComboBoard
 from hub.context import Context
+from hub.engine.ask import ChatAsk
+from hub.engine.attempts import Ledger, Run
+from hub.engine.inflight import InFlight
 from hub.events import Events
-from hub.inflight import InFlight
+from hub.money.prices import Prices
+from hub.planning.affinity import Sessions
+from hub.planning.comboboard import ComboBoard
+from hub.planning.prefixes import Prefixes
+from hub.planning.query import Plan
 from hub.preferences import ResilienceSettings
-from hub.prefixes import Prefixes
-from hub.prices import Prices
 from hub.providers.catalog import Catalog
-from hub.query import Plan
 from hub.records import Candidate, Connection, Decision, UsageRow
-from hub.resilience import Resilience
+from hub.resilience.resilience import Resilience
+from hub.resilience.telemetry import Telemetry
 from hub.routing.cooldown import Cooldowns
 from hub.routing.resolve import Resolution
 from hub.routing.strategy import Option
 from hub.secret import Secret
-from hub.telemetry import Telemetry
 from tests.fakes.clock import Still
 
 if TYPE_CHECKING:
-    from hub.budgets import Budgets
     from hub.call import Hub
+    from hub.money.budgets import Budgets
     from hub.records import Caller
     from hub.store.latency import LatencyHours
     from hub.store.state import State

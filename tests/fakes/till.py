@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hub.budgets import Budgets
 from hub.clock import Clock
 from hub.errors import BudgetSpent
 from hub.events import Events
+from hub.money.budgets import Budgets
 from hub.preferences import PreferenceStore
 from hub.store import Store
 

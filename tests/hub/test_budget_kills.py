@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hub.budgets import Budget
+from hub.money.budgets import Budget
 from hub.store.journal import Journal
 from tests.fakes.command import ROOT
 from tests.fakes.database import make_settings, postgres_database

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hub.budgets import Budget
 from hub.clock import Clock
+from hub.money.budgets import Budget
 from hub.store import Store
 from tests.fakes.command import ROOT
 from tests.fakes.database import make_settings, postgres_database

@@ -312,8 +312,8 @@ def test_what_a_start_imports(tmp_path: Path) -> None:
     assert hubroute(data, "keys", "create", "first").returncode == 0
     script = """
 import asyncio, importlib, sys
-import hub.cli, hub.serve
-from hub.reach import open_hub
+import hub.cli, hub.process.serve
+from hub.process.reach import open_hub
 from hub.settings import Settings
 async def start():
     hub = await open_hub(Settings())

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hub import checkup
 from hub.clock import Clock
 from hub.preferences import Retention as Kept
+from hub.process import checkup
 from hub.retention import Retention
 from hub.store import Store, pruning
 from tests.fakes.clock import START_MS, Still

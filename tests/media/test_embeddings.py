@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
-from hub.budgets import Budget
+from hub.money.budgets import Budget
 from tests.fakes import embedders
 from tests.fakes import media as vendors
 from tests.fakes import upstream as faults

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hub.budgets import Budget
+from hub.money.budgets import Budget
 from tests.fakes import painters, pictures
 from tests.fakes import upstream as faults
 

@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from hub.budgets import Budget
+from hub.money.budgets import Budget
 from tests.fakes import pictures as vendors
 from tests.fakes import upstream as faults
 from tests.fakes.hub import Running, running_hub

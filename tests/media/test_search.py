@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from hub.budgets import Budget
+from hub.money.budgets import Budget
 from hub.providers.catalog import Catalog
 from tests.fakes import searchers
 from tests.fakes import upstream as faults

@@ -9,10 +9,10 @@ import httpx
 import openai
 import pytest
 
-from hub.budgets import Budget
 from hub.chat import Usage
+from hub.money.budgets import Budget
+from hub.money.units import Units, cost, most
 from hub.providers.catalog import Price
-from hub.units import Units, cost, most
 from tests.fakes import media as vendors
 from tests.fakes import upstream as faults
 from tests.fakes.hub import Running

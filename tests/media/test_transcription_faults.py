@@ -13,7 +13,7 @@ import httpx
 import orjson
 import pytest
 
-from hub.budgets import Budget
+from hub.money.budgets import Budget
 from tests.fakes import listeners as vendors
 from tests.fakes import upstream as faults
 from tests.fakes.hub import Running, running_hub

@@ -20,9 +20,9 @@ from tests.fakes import upstream as faults
 if TYPE_CHECKING:
     import httpx
 
+    from hub.money.units import Units
     from hub.outbound.base import Incoming, Outgoing
     from hub.providers.base import Failure
-    from hub.units import Units
     from tests.fakes.hub import Running
     from tests.fakes.upstream import Behaviour, Received
     from tests.media.conftest import Join

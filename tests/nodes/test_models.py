@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub.compat import short_id
+from hub.engine.compat import short_id
 from tests.nodes.conftest import Lab
 
 pytestmark = pytest.mark.anyio

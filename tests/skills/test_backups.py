@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from hub.budgets import Budget
 from hub.errors import Conflict
+from hub.money.budgets import Budget
 from hub.settings import Settings
 from tests.fakes.database import postgres_database
 from tests.fakes.hub import running_hub

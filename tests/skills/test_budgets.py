@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from hub.access.scopes import expand
 from hub.errors import BudgetSpent, Forbidden, InvalidInput, NotFound
 from hub.records import Caller
-from hub.scopes import expand
 from tests.fakes.hub import running_hub
 from tests.hub.store.rows import usage_row
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hub.answers import StoredAnswer
+from hub.caching.fingerprint import Fingerprint
 from hub.chat import Usage
+from hub.engine.answers import StoredAnswer
 from hub.errors import HubError, InvalidInput
-from hub.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
     from tests.skills.conftest import Desk

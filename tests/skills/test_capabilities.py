@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hub.access.scopes import expand
 from hub.records import Caller
-from hub.scopes import expand
 from tests.hub.store.rows import decision
 
 if TYPE_CHECKING:

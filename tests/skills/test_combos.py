@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from hub.access.scopes import expand
 from hub.errors import BadRequest, Conflict, Forbidden, InvalidInput, NotFound
 from hub.records import Caller
-from hub.scopes import expand
 from tests.fakes.hub import running_hub
 from tests.fakes.upstream import Behaviour, FaultUpstream, json_answer
 from tests.fakes.vendor import good

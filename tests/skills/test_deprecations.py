@@ -9,7 +9,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from hub.call import Hub
-from hub.directory import REPLACED
+from hub.planning.directory import REPLACED
 from tests.fakes.database import make_settings, postgres_database
 from tests.fakes.doors import vendor_hub
 

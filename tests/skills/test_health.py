@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hub.access.scopes import expand
 from hub.records import Caller, TestStatus
-from hub.scopes import expand
 from hub.version import VERSION
 from hub.wire import iso
 from skills.health import _duration

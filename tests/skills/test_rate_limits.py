@@ -9,7 +9,7 @@ import pytest
 from hub.errors import InvalidInput
 from hub.providers.base import Failure, FailureKind
 from hub.records import ConnectionRules
-from hub.throttle import Limits
+from hub.resilience.throttle import Limits
 from hub.wire import iso
 
 if TYPE_CHECKING:

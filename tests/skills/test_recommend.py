@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hub.access.scopes import expand
 from hub.chat import Usage
 from hub.errors import BadRequest, Forbidden, InvalidInput
 from hub.records import Caller
-from hub.scopes import expand
 
 if TYPE_CHECKING:
     from tests.skills.conftest import Desk

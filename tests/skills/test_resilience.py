@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hub.access.scopes import expand
 from hub.errors import BadRequest, Forbidden, InvalidInput
 from hub.preferences import ResilienceSettings
 from hub.providers.base import Failure, FailureKind
 from hub.records import Caller
-from hub.scopes import expand
 
 if TYPE_CHECKING:
     from tests.skills.conftest import Desk

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hub.access.scopes import expand
 from hub.errors import BudgetExceeded, Forbidden, InvalidInput, NotFound, UpstreamFailed, UpstreamRejected
 from hub.records import Caller
-from hub.scopes import expand
 from hub.skill import A2aAnswer, A2aAsk
 from tests.fakes.upstream import FaultUpstream, cut_sse, json_answer, sse
 from tests.fakes.vendor import chunk, chunks, completion, good, stream

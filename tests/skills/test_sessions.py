@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hub.affinity import Sessions
 from hub.errors import Forbidden, InvalidInput
+from hub.planning.affinity import Sessions
 from hub.records import Caller
 
 if TYPE_CHECKING:

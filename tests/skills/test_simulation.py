@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hub.errors import BadRequest, Forbidden, InvalidInput, NotFound, RateLimited
-from hub.prices import Prices
-from hub.query import Query
+from hub.money.prices import Prices
+from hub.planning.query import Query
 from hub.records import Caller, Candidate, Level
 from tests.hub.store.rows import decision
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from hub import mending
+from hub.process import mending
 from hub.settings import Settings
 from tests.fakes.command import hubroute, serving
 from tests.fakes.database import postgres_database

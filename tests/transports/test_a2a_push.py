@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from hub import delivery, push
+from hub import delivery
 from hub.outbound.client import Outbound
+from hub.tasks import push
 from tests.fakes.agent import agent_skills, new_gate
 from tests.fakes.command import answer as command
 from tests.fakes.command import serving

@@ -134,7 +134,7 @@ async def test_leaving_a_stream_cancels_the_work(hub: Running) -> None:
 
 
 async def test_heartbeat(hub: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.task.HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("hub.tasks.task.HEARTBEAT_SECONDS", 0.02)
     held, headers, comments = new_gate(), await hub.headers(), 0
     body = {"jsonrpc": "2.0", "id": 1, "method": "message/stream", "params": {"messages": [{"content": "one two"}]}}
     async with httpx.AsyncClient() as http, http.stream("POST", f"{hub.url}/a2a", json=body, headers=headers) as answer:

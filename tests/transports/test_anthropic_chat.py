@@ -12,7 +12,6 @@ from anthropic.types import Message as SdkMessage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.answers import events_of
 from hub.chat import (
     ChatResponse,
     Choice,
@@ -42,6 +41,7 @@ from hub.chat import (
     Used,
 )
 from hub.citations import from_anthropic
+from hub.engine.answers import events_of
 from hub.errors import BadRequest, UpstreamTimeout
 from hub.providers._anthropic_answer import AnthropicDecoder, parse
 from hub.providers._anthropic_foreign import without_foreign

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from hub.answers import StoredAnswer, assemble, events_of
 from hub.chat import ChatResponse, Text, TextDelta, Usage
 from hub.citations import Passage, Source, from_chat, from_gemini, from_lists, to_anthropic, to_chat, to_gemini, to_responses
+from hub.engine.answers import StoredAnswer, assemble, events_of
 from hub.providers import _anthropic_answer as anthropic
 from hub.providers import _gemini_answer as gemini
 from hub.providers import _openai_response as openai

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from pyotp.totp import TOTP
 
-from hub import welcome
+from hub.process import welcome
 from tests.fakes.clock import Still
 from tests.fakes.hashes import quick_hashes
 from tests.fakes.hub import Running, running_hub

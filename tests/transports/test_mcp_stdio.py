@@ -15,8 +15,8 @@ import pytest
 from fastmcp.client.transports import StdioTransport
 from mcp import Client, StdioServerParameters
 
+from hub.access.scopes import expand
 from hub.records import Caller
-from hub.scopes import expand
 from tests.fakes.mcp import LEGACY, META, READ, Watch, mcp_hub, request
 from transports.mcp_stdio import serve_stream
 

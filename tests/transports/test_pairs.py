@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.answers import StoredAnswer, assemble, events_of
 from hub.chat import (
     ChatRequest,
     ChatResponse,
@@ -35,6 +34,7 @@ from hub.chat import (
     Usage,
     Used,
 )
+from hub.engine.answers import StoredAnswer, assemble, events_of
 from hub.providers._signature import unwrapped
 from hub.providers.anthropic import adapter as CLAUDE
 from hub.providers.base import Target

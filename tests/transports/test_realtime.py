@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from hub.budgets import Budget
+from hub.money.budgets import Budget
 from hub.records import KeyLimits
 from tests.fakes.hub import Running, impatient, running_hub
 from tests.fakes.realtime import USAGE, RealtimeUpstream

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.answers import events_of
 from hub.chat import (
     ChatResponse,
     Choice,
@@ -34,6 +33,7 @@ from hub.chat import (
     Usage,
     Used,
 )
+from hub.engine.answers import events_of
 from hub.errors import BadRequest, UpstreamTimeout
 from tests.transports.test_anthropic_chat import said_parts, unique_calls
 from transports._responses_decode import decode, read, references, resolved, shell

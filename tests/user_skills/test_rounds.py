@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.answers import events_of
-from hub.ask import StreamTail
 from hub.chat import (
     ChatRequest,
     ChatResponse,
@@ -26,6 +24,8 @@ from hub.chat import (
     ToolResult,
     Usage,
 )
+from hub.engine.answers import events_of
+from hub.engine.ask import StreamTail
 from hub.records import UsageRow
 from hub.user_skills.aside import Aside
 from hub.user_skills.sieve import Shown, Sieve

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from hub.fallback import Next, Scope, rule_for
+from hub.engine.fallback import Next, Scope, rule_for
 from hub.providers._failure import classify
 from hub.providers.base import FailureKind as K
 

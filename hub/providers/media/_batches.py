@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from hub.chat import Usage
 from hub.errors import BadRequest
 from hub.media.vectors import Vectors, require
+from hub.money.units import NO_UNITS
 from hub.tokens import estimate_tokens
-from hub.units import NO_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

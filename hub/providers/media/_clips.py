@@ -8,8 +8,8 @@ from hub.chat import Usage
 from hub.errors import UpstreamFailed
 from hub.media.order import Made
 from hub.media.pictures import kind_of
+from hub.money.units import Units
 from hub.tokens import estimate_tokens
-from hub.units import Units
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,9 +12,9 @@ import orjson
 from hub.chat import Usage
 from hub.errors import BadRequest, UpstreamFailed
 from hub.media.order import Made
+from hub.money.units import Units
 from hub.outbound.base import Payload
 from hub.sse import SseParser
-from hub.units import Units
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence

@@ -12,8 +12,8 @@ from hub.errors import BadRequest, UpstreamFailed
 from hub.media.masks import white_where_clear
 from hub.media.order import Made
 from hub.media.pictures import Image, Images, kind_of, measured, packed
+from hub.money.units import Units
 from hub.tokens import estimate_tokens
-from hub.units import Units
 from hub.uploads import Upload
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import orjson
 from hub.errors import BadRequest, UpstreamFailed
 from hub.media.jobs import Hit, Hits
 from hub.media.order import Made
+from hub.money.units import Units
 from hub.providers.media._address import request
-from hub.units import Units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

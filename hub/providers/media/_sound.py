@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hub.errors import BadRequest, UpstreamFailed
 from hub.media.order import Made
 from hub.media.reading import content_type
-from hub.units import Units
+from hub.money.units import Units
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

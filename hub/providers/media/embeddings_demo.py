@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hub import lexical
+from hub.caching import lexical
 from hub.chat import Usage
 from hub.errors import BadRequest
 from hub.media.jobs import unsent

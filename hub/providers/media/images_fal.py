@@ -10,10 +10,10 @@ import msgspec
 from hub.media.jobs import unsent
 from hub.media.pictures import Image, Images, data_url
 from hub.media.reading import decoded
+from hub.money.units import Units
 from hub.providers.media._address import follow, request
 from hub.providers.media._following import blocked, broken, finished
 from hub.providers.media._pictures import linked, made, said, shape, sides, white
-from hub.units import Units
 
 if TYPE_CHECKING:
     from hub.media.jobs import ImageJob

@@ -17,12 +17,12 @@ from hub.media.jobs import unsent
 from hub.media.order import Made
 from hub.media.pictures import Counted, Images, openai_answer
 from hub.media.reading import content_type, decoded
+from hub.money.units import Units
 from hub.outbound.multipart import Multipart
 from hub.providers._failure import classify
 from hub.providers.media._address import request
 from hub.providers.media._pictures import linked, made, maskless, read, shape, sides, textual
 from hub.sse import SseParser
-from hub.units import Units
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

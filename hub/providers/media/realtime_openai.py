@@ -14,8 +14,8 @@ from hub.chat import Usage
 from hub.errors import openai_body
 from hub.media.order import Made
 from hub.media.talk import Aside, Begun, Ended
+from hub.money.units import NO_UNITS, Units
 from hub.providers.media._address import request
-from hub.units import NO_UNITS, Units
 
 if TYPE_CHECKING:
     from collections.abc import Callable

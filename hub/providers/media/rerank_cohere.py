@@ -12,9 +12,9 @@ from hub.errors import UpstreamFailed
 from hub.media.jobs import Ranked, unsent
 from hub.media.order import Made
 from hub.media.reading import decoded
+from hub.money.units import Units
 from hub.providers.media._address import request
 from hub.providers.media._batches import require_fits
-from hub.units import Units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,10 +12,10 @@ from hub.errors import BadRequest
 from hub.media.jobs import Ranked, unsent
 from hub.media.order import Made
 from hub.media.reading import decoded
+from hub.money.units import Units
 from hub.providers.media._address import request
 from hub.providers.media._batches import require_fits
 from hub.providers.media.rerank_cohere import ranked
-from hub.units import Units
 
 if TYPE_CHECKING:
     from hub.media.jobs import RerankJob

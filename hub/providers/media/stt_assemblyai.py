@@ -15,10 +15,10 @@ from hub.errors import UpstreamFailed
 from hub.media.jobs import unsent
 from hub.media.reading import decoded
 from hub.media.transcripts import Said, Transcript
+from hub.money.units import Units
 from hub.providers.base import Failure, FailureKind
 from hub.providers.media._address import request
 from hub.providers.media._hearing import heard, require, unheard
-from hub.units import Units
 
 if TYPE_CHECKING:
     from hub.media.order import Line, Made

@@ -12,10 +12,10 @@ from hub.media.jobs import unsent
 from hub.media.order import Made
 from hub.media.reading import content_type, decoded
 from hub.media.transcripts import Said, Transcript
+from hub.money.units import Units
 from hub.outbound.multipart import Multipart
 from hub.providers.media._address import request
 from hub.providers.media._hearing import DELTA, DONE, Telling, filename, heard, kind_of, require, scalars, unheard
-from hub.units import Units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,10 +11,10 @@ from hub.errors import UpstreamFailed
 from hub.media.order import Made
 from hub.media.reading import content_type, decoded
 from hub.media.transcripts import Said, Transcript
+from hub.money.units import Units
 from hub.outbound.multipart import Multipart
 from hub.providers.media._address import request
 from hub.providers.media._hearing import DELTA, DONE, SEGMENT, Counted, Telling, filename, heard, kind_of, require
-from hub.units import Units
 from hub.uploads import Upload
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Fusion: a panel answers at once, a judge writes one answer (hub/ensemble.py)."""
+"""Fusion: a panel answers at once, a judge writes one answer (hub/engine/ensemble.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pipeline: each option works on the answer of the one before (hub/ensemble.py)."""
+"""Pipeline: each option works on the answer of the one before (hub/engine/ensemble.py)."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
+from hub.access.scopes import ALL
 from hub.oauth.issuer import Issuer
-from hub.scopes import ALL
 from hub.settings import Settings
 
 if TYPE_CHECKING:

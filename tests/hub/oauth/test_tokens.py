@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
+from hub.access.scopes import ALL, expand
 from hub.errors import Unauthenticated
 from hub.oauth.claims import identity
 from hub.oauth.refused import TokenRefused
-from hub.scopes import ALL, expand
 from tests.fakes.issuer import Issuer, coded, raw_token, signer
 from tests.fakes.upstream import FaultUpstream
 from tests.hub.oauth.conftest import HERE, Taker, taker

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hub.comboboard import ComboBoard
 from hub.errors import Conflict, NotFound
+from hub.planning.comboboard import ComboBoard
 from hub.routing.combo import Combo, ComboConfig, Step
 from hub.store import Store
 from tests.fakes.clock import Still

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hub.access.scopes import ALL
 from hub.errors import BadRequest, Conflict, NotFound
-from hub.scopes import ALL
 from hub.store import Store
 from hub.store.keys import checksum
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hub.answers import StoredAnswer
-from hub.cache import ResponseStore
+from hub.caching.cache import ResponseStore
+from hub.caching.fingerprint import Fingerprint
+from hub.caching.idempotency import Execution, Idempotency, Outcome
 from hub.chat import Usage
+from hub.engine.answers import StoredAnswer
 from hub.errors import Conflict, Unprocessable
-from hub.fingerprint import Fingerprint
-from hub.idempotency import Execution, Idempotency, Outcome
 from hub.preferences import ResponseCache
 from hub.store import Store
 from hub.store.replays import GONE_AFTER_MS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hub.scopes import BUNDLES, SCOPES
+from hub.access.scopes import BUNDLES, SCOPES
 from transports._dash.page import Done, Page, Shown
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from hub.access.policy import Policy
 from hub.errors import BadRequest, InvalidInput
-from hub.policy import Policy
 from transports._dash import forms
 from transports._dash.forms import Field
 from transports._dash.page import Done, Page, Shown

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub.connect.catalog import clients
 from hub.connect.entries import NO_KEY, Wanted, snippets
-from hub.welcome import mcp_http, mcp_stdio
+from hub.process.welcome import mcp_http, mcp_stdio
 from transports._dash.page import Page, Shown
 
 if TYPE_CHECKING:

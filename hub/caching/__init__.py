@@ -1,0 +1,1 @@
+"""Requests that are the same: answered before, meant the same, sent twice, or under way at once."""

@@ -1,0 +1,1 @@
+"""The chat engine: requests in, targets tried in order, answers whole or streamed, and the record of it all."""
