@@ -21,6 +21,7 @@ from hub.routing.combo import Combo, Mapping
 from hub.sync.items import Items
 from hub.sync.serving import Serving
 from hub.sync.syncing import Syncing
+from hub.user_skills.user_skills import UserSkills
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,7 +87,8 @@ def vendors(parts: Parts) -> Vendors:
     def plain() -> bool:
         preferred = parts.preferences.current
         changed = preferred.system_prompt.enabled or preferred.compression.enabled or preferred.thinking_budget.mode != PASSTHROUGH
-        return not parts.policies.active and not changed and not preferred.memory.enabled
+        settled = parts.chat.skills is None and not preferred.memory.enabled
+        return settled and not parts.policies.active and not changed
 
     placing = Placing(
         planner=parts.planner,
@@ -134,6 +136,16 @@ def syncing(parts: Parts) -> tuple[Serving, Syncing]:
     items = Items(parts.store, parts.preferences, documents, bodies, parts.targets.check)
     serving = Serving(parts.store, items, parts.sync_tokens)
     return serving, Syncing(parts.store, items, serving, parts.outbound, parts.clock, parts.events, parts.settings)
+
+
+def user_skills(parts: Parts) -> UserSkills:
+    """The skills that the owner installed; they hear of the end of the hub."""
+    made = UserSkills(
+        parts.store, parts.clock, parts.events, parts.settings, lambda: parts.preferences.current, registry=parts.skills, chats=parts.chat
+    )
+    parts.on_close.append(made.close)
+    parts.retention.also.append(made.sweep)
+    return made
 
 
 def mapped(parts: Parts) -> Iterable[tuple[str, str]]:

@@ -153,6 +153,7 @@ class Parts(Borders):
         #: Called with each row of the audit log.
         self.on_audited: list[Callable[[AuditRow], None]] = []
         self.elsewhere = assembly.elsewhere(self)
+        self.user_skills = assembly.user_skills(self)
         self._watching()
 
     def _accounts(self, settings: Settings) -> None:
@@ -385,6 +386,7 @@ class Parts(Borders):
         await self.webhooks.open()
         await self.anchors.open()
         await self.cloud_tasks.open()
+        await self.user_skills.open()
         self.on_stop += [self.tasks.end_streams, self.batches.worker.stop]
         self.changed()
         await self.sameness.open()
@@ -456,6 +458,7 @@ class Parts(Borders):
         self.refresh_borders(self.combos, self.targets)
         self.upstreams.refresh()
         self.remote_agents.refresh()
+        self.user_skills.refresh()
         self.policies.refresh()
         self.contents.refresh()
         self.limits.refresh(self.store.keys.all())

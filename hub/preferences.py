@@ -150,6 +150,7 @@ class Retention(Body):
     sum_days: int = Field(default=730, ge=1, le=36500, description="Sums by the hour.")
     response_days: int = Field(default=30, ge=1, le=3650, description="Answers of /v1/responses that their clients asked to be kept.")
     delivery_days: int = Field(default=14, ge=1, le=3650, description="What webhooks were sent.")
+    execution_days: int = Field(default=30, ge=1, le=3650, description="Runs of installed skills, with their inputs and outputs.")
 
 
 class BackupSchedule(Body):
@@ -173,6 +174,7 @@ _ROUTING: JsonDict = {"x-topic": "routing"}
 _REPEATS: JsonDict = {"x-topic": "caching and repeats"}
 _MONEY: JsonDict = {"x-topic": "budgets"}
 _DOORS: JsonDict = {"x-topic": "doors"}
+_SKILLS: JsonDict = {"x-topic": "installed skills"}
 
 
 class Preferences(Body):
@@ -251,6 +253,21 @@ class Preferences(Body):
         default="core", max_length=2000, description="Tools that tools/list shows: core, all, or names with *.", json_schema_extra=_DOORS
     )
     a2a_enabled: bool = Field(default=True, alias="a2aEnabled", description="Whether the A2A door is open.", json_schema_extra=_DOORS)
+    skills_enabled: bool = Field(
+        default=False,
+        description="Whether installed skills are used at all: in chats, over MCP, A2A and REST.",
+        json_schema_extra=_SKILLS,
+    )
+    skills_provider: Literal["skillsmp", "skillssh"] = Field(
+        default="skillsmp", description="The marketplace that skills are installed from.", json_schema_extra=_SKILLS
+    )
+    skills_max_rounds: int = Field(
+        default=5,
+        ge=1,
+        le=20,
+        description="Calls of the model that one chat may take while it calls installed skills.",
+        json_schema_extra=_SKILLS,
+    )
     oauth_blocked: tuple[str, ...] = Field(
         default=(),
         max_length=10_000,

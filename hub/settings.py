@@ -106,7 +106,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("HUBROUTE_GITHUB_ISSUES_TOKEN", "github_issues_token"),
         description="Token that may open issues there. The seed's `GITHUB_ISSUES_TOKEN` works too.",
     )
-    github_api_url: str = Field(default="https://api.github.com", description="Base URL of the API that opens issues.")
+    github_api_url: str = Field(default="https://api.github.com", description="Base URL of the API that opens issues and names commits.")
     pricing_url: str = Field(
         default="",
         description="JSON document of model prices that `POST /api/pricing/sync` may fetch (our form or LiteLLM's); empty: none.",
@@ -200,6 +200,63 @@ class Settings(BaseSettings):
         default=None, description="PEM file of the certificate chain for gRPC; without it it is unencrypted."
     )
     grpc_tls_key: Path | None = Field(default=None, description="PEM file of the private key of that certificate.")
+    skills_max_file_bytes: int = Field(
+        default=1_048_576,
+        ge=1,
+        le=2**28,
+        validation_alias=AliasChoices("HUBROUTE_SKILLS_MAX_FILE_BYTES", "skills_max_file_bytes"),
+        description="Largest file that installed skills read or write. The seed's `SKILLS_MAX_FILE_BYTES` works too, as all of these.",
+    )
+    skills_workspace_mb: int = Field(
+        default=64,
+        ge=1,
+        le=16_384,
+        validation_alias=AliasChoices("HUBROUTE_SKILLS_WORKSPACE_MB", "skills_workspace_mb"),
+        description="MiB that the files of one key's skills may hold together.",
+    )
+    skills_max_http_response_bytes: int = Field(
+        default=256_000,
+        ge=1,
+        le=2**28,
+        validation_alias=AliasChoices("HUBROUTE_SKILLS_MAX_HTTP_RESPONSE_BYTES", "skills_max_http_response_bytes"),
+        description="Most bytes of an answer that installed skills take from an address.",
+    )
+    skills_max_sandbox_output_chars: int = Field(
+        default=100_000,
+        ge=1,
+        le=2**24,
+        validation_alias=AliasChoices("HUBROUTE_SKILLS_MAX_SANDBOX_OUTPUT_CHARS", "skills_max_sandbox_output_chars"),
+        description="Most characters that are kept of what a container writes.",
+    )
+    skills_sandbox_timeout_ms: int = Field(
+        default=10_000,
+        ge=100,
+        le=60_000,
+        validation_alias=AliasChoices("HUBROUTE_SKILLS_SANDBOX_TIMEOUT_MS", "skills_sandbox_timeout_ms"),
+        description="How long a container may run.",
+    )
+    skills_sandbox_network_enabled: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("HUBROUTE_SKILLS_SANDBOX_NETWORK_ENABLED", "skills_sandbox_network_enabled"),
+        description="Whether containers that ask for it get a network.",
+    )
+    skills_allowed_sandbox_images: str = Field(
+        default="",
+        validation_alias=AliasChoices("HUBROUTE_SKILLS_ALLOWED_SANDBOX_IMAGES", "skills_allowed_sandbox_images"),
+        description="Comma list of container images that skills may use besides `alpine:3.20`, `node:22-alpine`, `python:3.12-alpine`.",
+    )
+    skills_sandbox_program: str = Field(
+        default="", description="Absolute path of the `docker` or `podman` that runs the code of skills; empty: the first one found."
+    )
+    skills_allowed_hosts: str = Field(
+        default="", description="Comma list of hosts (`name` or `name:port`) that installed skills may reach on private addresses."
+    )
+    skillsmp_url: str = Field(default="https://skillsmp.com", description="Base URL of the SkillsMP marketplace; set, it may be private.")
+    skillssh_url: str = Field(default="https://skills.sh", description="Base URL of the skills.sh registry; set, it may be private.")
+    skills_raw_url: str = Field(
+        default="https://raw.githubusercontent.com",
+        description="Base URL of `/owner/name/commit/path` of public repositories; set, it may be private.",
+    )
     test_profile: Literal["", "conformance"] = Field(default="", description="Fixtures for conformance suites; refused beyond loopback.")
 
     @classmethod

@@ -121,7 +121,7 @@ class Resource:
     ``changes`` lists what makes it new: ``setup`` (what owners write down), ``calls`` (a routed call ended), and the first word
     of event kinds such as ``breaker``. ``state`` gives something to compare for what it shows of the set-up; without
     it any change to that counts. ``own`` says that calls of other callers do not concern it.
-    ``listed`` puts every instance of an address with a name into the list of resources.
+    ``listed`` puts every instance of an address with a name into the list of resources. One whose ``media_type`` is not JSON shows a text.
     """
 
     uri: str
@@ -133,6 +133,7 @@ class Resource:
     state: Callable[[Any], object] | None = None
     own: bool = False
     listed: bool = False
+    media_type: str = "application/json"
 
     @property
     def names(self) -> list[str]:

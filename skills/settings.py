@@ -13,11 +13,14 @@ from hub.errors import InvalidInput
 from hub.preferences import Preferences
 from hub.routing.strategy import named
 from hub.skill import Audit, CostClass, Rest, skill
+from hub.user_skills.market import check_key
 from hub.wire import Nothing, Wire
 from skills._compression import faults as compression_faults
 from skills._seed_settings import password_of, sorted_out
 
 _OURS = frozenset(field.alias or name for name, field in Preferences.model_fields.items())
+
+_MARKET_KEY = "skillsmpApiKey"
 
 
 class Ports(Wire):
@@ -38,6 +41,7 @@ class SettingsView(Wire):
     """
 
     preferences: Preferences
+    skillsmp_api_key: str
     runtime_ports: Ports
     max_body_size_mb: int
     request_retry: int
@@ -80,6 +84,7 @@ async def _view(ctx: Context, ignored: Iterable[str] = ()) -> SettingsView:
     waits = preferences.resilience_settings.wait_for_cooldown
     return SettingsView(
         preferences=preferences,
+        skillsmp_api_key=ctx.hub.user_skills.markets.key.masked,
         runtime_ports=Ports(port=settings.port, api_port=settings.port, dashboard_port=settings.port),
         max_body_size_mb=settings.max_body_mb,
         request_retry=waits.max_retries,
@@ -153,7 +158,13 @@ async def update(ctx: Context, ask: SettingsChange) -> SettingsView:
     if wanted is not None:
         await ctx.hub.login.set_password(wanted.new_password, current=wanted.current_password, caller=ctx.caller)
         return await _view(ctx)
-    patch, ignored = sorted_out(ask.patch, _OURS)
+    patch, ignored = sorted_out(ask.patch, _OURS | {_MARKET_KEY})
+    # A secret is no preference: it is kept sealed, and shown masked.
+    key = patch.pop(_MARKET_KEY, None) if _MARKET_KEY in patch else False
+    if key not in (False, None, "", ctx.hub.user_skills.markets.key.masked):
+        check_key(key)
     if patch:
         await ctx.hub.preferences.change(patch, check=lambda wanted: _check(ctx, wanted))
+    if key is not False and key != ctx.hub.user_skills.markets.key.masked:
+        await ctx.hub.user_skills.markets.keep_key(key or "")
     return await _view(ctx, ignored)

@@ -23,6 +23,7 @@ from transports._mcp import context_of, visitor_of
 from transports._mcp_errors import refused
 from transports._mcp_names import BadCursor, completed, names_of, page
 from transports._mcp_tools import as_text
+from transports._mcp_user_skills import Instructions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -97,6 +98,7 @@ class Prompts:
     def __init__(self, hub: Hub, prompts: Iterable[Prompt], imported: Imported) -> None:
         self._hub = hub
         self._imported = imported
+        self._instructions = Instructions(hub)
         self._prompts = {prompt.name: prompt for prompt in prompts}
 
     def add(self, server: Server[Any]) -> None:
@@ -106,9 +108,11 @@ class Prompts:
 
     async def list_all(self, ctx: Ctx, params: types.PaginatedRequestParams) -> dict[str, Any]:
         """``prompts/list``: those that the caller's scopes suffice for."""
-        scopes = visitor_of(ctx).caller.scopes
+        caller = visitor_of(ctx).caller
+        scopes = caller.scopes
         items = [_described(prompt) for prompt in self._prompts.values() if self._seen(prompt, scopes)]
-        items += [shown for shown in self._imported.prompts(scopes) if shown["name"] not in self._prompts]
+        named = {item["name"]: item for item in [*self._imported.prompts(scopes), *self._instructions.listed(caller)]}
+        items += [shown for name, shown in named.items() if name not in self._prompts]
         try:
             found = page(items, by="name", cursor=params.cursor, scopes=scopes)
         except BadCursor:
@@ -118,7 +122,7 @@ class Prompts:
     async def get(self, ctx: Ctx, params: types.GetPromptRequestParams) -> dict[str, Any]:
         """``prompts/get``: the text with what the hub knows now. One that the caller may not see does not exist for it."""
         prompt = self._prompts.get(params.name)
-        if prompt is None and (found := await self._imported.get(params.name, params.arguments or {}, ctx)) is not None:
+        if prompt is None and (found := await self._elsewhere(params, ctx)) is not None:
             return found
         if prompt is None or not self._seen(prompt, visitor_of(ctx).caller.scopes):
             raise MCPError(types.INVALID_PARAMS, f"Unknown prompt: {params.name[:100]}")
@@ -134,6 +138,11 @@ class Prompts:
             text += f"\n\nNot shown, because this key may not ask for it: {', '.join(sorted(set(facts.left_out)))}."
         message = {"role": "user", "content": {"type": "text", "text": text}}
         return {"description": prompt.words, "messages": [message], "resultType": "complete"}
+
+    async def _elsewhere(self, params: types.GetPromptRequestParams, ctx: Ctx) -> dict[str, Any] | None:
+        """An installed instruction, or another server's prompt, of this name."""
+        found = await self._instructions.get(params.name, ctx)
+        return found if found is not None else await self._imported.get(params.name, params.arguments or {}, ctx)
 
     async def complete(self, name: str, argument: str, typed: str, ctx: Ctx) -> dict[str, Any] | None:
         """Values for an argument; None where the caller sees no such prompt or argument."""

@@ -120,7 +120,8 @@ class Resources:
         uri = str(params.uri)
         if addresses.inner(uri) is not None:
             return await self._imported.read(uri, ctx)
-        return {"contents": [{"uri": uri, "mimeType": _JSON, "text": await self._text(uri, ctx)}], "resultType": "complete"}
+        kind, text = await self._text(uri, ctx)
+        return {"contents": [{"uri": uri, "mimeType": kind, "text": text}], "resultType": "complete"}
 
     async def complete(self, uri: str, argument: str, typed: str, ctx: Ctx) -> dict[str, Any] | None:
         """Values for a name in a template's address; None where the caller sees no such template or name."""
@@ -131,8 +132,8 @@ class Resources:
         kind = row.resource.kinds.get(argument, "")
         return completed(await names_of(self._hub, kind, context_of(self._hub, ctx)), typed)
 
-    async def _text(self, uri: str, ctx: Ctx) -> str:
-        """What a URI shows. Raises MCPError."""
+    async def _text(self, uri: str, ctx: Ctx) -> tuple[str, str]:
+        """What a URI shows, after its media type. Raises MCPError."""
         call = context_of(self._hub, ctx)
         # Whoever asks: the hub's own path refuses those without the scopes, and records it (SEC-80).
         found = self.match(uri, self._all)
@@ -149,7 +150,8 @@ class Resources:
             raise refused(error, call.request_id) from error
         except HubError as error:
             raise refused(error, call.request_id) from error
-        return as_text(resource.view(output) if resource.view else output)
+        shown = resource.view(output) if resource.view else output
+        return resource.media_type, as_text(shown) if resource.media_type == _JSON else str(shown)
 
     async def _instances(self, row: Row, call: Context) -> list[dict[str, Any]]:
         """Every instance of an address with one name."""
@@ -180,7 +182,7 @@ def _described(row: Row) -> dict[str, Any]:
     """What is shown of a resource beside its address."""
     resource, skill = row.resource, row.skill
     name = re.sub(r"/{\w+}", "", resource.uri.removeprefix("hub://")).replace("/", " ")
-    shown = {"name": name, "title": name.capitalize(), "description": f"{resource.words} {skill.summary}", "mimeType": _JSON}
+    shown = {"name": name, "title": name.capitalize(), "description": f"{resource.words} {skill.summary}", "mimeType": resource.media_type}
     return {**shown, "annotations": _ANNOTATIONS}
 
 

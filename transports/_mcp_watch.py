@@ -95,6 +95,7 @@ class Watch:
         hub.on_stop.append(self.close)
         hub.upstreams.listeners.append(self._offer_changed)
         hub.remote_agents.listeners.append(lambda: self._offer_changed(frozenset({"tools"})))
+        hub.user_skills.listeners.append(self._offer_changed)
 
     def add(self, server: Server[Any]) -> None:
         """Serve subscriptions in both protocol eras."""
@@ -246,7 +247,7 @@ class Watch:
                 self._mark(uri, watched)
 
     def _offer_changed(self, kinds: frozenset[str]) -> None:
-        """Tools, resources or prompts of other servers came or went: each list is told of at once, or a second after the last time."""
+        """Tools, resources or prompts of others, or installed skills, came or went: told at once, or a second after the last time."""
         loop = asyncio.get_running_loop()
         for event in {_LIST_OF[kind] for kind in kinds} if self._watchers else ():
             if event not in self._lists_due:
@@ -257,7 +258,7 @@ class Watch:
         del self._lists_due[event]
         self._lists_told[event] = self._hub.clock.monotonic()
         for watcher in list(self._watchers):
-            if SCOPE in watcher.caller.scopes:
+            if not _OFFERED.isdisjoint(watcher.caller.scopes):
                 watcher.tell(event)
 
     def tell_all(self, event: ServerEvent) -> None:
@@ -327,6 +328,10 @@ class Watch:
         for watcher in list(watched.watchers):
             if self._again(watcher) and row.seen_by(watcher.caller.scopes) and _concerned(watcher.caller, keys):
                 watcher.tell(ResourceUpdated(uri))
+
+
+#: Scopes whose holders see what comes and goes.
+_OFFERED = frozenset({SCOPE, "execute:skills", "read:skills"})
 
 
 class _Ear:

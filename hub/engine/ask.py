@@ -89,8 +89,8 @@ class ChatAsk:
     """
 
     __slots__ = (
-        "_decode", "_request", "bare", "budget", "cacheable", "came", "chain", "compression", "connection", "direct", "hints", "memory",
-        "model", "needs", "notice", "raw", "session", "session_id", "strategy", "stream", "system", "tape", "told",
+        "_decode", "_request", "bare", "budget", "cacheable", "came", "chain", "changes", "compression", "connection", "direct", "hints",
+        "memory", "model", "needs", "notice", "raw", "session", "session_id", "strategy", "stream", "system", "tape", "told",
     )  # fmt: skip
 
     def __init__(
@@ -123,6 +123,8 @@ class ChatAsk:
         self.direct = direct
         self.bare = bare
         self.system = ""
+        #: What was made of it before it is routed, in words for its decision record.
+        self.changes: tuple[str, ...] = ()
         #: What its client should know of the model it named, once that was looked up.
         self.notice = ""
         #: What compression did to it, in a word for its client; set on the ask that is sent.
@@ -149,7 +151,7 @@ class ChatAsk:
 
     def lead(self, words: str) -> None:
         """Put the owner's words before all instructions. The client's bytes no longer are the request then, however they are read."""
-        self.system = words
+        self.system = f"{words}\n\n{self.system}" if self.system else words
         if self._request is not None:
             self._request = lead(self._request, words)
 
@@ -206,7 +208,7 @@ class ChatAsk:
         )
         made.session, made.session_id, made.system, made.notice = self.session, self.session_id, self.system, self.notice
         made.compression, made.came, made.tape = self.compression, self.came, self.tape
-        made.memory, made.told = self.memory, self.told
+        made.memory, made.told, made.changes = self.memory, self.told, self.changes
         return made
 
     def prompt_tokens(self) -> int:

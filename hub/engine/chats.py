@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hub.memory.memories import Memories
     from hub.planning.affinity import Sessions
     from hub.preferences import Preferences
+    from hub.user_skills.loop import SkillLoop
 
 
 class Chats:
@@ -49,16 +50,21 @@ class Chats:
         self._sameness = sameness
         self._sessions = sessions
         self._memory = memory
+        #: Gives chats the skills that the owner installed; None while there are none to give.
+        self.skills: SkillLoop | None = None
 
     async def complete(self, ask: ChatAsk, ctx: Context) -> ChatReply:
         """Answer a request as a whole."""
         ask = await self._admitted(ask, ctx)
-        return await self._sameness.complete(ask, ctx, lambda: self.engine.complete(ask, ctx))
+        turn = self.skills.turn(ask, ctx) if self.skills is not None else None
+        return await self._sameness.complete(ask, ctx, turn.complete if turn is not None else lambda: self.engine.complete(ask, ctx))
 
     async def stream(self, ask: ChatAsk, ctx: Context) -> AsyncGenerator[StreamItem]:
         """Answer as a stream: a StreamHead, then bytes or lists of events, then a StreamTail."""
         ask = await self._admitted(ask, ctx)
-        async with aclosing(self._sameness.stream(ask, ctx, lambda: self.engine.stream(ask, ctx))) as items:
+        turn = self.skills.turn(ask, ctx) if self.skills is not None else None
+        flow = self._sameness.stream(ask, ctx, turn.stream if turn is not None else lambda: self.engine.stream(ask, ctx))
+        async with aclosing(flow) as items:
             async for item in items:
                 yield item
 

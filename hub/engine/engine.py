@@ -165,6 +165,7 @@ class ChatEngine:
         """
         if ask.system:
             run.changed(f"the owner's {len(ask.system)} characters of systemPrompt put first")
+        run.changed(*ask.changes)
         line = Line(ask.model)
         rescued = False
         while True:

@@ -31,7 +31,7 @@ SET_UP = frozenset({"api_keys", "connections", "values", "documents", "login_own
 ADDED = frozenset({
     "usage", "usage_hours", "usage_days", "latency_hours", "decisions", "replays", "responses", "model_responses",
     "tasks", "push_configs", "cloud_agent_tasks", "cloud_agent_activities", "state",
-    "eval_runs", "eval_results", "assessments", "compression_runs", "compression_engines", "webhook_standings",
+    "eval_runs", "eval_results", "assessments", "compression_runs", "compression_engines", "webhook_standings", "skill_executions",
     "memories", "memory_vectors",
 })  # fmt: skip
 ONGOING = frozenset({"spend", "files", "batches", "batch_items", "compression_outputs", "webhook_deliveries"})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hub.store.database import Link
 
 #: Every revision of ``migrations/versions``, oldest first; a test holds this equal to alembic's own reading.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0013")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013")
 HEAD = REVISIONS[-1]
 
 _HAS_VERSION = {

@@ -42,6 +42,7 @@ from hub.store.replays import Replays
 from hub.store.responses import Responses
 from hub.store.runs import RunRows
 from hub.store.shelf import Shelf
+from hub.store.skill_runs import SkillRuns
 from hub.store.spending import Spending
 from hub.store.sqlite import Sqlite
 from hub.store.state import State, hot
@@ -97,6 +98,7 @@ class Store:
         self.logins = LoginRows(self._database)
         self.batches = BatchRows(self._database, self._clock, settings.batch_lease_seconds)
         self.runs = RunRows(self._database, self._clock)
+        self.skill_runs = SkillRuns(self._database, self._clock)
         self.values = Values(self._changes, clock)
         self.state = State(self._database, self.queue, clock)
         self._money = Database(_driver(settings, self), readers=1)

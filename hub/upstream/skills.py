@@ -68,7 +68,7 @@ def _skill(document: Document[Server], tool: str, stated: Mapping[str, Any]) -> 
             id=f"{namespace}.{tool}",
             tags=("mcp", namespace),
             examples=(),
-            ask=lambda asked: _arguments(asked, stated),
+            ask=lambda asked: arguments_of(asked, stated["inputSchema"]),
             view=_answer,
         ),
         read_only=read_only,
@@ -81,7 +81,7 @@ def _skill(document: Document[Server], tool: str, stated: Mapping[str, Any]) -> 
     )
 
 
-def _arguments(asked: A2aAsk, stated: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_of(asked: A2aAsk, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments from a message: its data part, else its text as JSON, else the text as the one text field that the tool needs."""
     data = asked.data.get("arguments", asked.data)
     if isinstance(data, dict) and data:
@@ -89,7 +89,7 @@ def _arguments(asked: A2aAsk, stated: Mapping[str, Any]) -> dict[str, Any]:
     read = _json(asked.text)
     if isinstance(read, dict):
         return cast("dict[str, Any]", read)
-    needed = _needed(stated["inputSchema"])
+    needed = _needed(schema)
     if len(needed) == 1:
         return {needed[0]: asked.text}
     if not needed:

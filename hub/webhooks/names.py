@@ -85,6 +85,8 @@ EVENTS: dict[str, str] = {
     "backup.created": "a backup was made",
     "backup.restored": "a backup was put back",
     "sync.done": "this hub and another one have taken each other's changes",
+    "skill.waiting": "an installed skill waits for a person's approval",
+    "skill.failed": "a run of an installed skill failed, or took too long",
     "webhook.disabled": "a webhook was switched off because its receiver does not take what it is sent",
     "audit.anchor": "the head of the audit log, to be kept where this hub cannot reach it",
     "audit.broken": "the audit log is not what it was: rows were changed, removed or rolled back",

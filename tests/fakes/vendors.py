@@ -125,13 +125,13 @@ def picture(media_type: str, data: str) -> str:
     return f"{media_type} of {len(base64.b64decode(data, validate=True))} bytes"
 
 
-def answer(request: Received) -> Behaviour:
-    """The behaviour for a request: the first part of the path names the vendor."""
+def answer(request: Received, reply: Callable[[Heard], Reply] = reply_to) -> Behaviour:
+    """The behaviour for a request: the first part of the path names the vendor, ``reply`` is what it says."""
     vendor, _, path = request.target.removeprefix("/").partition("/")
     reader, writer, refuser = _VENDORS[vendor]
     try:
         heard = reader(request, path)
-        return heard if isinstance(heard, Behaviour) else writer(heard, reply_to(heard))
+        return heard if isinstance(heard, Behaviour) else writer(heard, reply(heard))
     except Refused as refused:
         return refuser(refused)
     except (KeyError, IndexError, TypeError, ValueError) as error:

@@ -72,6 +72,7 @@ async def test_every_resource_is_listed_and_read(desk: Desk, mode: str) -> None:
             "hub://combos/{id}",
             "hub://decisions/{id}",
             "hub://evals/{id}",
+            "hub://instructions/{name}",
             "hub://models/{provider}",
         ]
         for uri in listed:

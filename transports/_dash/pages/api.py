@@ -21,4 +21,4 @@ async def _load(view: View) -> dict[str, Any]:
     return {"wanted": wanted, "rows": sorted(found, key=lambda one: (one[0].path, one[0].method)), "total": len(rows)}
 
 
-PAGES = (Page("api", "REST API", "api.html", _load, group="Agents", order=4, words="openapi endpoints routes try curl"),)
+PAGES = (Page("api", "REST API", "api.html", _load, group="Agents", order=5, words="openapi endpoints routes try curl"),)
