@@ -148,7 +148,7 @@ class SkillChange(Body):
     enabled: bool | None = Field(default=None, description="Whether it may be used at all.")
     mode: Mode | None = Field(default=None, description="Whether chats get it: always, by their words, never. off alone also disables it.")
     name: str | None = Field(default=None, pattern=NAME, description="Its name.")
-    description: str | None = Field(default=None, max_length=1024, description="What it is for; models choose by it.")
+    description: str | None = Field(default=None, max_length=500, description="What it is for; models choose by it.")
     schema_: SchemaPair | None = Field(default=None, alias="schema", description="JSON Schema of input and output.")
     handler: str | dict[str, Any] | None = Field(default=None, description="What it does: a kind, or {type, …} with its fields.")
     text: str | None = Field(default=None, min_length=1, max_length=MOST_TEXT, description="Its instructions, or its code.")
@@ -201,7 +201,7 @@ class Manifest(Body):
 
     name: str = Field(default="", max_length=100, description="Its name; for an instruction, that of its head when left out.")
     version: str = Field(default="1.0.0", pattern=VERSION, description="Its version, such as 1.0.0.")
-    description: str = Field(default="", max_length=1024, description="What it is for; models choose by it.")
+    description: str = Field(default="", max_length=500, description="What it is for; models choose by it.")
     schema_: SchemaPair = Field(default=SchemaPair(), alias="schema", description="JSON Schema of input and output.")
     handler_code: str = Field(default="", max_length=MOST_CODE, description="Code: JSON on stdin, JSON on stdout. Never run in the hub.")
     handler: str | dict[str, Any] | None = Field(default=None, description="What it does: a kind, or {type, …} with its fields.")
@@ -219,6 +219,8 @@ class Manifest(Body):
             handler = {"type": "container"}
         if (handler is not None) == bool(self.skill_md_content):
             raise BadRequest("handlerCode: send handlerCode, handler or skillMdContent, and only one kind", field="handlerCode")
+        if self.handler_code:
+            self._described()
         head = front_matter(self.skill_md_content)
         name = self.name or head.get("name", "")
         if not name:
@@ -237,6 +239,12 @@ class Manifest(Body):
             timeout_ms=self.timeout_ms,
             retries=self.retries,
         )
+
+    def _described(self) -> None:
+        """Code says nothing of itself. Raises InvalidInput naming what is not said of it."""
+        said = {"description": bool(self.description), "schema": "schema_" in self.model_fields_set}
+        if missing := [name for name, there in said.items() if not there]:
+            raise InvalidInput([{"field": name, "message": "is needed beside handlerCode"} for name in missing])
 
 
 class InstalledAnswer(Wire):

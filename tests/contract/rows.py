@@ -327,13 +327,15 @@ ROWS: dict[str, Row] = {
     "POST /api/skills/install": row(
         body={"name": "own-$n", "description": "d", "schema": {"input": {}, "output": {}}, "handlerCode": "return 1", "version": "1.0.0"}
     ),
-    "GET /api/skills/executions": row(),
-    "GET /api/skills/marketplace": row(),
+    "GET /api/skills/executions": row("skillsmp", "skill", "skill_run"),
+    "GET /api/skills/marketplace": row("skillsmp", query={"q": "a"}),
     "POST /api/skills/marketplace/install": row(
-        body={"name": "own-$n", "description": "d", "skillMdContent": "---\nname: own-$n\ndescription: d\n---\nDo it.\n"}
+        "skillsmp", body={"name": "own-$n", "description": "d", "skillMdContent": "---\nname: own-$n\ndescription: d\n---\nDo it.\n"}
     ),
     "GET /api/skills/skillssh": row(query={"q": "a"}),
-    "POST /api/skills/skillssh/install": row(body={"name": "own-$n", "description": "d", "source": "acme/skills", "skillId": "one"}),
+    "POST /api/skills/skillssh/install": row(
+        "skillssh", body={"name": "own-$n", "description": "d", "source": "acme/tools", "skillId": "pdf"}
+    ),
     "GET /api/memory": row("memory"),
     "POST /api/memory": row(body={"content": "c $n", "key": "k", "type": "factual"}),
     "GET /api/memory/{id}": row("memory", id="$memory"),

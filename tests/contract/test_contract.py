@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.contract.differences import DIFFERENCES, PENDING
+from tests.contract.differences import DIFFERENCES
 from tests.contract.rows import ROWS
 from tests.contract.shapes import differences
 from tests.contract.trial import CONTRACT, ERRORS, Trial
@@ -38,12 +38,10 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 def test_every_operation_has_a_row() -> None:
     assert ROWS.keys() == CONTRACT.keys()
     assert len(CONTRACT) == 241
-    assert (DIFFERENCES.keys() | PENDING) <= CONTRACT.keys()
+    assert DIFFERENCES.keys() <= CONTRACT.keys()
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.xfail(name in PENDING, reason="not there yet", strict=True)) for name in ASKED]
-)
+@pytest.mark.parametrize("name", ASKED)
 async def test_operation(world: World, name: str) -> None:
     problems = await Trial(world, name).run()
     meant = DIFFERENCES.get(name, {})
@@ -57,7 +55,7 @@ async def test_what_is_stored_is_the_same_on_postgresql(tmp_path: Path) -> None:
     found: list[str] = []
     with postgres_database() as url:
         async with worlds(tmp_path, database_url=url) as world:
-            for name in (one for one in ASKED if ROWS[one].needs and one not in PENDING):
+            for name in (one for one in ASKED if ROWS[one].needs):
                 trial = Trial(world, name)
                 for row in (ROWS[name], *ROWS[name].more):
                     await trial.succeeds(row)

@@ -16,7 +16,7 @@ import pytest
 from hub.cloud_agents import tasks as life
 from hub.providers.base import Failure, FailureKind
 from tests.compression.conftest import STATUS, TOOLS, tool_turn
-from tests.fakes import acp_agent, listeners, media, painters, pictures, searchers, speakers, tunnel, vendors
+from tests.fakes import acp_agent, listeners, market, media, painters, pictures, searchers, speakers, tunnel, vendors
 from tests.fakes.hashes import quick_hashes
 from tests.fakes.hub import Running, impatient, running_hub
 from tests.fakes.receiver import Receiver
@@ -198,6 +198,32 @@ async def _hook(world: World, made: dict[str, str]) -> str:
     )
 
 
+async def _skill(world: World, made: dict[str, str]) -> str:
+    body = {"name": f"s {made['n']}", "description": "d", "schema": {"input": {"type": "object"}}}
+    return await _made(world, "POST", "/api/skills/install", "id", **body, handler={"type": "skill", "skill": "health"})
+
+
+async def _skill_run(world: World, made: dict[str, str]) -> str:
+    name = (await world.ask("GET", f"/api/skills/{made['skill']}"))["skill"]["name"]
+    return await _made(world, "POST", "/api/skills/executions", "execution", "id", skillName=name, input={})
+
+
+async def _skillsmp(world: World, made: dict[str, str]) -> str:
+    """The marketplace that is chosen."""
+    await world.ask("PATCH", "/api/settings", json={"skillsEnabled": True, "skillsProvider": "skillsmp", "skillsmpApiKey": market.KEY})
+    return "skillsmp"
+
+
+async def _skillssh(world: World, made: dict[str, str]) -> str:
+    """The other marketplace, chosen."""
+    await world.ask("PATCH", "/api/settings", json={"skillsEnabled": True, "skillsProvider": "skillssh"})
+    return "skillssh"
+
+
+async def _memory(world: World, made: dict[str, str]) -> str:
+    return await _made(world, "POST", "/api/memory", "id", content=f"c {made['n']}", key=f"k{made['n']}", type="factual")
+
+
 async def _proxy(world: World, made: dict[str, str]) -> str:
     body = {"name": f"p {made['n']}", "host": "127.0.0.1", "port": 9, "username": "u", "password": "p", "status": "inactive"}
     return await _made(world, "POST", "/api/v1/management/proxies", "id", **body)
@@ -370,12 +396,15 @@ async def worlds(folder: Path, **settings: Any) -> AsyncIterator[World]:
         patch.setenv("PATH", f"{tools}:/usr/bin:/bin")
         patch.setenv("HOME", str(home))
         patch.setattr(life, "FIRST_MS", 100)
-        allowed = {"allow_private": True, "push_allowed_hosts": "127.0.0.1", "port": free_port(), "acp_custom_agents": True}
+        allowed: dict[str, Any] = {"allow_private": True, "push_allowed_hosts": "127.0.0.1", "port": free_port(), "acp_custom_agents": True}
         stack.enter_context(quick_hashes())
+        shops = await stack.enter_async_context(FaultUpstream())
+        shops.script(market.Web().answer)
+        allowed |= {name: shops.url + path for name, path in market.BASES.items()}
         running = await stack.enter_async_context(running_hub(folder, **{**allowed, **settings}))
         await impatient(running)
         upstream = await _connected(running, stack)
-        keys = {"owner": await running.headers(), "poor": await running.headers("read:memory"), "nobody": {}}
+        keys = {"owner": await running.headers(), "poor": await running.headers("write:cache"), "nobody": {}}
         clients = [
             await stack.enter_async_context(httpx.AsyncClient(base_url=running.url, headers=headers, timeout=30))
             for headers in keys.values()
