@@ -37,6 +37,13 @@ class MemoryPatch(Body):
     min_similarity: float | None = Field(
         default=None, ge=0.0, le=1.0, description="Least cosine similarity that counts as the same subject."
     )
+    skills_enabled: bool | None = Field(default=None, description="Whether installed skills are used; the seed has that switch here, too.")
+
+
+class MemoryView(MemorySettings):
+    """What is set about memory, and whether installed skills are used, which the seed shows here as well."""
+
+    skills_enabled: bool
 
 
 class DatabasePart(Wire):
@@ -109,9 +116,9 @@ class Renewed(Wire):
 
 
 @skill("memory-settings-get", scopes=["manage"], cost=CostClass.FREE, rest=[Rest("GET", "/api/settings/memory")], read_only=True)
-async def settings(ctx: Context, ask: Nothing) -> MemorySettings:
+async def settings(ctx: Context, ask: Nothing) -> MemoryView:
     """Show what is set about memory."""
-    return ctx.hub.memory.settings
+    return _view(ctx)
 
 
 @skill(
@@ -122,7 +129,7 @@ async def settings(ctx: Context, ask: Nothing) -> MemorySettings:
     idempotent=True,
     audit=Audit.FULL,
 )
-async def set_settings(ctx: Context, ask: MemoryPatch) -> MemorySettings:
+async def set_settings(ctx: Context, ask: MemoryPatch) -> MemoryView:
     """Change what is set about memory, at once and at every door; sealing is done when this returns."""
     hub = ctx.hub
     patch = ask.model_dump(mode="json", by_alias=True, exclude_unset=True)
@@ -133,10 +140,15 @@ async def set_settings(ctx: Context, ask: MemoryPatch) -> MemorySettings:
         # A model that cannot be used would find nothing by meaning, silently.
         hub.memory.meanings.check(ask.embedding_model)
     before = hub.memory.settings.sealed
-    made = (await hub.preferences.change({"memory": patch})).memory
+    skills = {name: patch.pop(name) for name in ("skillsEnabled",) if name in patch}
+    made = (await hub.preferences.change({"memory": patch, **skills})).memory
     if made.sealed != before:
         await hub.memory.settle()
-    return made
+    return _view(ctx)
+
+
+def _view(ctx: Context) -> MemoryView:
+    return MemoryView(**dict(ctx.hub.memory.settings), skills_enabled=ctx.hub.preferences.current.skills_enabled)
 
 
 @skill("memory-health", scopes=["read:memory"], cost=CostClass.FREE, rest=[Rest("GET", "/api/memory/health")], read_only=True)

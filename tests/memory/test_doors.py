@@ -155,7 +155,9 @@ async def test_settings_are_patched_and_refused_by_name(plain: Desk) -> None:
         refused = await plain.ask("boss", "PUT", "/api/settings/memory", 400, json=patch)
         assert field in json.dumps(refused)
     await plain.ask("boss", "PUT", "/api/settings/memory", 400, json={})
-    await plain.set(strategy="hybrid")
+    assert (await plain.set(skillsEnabled=True))["skillsEnabled"]
+    assert (await plain.ask("boss", "GET", "/api/settings"))["skillsEnabled"]
+    assert not (await plain.set(strategy="hybrid", skillsEnabled=False))["skillsEnabled"]
 
 
 async def test_health_tells_its_parts_apart_and_writes_nothing(desk: Desk, tmp_path: Path) -> None:
