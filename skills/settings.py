@@ -159,12 +159,15 @@ async def update(ctx: Context, ask: SettingsChange) -> SettingsView:
         await ctx.hub.login.set_password(wanted.new_password, current=wanted.current_password, caller=ctx.caller)
         return await _view(ctx)
     patch, ignored = sorted_out(ask.patch, _OURS | {_MARKET_KEY})
-    # A secret is no preference: it is kept sealed, and shown masked.
-    key = patch.pop(_MARKET_KEY, None) if _MARKET_KEY in patch else False
-    if key not in (False, None, "", ctx.hub.user_skills.markets.key.masked):
+    # A secret is no preference: it is kept sealed, shown masked, and forgotten when it is empty.
+    given = _MARKET_KEY in patch
+    key: object = patch.pop(_MARKET_KEY, None)
+    if key is None:
+        key = ""
+    if key not in ("", ctx.hub.user_skills.markets.key.masked):
         check_key(key)
     if patch:
         await ctx.hub.preferences.change(patch, check=lambda wanted: _check(ctx, wanted))
-    if key is not False and key != ctx.hub.user_skills.markets.key.masked:
-        await ctx.hub.user_skills.markets.keep_key(key or "")
+    if given:
+        await ctx.hub.user_skills.markets.keep_key(str(key))
     return await _view(ctx, ignored)

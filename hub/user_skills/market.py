@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _VALUE = "skillsmp"
 _PLACE = "values/skillsmp/key"
-_KEY = re.compile(r"[\x21-\x7e]{8,500}")
+_KEY = re.compile(r"[\x21-\x7e]{8,200}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -175,7 +175,7 @@ class Markets:
 def check_key(value: object) -> None:
     """Raise BadRequest for what cannot be a marketplace's key."""
     if not isinstance(value, str) or not _KEY.fullmatch(value):
-        raise BadRequest("skillsmpApiKey: 8 to 500 printable characters without blanks", field="skillsmpApiKey")
+        raise BadRequest("skillsmpApiKey: 8 to 200 printable characters without blanks", field="skillsmpApiKey")
 
 
 def decoded(data: bytes) -> str:

@@ -404,7 +404,7 @@ async def worlds(folder: Path, **settings: Any) -> AsyncIterator[World]:
         running = await stack.enter_async_context(running_hub(folder, **{**allowed, **settings}))
         await impatient(running)
         upstream = await _connected(running, stack)
-        keys = {"owner": await running.headers(), "poor": await running.headers("write:cache"), "nobody": {}}
+        keys = {"owner": await running.headers(), "poor": await running.headers("execute:agents"), "nobody": {}}
         clients = [
             await stack.enter_async_context(httpx.AsyncClient(base_url=running.url, headers=headers, timeout=30))
             for headers in keys.values()
