@@ -126,7 +126,6 @@ class Parts(Borders):
         self._learned()
         self._routing()
         self.compressor = assembly.compressor(self)
-        self.contents = assembly.contents(self)
         self._chats()
         self.batches = Batches(
             self.store,
@@ -366,6 +365,7 @@ class Parts(Borders):
             planner=self.planner, targets=self.targets, adapters=self.adapters, outbound=self.outbound, preferences=self._preferred
         )
         self.responses = Responses(self.store, self.clock, lambda: self._preferred().retention.response_days)
+        self.contents = assembly.contents(self)
         self.memory = assembly.memories(self)
         self.chat = assembly.chats(self, engine)
 

@@ -219,8 +219,6 @@ class Manifest(Body):
             handler = {"type": "container"}
         if (handler is not None) == bool(self.skill_md_content):
             raise BadRequest("handlerCode: send handlerCode, handler or skillMdContent, and only one kind", field="handlerCode")
-        if self.handler_code:
-            self._described()
         head = front_matter(self.skill_md_content)
         name = self.name or head.get("name", "")
         if not name:
@@ -239,12 +237,6 @@ class Manifest(Body):
             timeout_ms=self.timeout_ms,
             retries=self.retries,
         )
-
-    def _described(self) -> None:
-        """Code says nothing of itself. Raises InvalidInput naming what is not said of it."""
-        said = {"description": bool(self.description), "schema": "schema_" in self.model_fields_set}
-        if missing := [name for name, there in said.items() if not there]:
-            raise InvalidInput([{"field": name, "message": "is needed beside handlerCode"} for name in missing])
 
 
 class InstalledAnswer(Wire):

@@ -97,6 +97,10 @@ DIFFERENCES: dict[str, Rows] = {
     },
     "POST /a2a": {f"wrong {name}: status 200": _CASE for name in ("jsonrpc", "method", "params")},
     "POST /api/a2a/tasks": {"403: status 405": "nobody may create tasks here, whatever the key; the answer says what is offered"},
+    "POST /api/skills/install": {
+        "wrong description: status 200": "it may be left out, as a SKILL.md has its own",
+        "wrong schema: status 200": "what has no schema takes and gives anything",
+    },
     "POST /api/memory": {"success: status 201": _CREATED},
     "POST /api/cloud/auth": {"401: error body is not text": _ENVELOPE},
 }
