@@ -9,10 +9,14 @@ from transports._mcp import context_of, visitor_of
 from transports._mcp_errors import refused
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mcp.server.context import ServerRequestContext
 
     from hub.call import Hub
     from hub.records import Caller
+    from hub.store.documents import Document
+    from hub.user_skills.model import UserSkill
 
     Ctx = ServerRequestContext[Any, Any]
 
@@ -27,24 +31,25 @@ class Instructions:
 
     def listed(self, caller: Caller) -> list[dict[str, Any]]:
         """Their entries in ``prompts/list``."""
-        if not self._hub.find(_SKILL).scopes <= caller.scopes:
-            return []
-        found = self._hub.user_skills.texts(caller).items()
         return [
             {"name": name, "title": one.body.name, "description": one.body.description or one.body.name, "arguments": []}
-            for name, one in found
+            for name, one in self._readable(caller).items()
         ]
+
+    def _readable(self, caller: Caller) -> Mapping[str, Document[UserSkill]]:
+        """Those that a caller may read, by name; none in a hub that is served without the skill that reads them."""
+        reads = self._hub.skills.by_name.get(_SKILL)
+        return self._hub.user_skills.texts(caller) if reads is not None and reads.scopes <= caller.scopes else {}
 
     async def get(self, name: str, ctx: Ctx) -> dict[str, Any] | None:
         """``prompts/get``, None where no instruction that the caller may read has this name. Raises MCPError."""
         caller = visitor_of(ctx).caller
-        skill = self._hub.find(_SKILL)
-        found = self._hub.user_skills.texts(caller).get(name) if skill.scopes <= caller.scopes else None
+        found = self._readable(caller).get(name)
         if found is None:
             return None
         call = context_of(self._hub, ctx)
         try:
-            read = await self._hub.call(skill, {"name": found.id}, call)
+            read = await self._hub.call(self._hub.find(_SKILL), {"name": found.id}, call)
         except HubError as error:
             raise refused(error, call.request_id) from error
         message = {"role": "user", "content": {"type": "text", "text": read.text}}

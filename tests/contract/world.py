@@ -49,7 +49,10 @@ _RECORDS = (
     "file",
     "task",
     "response",
+    "spend",
 )
+#: Columns that say how a row fares when it is used.
+_FARES = frozenset({"test_status", "cooldown_until", "backoff_level"})
 
 
 def openai(request: Received) -> Behaviour:
@@ -123,7 +126,7 @@ class World:
 
 def _rows(base: sqlite3.Connection, table: str) -> str:
     """The rows of a table, without the columns that say when something was used."""
-    columns = [row[1] for row in base.execute(f'PRAGMA table_info("{table}")') if not row[1].startswith("last_")]
+    columns = [row[1] for row in base.execute(f'PRAGMA table_info("{table}")') if not row[1].startswith("last_") and row[1] not in _FARES]
     names = ", ".join(f'"{column}"' for column in columns)
     return repr(base.execute(f'SELECT {names} FROM "{table}"').fetchall())
 

@@ -321,8 +321,9 @@ async def test_a_hub_that_closes_ends_its_agents(tools: Path, tmp_path: Path) ->
     """REL-18: nothing outlives the hub."""
     async with running_hub(tmp_path, acp_enabled=True) as running:
         task = asyncio.create_task(ask(running, "slow"))
-        while len(leftovers(tools)) < 1:
+        while not any(session._turn for session in running.hub.agents._sessions):  # it works, and has not only been started
             await asyncio.sleep(0.02)
+        assert len(leftovers(tools)) == 1
     await asyncio.wait([task])
     assert task.result().stop_reason == "cancelled"
     assert not leftovers(tools)
