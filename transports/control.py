@@ -115,7 +115,8 @@ class Session:
     async def run(self) -> None:
         """Greet, then take orders until the client leaves."""
         try:
-            await asyncio.wait_for(self._greet(), _HELLO_SECONDS)
+            async with asyncio.timeout(_HELLO_SECONDS):
+                await self._greet()
             while data := await self._read():
                 if not await self._order(_object(data)):
                     return

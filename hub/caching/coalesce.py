@@ -36,7 +36,8 @@ class Flight(Generic[T]):
         """Wait for its end; False when that takes longer than ``seconds``."""
         if not self._landed.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._landed.wait(), max(0.0, seconds))
+                async with asyncio.timeout(max(0.0, seconds)):
+                    await self._landed.wait()
         return self._landed.is_set()
 
 

@@ -257,7 +257,8 @@ class CloudTasks:
             # What was poked meanwhile is collected for a moment: an agent here may do much in a second.
             await asyncio.sleep(_LEAST_SECONDS)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(_LEAST_SECONDS, pause))
+                async with asyncio.timeout(max(_LEAST_SECONDS, pause)):
+                    await self._wake.wait()
 
     async def _round(self) -> float:
         """Look at every task that is due; seconds until the next one is."""

@@ -140,7 +140,8 @@ class Renewals(Generic[G]):
             self._waking.clear()
             wait = await self.sweep()
             try:
-                await asyncio.wait_for(self._waking.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._waking.wait()
             except TimeoutError:
                 continue
 

@@ -95,7 +95,8 @@ class Link:
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._run(ready, headers, env, path))
         try:
-            await asyncio.wait_for(asyncio.shield(ready), _OPEN_SECONDS)
+            async with asyncio.timeout(_OPEN_SECONDS):
+                await asyncio.shield(ready)
         except TimeoutError:
             await self.close()
             raise Unavailable(f"the MCP server {self.name} did not greet within {_OPEN_SECONDS:.0f} s", retry_after=30) from None
