@@ -261,6 +261,9 @@ async def get(ctx: Context, ask: OneAsk) -> RequestSaid:
     audit=Audit.FULL,
 )
 async def forget(ctx: Context, ask: ForgetAsk) -> Forgotten:
-    """Delete at once what is stored of one request, of all requests of a key, or of everybody. Usage and decisions stay."""
+    """Delete at once what is stored of one request with those made for it, of all requests of a key, or of everybody.
+
+    Usage and decisions stay.
+    """
     key_id = _key_id(ctx, ask.api_key) if ask.api_key else ""
     return Forgotten(requests=await ctx.hub.store.contents.forget(request_id=ask.request_id, key_id=key_id))

@@ -87,7 +87,9 @@ class Tape:
         return Tape(self._keeper, "", self._came, encoded(ask), self._most)
 
     def room(self, data: bytes, held: int) -> bytes:
-        """So much of a piece of an answer as may be held beside the bytes of it that are."""
+        """So much of a piece of an answer as may be held beside the bytes of it that are; nothing of what comes after the end."""
+        if self._over:
+            return b""
         taken = data[: max(0, self._most + _MARGIN - held)]
         if not taken or not self._keeper.hold(len(taken)):
             return b""

@@ -116,23 +116,23 @@ class Memories:
         turns = list(told.turns(request, "\n".join((wanted.key_id, project, session or ""))))
         if not turns:
             return None
-        notes = await self._kept(turns, wanted)
-        place, turn = turns[-1]
-        if place not in notes:
-            found = await self.search.fitting(words(request.messages[place]), wanted, settings, ctx)
-            notes[place] = _lacking(found, list(notes.values()), settings.max_tokens)
-            self._notes.keep(turn, notes[place])
-        made = told.Told({place: note for place, note in notes.items() if note.text})
+        notes = await self._kept([name for _, name in turns], wanted)
+        last, (message, name) = len(turns) - 1, turns[-1]
+        if last not in notes:
+            found = await self.search.fitting(words(message), wanted, settings, ctx)
+            notes[last] = _lacking(found, list(notes.values()), settings.max_tokens)
+            self._notes.keep(name, notes[last])
+        made = told.Told({turn: note for turn, note in notes.items() if note.text})
         return made if made.notes else None
 
-    async def _kept(self, turns: list[tuple[int, bytes]], wanted: Wanted) -> dict[int, told.Note]:
-        """The notes that were made in these turns before, by the index of each.
+    async def _kept(self, names: list[bytes], wanted: Wanted) -> dict[int, told.Note]:
+        """The notes that were made in the turns of these names before, by which turn each stands in.
 
         What was deleted meanwhile is not told again, though the conversation's prompt cache is lost with it.
         """
-        notes = {place: note for place, turn in turns if (note := self._notes.get(turn)) is not None}
+        notes = {turn: note for turn, name in enumerate(names) if (note := self._notes.get(name)) is not None}
         there = await self.rows.versions([one for note in notes.values() for one in note.versions], wanted)
-        return {place: note for place, note in notes.items() if note.versions.keys() <= there.keys()}
+        return {turn: note for turn, note in notes.items() if note.versions.keys() <= there.keys()}
 
     def _hear(self, request: ChatRequest, ask: ChatAsk, ctx: Context) -> None:
         """Look at what the user says now; turns before were heard when they were the last."""

@@ -41,7 +41,10 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """The notes of a conversation by the index of the message that each stands in."""
+    """The notes of a conversation, by which turn of the user's each stands in, from 0.
+
+    Not by the place of its message: instructions and hidden turns may be put between the messages before the notes are.
+    """
 
     notes: dict[int, Note]
 
@@ -58,14 +61,16 @@ class Told(msgspec.Struct, frozen=True):
     @property
     def mark(self) -> str:
         """Tells what is told from everything else that could be, for answers that are given again."""
-        text = _ENCODER.encode(sorted((place, note.text) for place, note in self.notes.items()))
+        text = _ENCODER.encode(sorted((turn, note.text) for turn, note in self.notes.items()))
         return f"/memory:{blake2b(text, digest_size=16).hexdigest()}"
 
     def applied(self, request: ChatRequest) -> ChatRequest:
         """The request with the notes in it."""
         messages = list(request.messages)
-        for place, note in self.notes.items():
-            messages[place] = _noted(messages[place], note.text)
+        own = (place for place, message in enumerate(messages) if _is_turn(message))
+        for turn, place in enumerate(own):
+            if (told := self.notes.get(turn)) is not None:
+                messages[place] = _noted(messages[place], told.text)
         return msgspec.structs.replace(request, messages=messages)
 
 
@@ -83,18 +88,22 @@ def note(memories: Sequence[Memory]) -> Note:
     return Note(text, {one.id: one.version for one in memories}, estimate_tokens(text))
 
 
-def turns(request: ChatRequest, scope: str) -> Iterator[tuple[int, bytes]]:
-    """The turns of the user: the index of each, and a name for the conversation up to it within ``scope``.
+def turns(request: ChatRequest, scope: str) -> Iterator[tuple[Message, bytes]]:
+    """The turns of the user in order: the message of each, and a name for the conversation up to it within ``scope``.
 
     Instructions and cache markers do not count: clients write them anew from turn to turn.
     """
     state = blake2b(scope.encode("utf-8", "replace"), digest_size=16)
-    for place, message in enumerate(request.messages):
+    for message in request.messages:
         if message.role in _INSTRUCTIONS:
             continue
         state.update(_ENCODER.encode([message.role, [_said(part) for part in message.parts]]))
-        if message.role is Role.USER and any(isinstance(part, Text) for part in message.parts):
-            yield place, state.copy().digest()
+        if _is_turn(message):
+            yield message, state.copy().digest()
+
+
+def _is_turn(message: Message) -> bool:
+    return message.role is Role.USER and any(isinstance(part, Text) for part in message.parts)
 
 
 class Notes:

@@ -85,12 +85,13 @@ class ContentRows:
         return {**row, "size": int(row["size"] or 0)}
 
     async def forget(self, *, request_id: str = "", key_id: str = "") -> int:
-        """Delete what is kept of a request, of all requests of a key, or all of it where none is named; how many requests that were.
+        """Delete what is kept of a request and of those made for it, of all requests of a key, or all of it where none is named.
 
+        Says of how many requests something was deleted.
         Raises the HubError of the database; what was deleted until then is gone.
         """
         await self._queue.flush()
-        words, named = _named(request_id, key_id)
+        words, named = _named(request_id, key_id, within=True)
         gone = 0
         while True:
             rows = await self._database.write(lambda link: link.run(_FORGET.format(words), *named, _BATCH), durable=True)
@@ -150,10 +151,21 @@ class _Waiting:
         return size
 
 
-def _named(request_id: str, key_id: str) -> tuple[str, list[str]]:
-    """The condition for what is meant, and its arguments."""
-    found = [(words, columns.text(value)) for words, value in (("request_id = ?", request_id), ("key_id = ?", key_id)) if value]
-    return " AND ".join(words for words, _ in found) or "1 = 1", [value for _, value in found]
+def _named(request_id: str, key_id: str, *, within: bool = False) -> tuple[str, list[object]]:
+    """The condition for what is meant, and its arguments; ``within`` means what was asked for a request, too (``ID.1``, ``ID.round2``)."""
+    words: list[str] = []
+    named: list[object] = []
+    if request_id and within:
+        inner = columns.text(f"{request_id}.")
+        words.append("(request_id = ? OR substr(request_id, 1, ?) = ?)")
+        named += [columns.text(request_id), len(inner), inner]
+    elif request_id:
+        words.append("request_id = ?")
+        named.append(columns.text(request_id))
+    if key_id:
+        words.append("key_id = ?")
+        named.append(columns.text(key_id))
+    return " AND ".join(words) or "1 = 1", named
 
 
 def _place(request_id: str) -> str:

@@ -193,8 +193,12 @@ class Turn:
             made.budget = self.ask.budget - self.spent
             if made.budget <= 0:
                 raise BudgetExceeded(f"the limit of the request is used up after {self.number - 1} calls of the model")
-        ctx = self.ctx if self.number == 1 else replace(self.ctx, request_id=f"{self.ctx.request_id}.round{self.number}")
-        return made, ctx
+        if self.number == 1:
+            return made, self.ctx
+        if made.tape is not None:
+            # Each round has a row of its own, and with it what is stored of it.
+            made.tape = made.tape.inner(made)
+        return made, replace(self.ctx, request_id=f"{self.ctx.request_id}.round{self.number}")
 
     def _closing(self, request: ChatRequest) -> ChatRequest:
         """The request of the last round, in which our tools can be called no more. Vendors want definitions of what was called before, so
@@ -269,6 +273,7 @@ class Turn:
             dropped=reply.dropped,
             notice=reply.notice,
             compression=reply.compression,
+            told=reply.told,
         )
 
 

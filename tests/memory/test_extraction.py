@@ -119,7 +119,7 @@ def test_turns_do_not_depend_on_instructions_markers_or_what_comes_after() -> No
     one = ChatRequest(model="m", messages=[Message(Role.SYSTEM, [Text("now 10:00")]), user("a")])
     two = ChatRequest(model="m", messages=[Message(Role.SYSTEM, [Text("now 10:01")]), marked, call, result, user("b")])
     (first,), (again, second) = list(turns(one, "k")), list(turns(two, "k"))
-    assert (first, second[0]) == ((1, again[1]), 4)
+    assert (first[1], second[0]) == (again[1], two.messages[-1])
     assert next(turns(one, "other"))[1] != first[1]
     assert list(turns(ChatRequest(model="m", messages=[Message(Role.USER, [Document(data="x")])]), "k")) == []
 
