@@ -7,6 +7,9 @@ import os
 import random
 import time
 
+#: The first and the last second that have a date (years 1 and 9999), in milliseconds since 1970.
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_000
+
 
 class Clock:
     """Wall time for records, monotonic time for waits, and process-unique ids.

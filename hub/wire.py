@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
+
+from hub.clock import FIRST_MS, LAST_MS
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -67,5 +69,11 @@ def _moment(value: object) -> object:
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+def _dated(at_ms: int) -> int:
+    if not FIRST_MS <= at_ms <= LAST_MS:
+        raise ValueError("write milliseconds since 1970 of a moment in the years 1 to 9999")
+    return at_ms
+
+
 #: An input field that holds a moment: epoch milliseconds, or ISO 8601 (UTC where no zone is given).
-Moment = Annotated[int, BeforeValidator(_moment)]
+Moment = Annotated[int, BeforeValidator(_moment), AfterValidator(_dated)]

@@ -312,8 +312,7 @@ async def search(ctx: Context, ask: MemoryQuestion) -> Matches:
 )
 async def clear(ctx: Context, ask: MemoryClear) -> Cleared:
     """Forget everything that is remembered for a key, or what is of one kind or older than that."""
-    before = ask.older_than or 0
-    gone = await ctx.hub.memory.clear(mine(ctx, ask.api_key_id), kind=ask.type or "", before=before)
+    gone = await ctx.hub.memory.clear(mine(ctx, ask.api_key_id), kind=ask.type or "", before=ask.older_than)
     return Cleared(deleted_count=gone, message=f"forgotten: {gone}")
 
 

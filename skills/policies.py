@@ -9,6 +9,7 @@ from pydantic import Field
 
 from hub.access.policy import Applied, Check, Cost, Facts, Policy, Rule, Verdict, explain
 from hub.access.policy_overlap import warnings
+from hub.clock import LAST_MS
 from hub.context import Context
 from hub.errors import BadRequest, Conflict, NotFound
 from hub.records import Caller, Key
@@ -117,7 +118,7 @@ class PolicyTest(Body):
     tags: tuple[str, ...] = Field(default=(), max_length=64, description="Tags of the request, besides those of the key.")
     providers: tuple[str, ...] = Field(default=(), max_length=100, description="Providers that would serve it; none: as routing would now.")
     cost: float | None = Field(default=None, ge=0, description="Most that it may cost in US dollars; none: unknown.")
-    at: int | None = Field(default=None, ge=0, le=253_402_300_799_000, description="Moment in epoch milliseconds; none: now.")
+    at: int | None = Field(default=None, ge=0, le=LAST_MS, description="Moment in epoch milliseconds; none: now.")
     rule: Policy | None = Field(default=None, description="A rule that is not stored, tried beside those that are.")
 
 

@@ -234,7 +234,7 @@ class LogPage(Wire):
 async def logs(ctx: Context, ask: LogsAsk) -> list[str] | LogPage | Download:
     """List calls, newest first, as lines ``time | model | provider | account | in | out | status``, as rows, or as a CSV file."""
     where = where_of(ctx, ask)
-    until = ask.until if ask.before is None else min(ask.before, ask.until or ask.before)
+    until = min((at for at in (ask.until, ask.before) if at is not None), default=None)
     names = accounts(ctx)
     if ask.format == "csv":
         batches = ctx.hub.store.usage.batches(since=ask.since, until=until, **where)

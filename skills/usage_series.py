@@ -49,6 +49,7 @@ class SeriesAsk(Body):
         default="none", description="What to tell apart."
     )
     top: int = Field(default=8, ge=1, le=20, description="The busiest so many are told apart; what is left is 'others'.")
+    lines_only: bool = Field(default=False, description="Leave out latency and failures, which are the same whatever is told apart.")
 
 
 class Line(Wire):
@@ -85,13 +86,13 @@ class Failure(Wire):
 
 
 class Series(Wire):
-    """Usage over time. ``times`` are the starts of the steps in epoch ms."""
+    """Usage over time. ``times`` are the starts of the steps in epoch ms; ``latency`` and ``failures`` null for lines only."""
 
     step: str
     times: list[int]
     lines: list[Line]
-    latency: Latency
-    failures: list[Failure]
+    latency: Latency | None
+    failures: list[Failure] | None
 
 
 class _Sums:
@@ -119,14 +120,18 @@ async def series(ctx: Context, ask: SeriesAsk) -> Series:
     """Show usage over time: requests, tokens, cost, errors, fallbacks and latency by the hour or day, told apart by what you name."""
     unit, steps = _steps(ask, ctx.hub.clock.now_ms())
     size = _SIZES[unit]
-    failures = await ctx.hub.store.usage.failures(since=steps.start * size, until=steps.stop * size)
     return Series(
         step=unit,
         times=[step * size for step in steps],
         lines=await _lines(ctx, ask, unit, steps),
-        latency=await _latency(ctx, steps, size // _HOUR_MS),
-        failures=[Failure(code=row["error_code"] or "unknown", status=row["status"], requests=row["requests"]) for row in failures],
+        latency=None if ask.lines_only else await _latency(ctx, steps, size // _HOUR_MS),
+        failures=None if ask.lines_only else await _failures(ctx, steps, size),
     )
+
+
+async def _failures(ctx: Context, steps: range, size: int) -> list[Failure]:
+    rows = await ctx.hub.store.usage.failures(since=steps.start * size, until=steps.stop * size)
+    return [Failure(code=row["error_code"] or "unknown", status=row["status"], requests=row["requests"]) for row in rows]
 
 
 def _steps(ask: SeriesAsk, now: int) -> tuple[Unit, range]:

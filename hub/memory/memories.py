@@ -190,7 +190,7 @@ class Memories:
         self._events.emit("memory.deleted", owner=memory.key_id, count=1)
         return True
 
-    async def clear(self, key_id: str, *, kind: str = "", before: int = 0) -> int:
+    async def clear(self, key_id: str, *, kind: str = "", before: int | None = None) -> int:
         """Forget what is remembered for a key, all of it or of one kind and made before then (epoch ms); how many memories that were."""
         gone = await self._emptied(lambda: self.rows.clear(key_id, kind=kind, before=before))
         if gone:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hub.clock import Clock
+from hub.clock import LAST_MS, Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -40,9 +40,8 @@ _SAME = {
     "7d": "weekly", "seven_day": "weekly", "sevenday": "weekly", "week": "weekly", "weekly_7d": "weekly", "10080m": "weekly",
     "7_day": "weekly", "1w": "weekly",
 }  # fmt: skip
-#: What a provider may say and be believed: counts that a double holds exactly, moments up to the year 9999.
+#: What a provider may say and be believed: counts that a double holds exactly, moments that have a date.
 _LARGEST = 2**53
-_LAST_MS = 253_402_300_799_000
 #: Windows kept of one connection; providers name few, and models few more.
 _MOST = 64
 #: How long a window is believed whose provider does not say when it resets.
@@ -377,7 +376,7 @@ def _moment(text: str, now_ms: int) -> int | None:
         at = _counted(float(text), now_ms)
     except ValueError:
         at = _written(text, now_ms)
-    return round(at) if 0 <= at <= _LAST_MS else None
+    return round(at) if 0 <= at <= LAST_MS else None
 
 
 def _counted(number: float, now_ms: int) -> float:

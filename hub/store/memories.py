@@ -159,9 +159,9 @@ class MemoryRows:
         sql = "DELETE FROM memories WHERE id = ? AND key_id = ? RETURNING id, key_id"
         return bool(await self._delete(sql, columns.text(memory_id), columns.text(key_id)))
 
-    async def clear(self, key_id: str, *, kind: str = "", before: int = 0) -> list[str]:
+    async def clear(self, key_id: str, *, kind: str = "", before: int | None = None) -> list[str]:
         """Delete a batch of a key's memories, of one kind and made before then where that is said; their ids, none when all are gone."""
-        return await self._delete(_CLEAR, columns.text(key_id), kind, kind, before, before)
+        return await self._delete(_CLEAR, columns.text(key_id), kind, kind, int(before is not None), before or 0)
 
     async def expire(self, oldest: int) -> list[str]:
         """Delete a batch of what was last written before ``oldest`` or is past its own time, or of keys that are gone."""

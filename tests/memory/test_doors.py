@@ -67,6 +67,7 @@ async def test_lists_are_paged_filtered_and_counted(desk: Desk) -> None:
         ("GET", "/api/memory?type=wrong", None, "type"),
         ("POST", "/api/memory/retrieve-preview", {"query": "x", "maxTokens": 0}, "maxTokens"),
         ("DELETE", "/api/memory?olderThan=never", None, "olderThan"),
+        ("DELETE", f"/api/memory?olderThan={10**30}", None, "olderThan"),
     ],
 )
 async def test_bad_input_names_the_field_and_changes_nothing(plain: Desk, method: str, path: str, body: Any, field: str) -> None:
@@ -109,7 +110,8 @@ async def test_everything_of_a_key_is_forgotten_in_one_call_and_with_the_key(des
         await desk.add("ada", f"k{n}", f"tea {n}", type="episodic" if n < 10 else "factual")
     await desk.add("bob", "b", "tea of bob")
     assert (await desk.ask("ada", "DELETE", "/api/memory", params={"type": "episodic"}))["deletedCount"] == 10
-    assert (await desk.ask("ada", "DELETE", "/api/memory", params={"olderThan": "2001-01-01"}))["deletedCount"] == 0
+    for older in ("2001-01-01", "1970-01-01", "0", "-1"):
+        assert (await desk.ask("ada", "DELETE", "/api/memory", params={"olderThan": older}))["deletedCount"] == 0
     assert (await desk.ask("ada", "DELETE", "/api/memory"))["deletedCount"] == 120
     assert await desk.contents("ada") == []
     assert await desk.found("ada", "tea") == []

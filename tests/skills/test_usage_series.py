@@ -83,6 +83,12 @@ async def test_what_is_left_over_is_summed_up(running: Running) -> None:
     assert sum(sum(line["requests"]) for line in found["lines"]) == 100
 
 
+async def test_lines_alone_are_the_same_lines(running: Running) -> None:
+    whole, lines = await asked(running, by="model"), await asked(running, by="model", linesOnly=True)
+    assert lines == {**whole, "latency": None, "failures": None}
+    assert "linesOnly" in str(await asked(running, status=400, linesOnly="perhaps"))
+
+
 async def test_an_empty_window_has_its_steps_and_no_percentiles(running: Running) -> None:
     found = await asked(running, **{"from": "2001-01-01T00:00:00Z", "to": "2001-01-01T06:00:00Z"})
     assert found["lines"][0]["requests"] == [0] * 6

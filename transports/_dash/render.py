@@ -133,8 +133,8 @@ def moment(value: int | str | None) -> str | Markup:
     at = _at(value)
     if at is None:
         return "–"
-    shown = at.strftime("%Y-%m-%d %H:%M:%S")
-    return Markup('<time datetime="{}">{} UTC</time>').format(at.isoformat(timespec="milliseconds"), shown)
+    # Digits alone: nothing to escape, which pages with a thousand of these would feel.
+    return Markup(f'<time datetime="{at.isoformat(timespec="milliseconds")}">{at:%Y-%m-%d %H:%M:%S} UTC</time>')  # noqa: S704
 
 
 def ago(value: int | str | None, now_ms: int) -> str | Markup:

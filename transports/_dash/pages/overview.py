@@ -27,7 +27,7 @@ async def _load(view: View) -> dict[str, Any]:
     now = view.hub.clock.now_ms()
     since = now - WINDOWS[window]
     whole = await view.ask("usage-series", **{"from": since})
-    models = await view.ask("usage-series", **{"from": since}, by="model")
+    models = await view.ask("usage-series", **{"from": since}, by="model", linesOnly=True)
     needs = await view.ask("attention")
     total = whole.lines[0]
     requests = sum(total.requests)
@@ -43,7 +43,7 @@ async def _load(view: View) -> dict[str, Any]:
         "errors": sum(total.errors),
         "tokens": sum(total.input) + sum(total.cache_read) + sum(total.cache_write) + sum(total.output),
         "health": await view.ask("health"),
-        "sources": await view.ask("usage-series", **{"from": since}, by="source"),
+        "sources": await view.ask("usage-series", **{"from": since}, by="source", linesOnly=True),
         "quota": (await view.ask("quota-check")).providers,
     }
 
