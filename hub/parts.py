@@ -140,7 +140,7 @@ class Parts(Borders):
         self.sync_tokens = Tokens(self.store, self.clock)
         self.sync_serving, self.syncing = assembly.syncing(self)
         self.retention.also += [self.files.sweep, self.batches.sweep]
-        self.closing = False
+        self.leaving = self.closing = False  # a stop is announced, to those who ask ``/ready``; it has begun
         self.lifecycle = Lifecycle()
         #: What doors keep for the life of this hub, by name, and what they want done when it stops and closes.
         self.kept: dict[str, Any] = {}
@@ -414,7 +414,7 @@ class Parts(Borders):
 
     def stop(self) -> None:
         """The server stops: doors end their standing streams, calls that run go on."""
-        self.closing = True
+        self.leaving = self.closing = True
         while self.on_stop:
             self.on_stop.pop()()
 

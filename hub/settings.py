@@ -86,6 +86,12 @@ class Settings(BaseSettings):
     flush_ms: int = Field(default=50, ge=1, le=5000, description="Window of usage and audit rows that a kill -9 may lose.")
     queue_rows: int = Field(default=50_000, ge=100, description="Rows waiting for the database before requests wait too.")
     shutdown_seconds: float = Field(default=20.0, ge=0, description="How long running streams may finish after a stop signal.")
+    drain_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=300,
+        description="How long a hub that is to stop goes on taking calls while `/ready` says 503, so that a proxy turns elsewhere first.",
+    )
     max_sockets: int = Field(default=1000, ge=1, description="Most WebSockets open at once; more are refused with 503.")
     socket_requests: int = Field(default=64, ge=1, le=10_000, description="Most requests at work at once on one WebSocket of `/v1/ws`.")
     socket_ping_seconds: float = Field(

@@ -114,9 +114,9 @@ class LeavingProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def on_headers_complete(self) -> None:
-        """A request's head is complete."""
+        """A request's head is complete. While the hub is about to stop its connection ends with the answer, and the client is told so."""
         super().on_headers_complete()
-        if self._last and self._begun is not None:
+        if (self._last or self._served.hub.leaving) and self._begun is not None:
             self.cycle.keep_alive = False
 
     def _hang_up(self) -> None:
@@ -137,8 +137,12 @@ class LeavingProtocol(HttpToolsProtocol):
             return False
         began = _GET.match(head)
         target = began[1] if began is not None else self.url
-        app: App = self.config.app  # pyright: ignore[reportAssignmentType] - the one that serve() was given
-        return target.partition(b"?")[0].decode("latin-1") in app.sockets
+        return target.partition(b"?")[0].decode("latin-1") in self._served.sockets
+
+    @property
+    def _served(self) -> App:
+        """The app that :func:`serve` was given."""
+        return self.config.app  # pyright: ignore[reportReturnType] - uvicorn keeps it as it is
 
     @property
     def _between(self) -> bool:

@@ -30,6 +30,6 @@ async def ready(exchange: Exchange) -> None:
     """200 when the store answers and the write-behind queue has room, else 503 with the part at fault."""
     report = await exchange.hub.store.health()
     faults = [] if report.get("ok") else ["store"]
-    if exchange.hub.closing:
+    if exchange.hub.leaving:
         faults.append("shutting down")
     await exchange.answer_json({"status": "ready" if not faults else "not ready", "faults": faults}, status=503 if faults else 200)

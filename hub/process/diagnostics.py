@@ -97,7 +97,7 @@ def _process(hub: Hub) -> dict[str, Any]:
         "tasks": len(asyncio.all_tasks()),
         "loop": type(asyncio.get_running_loop()).__module__,
         "canRestart": hub.lifecycle.able,
-        "stopping": hub.closing,
+        "stopping": hub.leaving,
     }
 
 

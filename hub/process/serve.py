@@ -76,17 +76,28 @@ class Stop:
         return max(0.0, self.deadline - self._loop.time())
 
     def _begin(self, again: bool) -> None:
-        """Stop, or with ``again`` start anew: new calls wait in the socket's queue, or are refused; running answers may finish."""
+        """Stop, or with ``again`` start anew: new calls wait in the socket's queue, or are refused; running answers may finish.
+
+        For ``drain_seconds`` before that calls are taken as ever: who asks ``/ready`` learns of it and turns elsewhere first.
+        """
         if self.deadline is not None:
             return
         if again:
             self.kept = self._sock.dup()
-        seconds = self.hub.settings.shutdown_seconds
-        self.deadline = self._loop.time() + seconds
-        log.info("stopping; running answers may finish, a second signal ends them", seconds=seconds, again=again)
+        seconds, drain = self.hub.settings.shutdown_seconds, self.hub.settings.drain_seconds
+        self.deadline = self._loop.time() + drain + seconds
+        log.info("stopping; running answers may finish, a second signal ends them", seconds=seconds, drain=drain, again=again)
         self.hub.events.emit("system.stopping", reason="restart" if again else "stop")
         if not again:
             announce(STOPPING)
+        self.hub.leaving = True
+        if drain:
+            self._loop.call_later(drain, self._end)
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        """Take no more calls."""
         self.server.leave()
         self.hub.stop()
 

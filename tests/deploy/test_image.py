@@ -97,7 +97,8 @@ def test_compose_publishes_on_loopback_and_takes_rights_away(name: str) -> None:
     assert published == ["127.0.0.1:20128:20128"]
     known = {f"HUBROUTE_{field.upper()}" for field in Settings.model_fields}
     assert set(hub["environment"]) <= known
-    assert int(re.sub(r"\D", "", hub["stop_grace_period"])) > Settings().shutdown_seconds
+    drain = float(hub["environment"].get("HUBROUTE_DRAIN_SECONDS", 0))
+    assert int(re.sub(r"\D", "", hub["stop_grace_period"])) > Settings().shutdown_seconds + drain
     for service in services.values():
         assert not {"privileged", "cap_add", "network_mode", "pid", "devices"} & set(service)
     whole = shutil.which("docker-compose")
@@ -114,6 +115,7 @@ def test_many_hubs_have_no_port_and_a_password_must_be_given() -> None:
     assert "ports" not in services["postgres"]
     assert services["hub"]["deploy"]["replicas"] > 1
     assert "front" not in services["postgres"]["networks"]
+    assert float(services["hub"]["environment"]["HUBROUTE_DRAIN_SECONDS"]) > 2, "twice the second between the proxy's looks"
     text = (DEPLOY / "compose.many.yaml").read_text()
     assert text.count("${POSTGRES_PASSWORD:?") == text.count("${POSTGRES_PASSWORD") == 2
 

@@ -132,6 +132,59 @@ async def test_a_stop_signal_wins_over_a_restart(tmp_path: Path) -> None:
                 assert await asyncio.to_thread(served.process.wait, LIMIT) == 0
 
 
+async def test_a_hub_that_drains_takes_calls_until_its_proxy_has_turned_elsewhere(tmp_path: Path) -> None:
+    """REL-16: who looks at ``/ready`` and keeps connections open loses no call; each answer after the signal ends its connection."""
+    data = tmp_path / "data"
+    with serving(data, HUBROUTE_DRAIN_SECONDS="1.5") as served:
+        headers = await asyncio.to_thread(_owner, data)
+        ready, faults, after = asyncio.Event(), [], 0
+        ready.set()
+
+        async def calling(http: httpx.AsyncClient) -> None:
+            nonlocal after
+            while ready.is_set():
+                try:
+                    reply = await http.get("/api/keys")
+                except httpx.TransportError as error:
+                    faults.append(error)
+                else:
+                    assert reply.status_code == 200, reply.text
+                    after += reply.headers.get("connection") == "close"
+
+        async with (
+            httpx.AsyncClient(base_url=served.url, headers=headers, timeout=LIMIT) as http,
+            httpx.AsyncClient(base_url=served.url, timeout=LIMIT) as watch,
+            asyncio.TaskGroup() as group,
+        ):
+            calls = [group.create_task(calling(http)) for _ in range(4)]
+            await asyncio.sleep(0.3)
+            signalled = time.monotonic()
+            served.process.send_signal(signal.SIGTERM)
+            while (answered := await watch.get("/ready")).status_code == 200:
+                await asyncio.sleep(0.02)
+            assert answered.json() == {"status": "not ready", "faults": ["shutting down"]}
+            await asyncio.sleep(0.5)
+            alive = await watch.get("/health")
+            assert (alive.status_code, alive.headers["connection"]) == (200, "close")
+            ready.clear()
+            await asyncio.wait(calls)
+        assert await asyncio.to_thread(served.process.wait, LIMIT) == 0
+        assert time.monotonic() - signalled > 1.4
+    assert faults == []
+    assert after > 4
+
+
+async def test_the_second_signal_does_not_wait_for_the_drain(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", HUBROUTE_DRAIN_SECONDS="30") as served:
+        async with httpx.AsyncClient(base_url=served.url, timeout=LIMIT) as http, asyncio.timeout(10):
+            assert (await http.get("/ready")).status_code == 200
+            served.process.send_signal(signal.SIGTERM)
+            while (await http.get("/ready")).status_code == 200:
+                await asyncio.sleep(0.02)
+        served.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(served.process.wait, 10) == 0
+
+
 def test_the_command_line_can_ask_too(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving(data) as served:
