@@ -210,8 +210,13 @@ class Database:
         """Run work with an SQLModel session on the writer as one transaction, on the disk when this returns."""
         return await self._in(self._writing, lambda: self._run(lambda link: deferred.session().transact(link, work), writer=True))
 
-    async def alone(self, work: Callable[[Link], T]) -> T:
-        """Run work that makes its own transaction on the writer; run again when the connection is lost before its commit."""
+    async def alone(self, work: Callable[[Link], T], *, link: Link | None = None) -> T:
+        """Run work that makes its own transaction on the writer; run again when the connection is lost before its commit.
+
+        On a ``link`` of the caller's it runs once, while the writer waits.
+        """
+        if link is not None:
+            return await self._in(self._writing, lambda: self._explained(link, work))
         return await self._in(self._writing, lambda: self._run(work, writer=True))
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
@@ -250,6 +255,12 @@ class Database:
 
     def _once(self, link: Link, run: Callable[[Link], T]) -> T:
         try:
+            return self._explained(link, run)
+        finally:
+            self._keep(link)
+
+    def _explained(self, link: Link, run: Callable[[Link], T]) -> T:
+        try:
             return run(link)
         except self.driver.errors as error:
             if not self.driver.lost(link):
@@ -257,8 +268,6 @@ class Database:
             if link.writer and link.committing:
                 raise Unavailable("the database went away while it saved; look whether the change is there before you repeat it") from error
             raise ConnectionLost("the connection to the database was lost; try again") from error
-        finally:
-            self._keep(link)
 
     def _take(self, *, writer: bool) -> Link | None:
         if writer:

@@ -1,6 +1,7 @@
 """Puts an archive in the place of what is stored, in one transaction of the database that serves meanwhile.
 
-Who reads goes on with the old state until the commit, who writes waits for it; a kill at any moment leaves the one or the other.
+Who reads goes on with the old state until the commit, who changes it waits for that; a kill at any moment leaves the one or the other.
+On PostgreSQL what takes long is done before anybody has to wait: the archive's rows are put beside the tables first (:func:`aside`).
 The archive is one that :mod:`hub.store.scratch` has made anew. With a backup of this very hub what was
 set up goes back, and what has happened stays: usage, money, the audit log, files, batches and tasks go on. So no restore gives a
 budget money back or does work twice. A backup of another hub replaces everything.
@@ -16,12 +17,13 @@ import psycopg
 
 from hub.errors import Unavailable
 from hub.store.archive import LIVE, Column, columns, names, tables
+from hub.store.tables import Base
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from hub.store.database import Link
+    from hub.store.database import Driver, Link
 
 #: What is set by hand: the counter of changes goes on, and the audit log may.
 APART = LIVE | {"revision", "audit_log"}
@@ -35,6 +37,8 @@ ADDED = frozenset({
     "memories", "memory_vectors",
 })  # fmt: skip
 ONGOING = frozenset({"spend", "files", "batches", "batch_items", "compression_outputs", "webhook_deliveries"})
+#: What the tables of :func:`aside` are called.
+_STAGED = "staged_"
 _BATCH = 500
 #: Shorter than PostgreSQL's own look for deadlocks, so that who is in our way is never the one to fail.
 _LOCK_MS, _TRIES = 300, 60
@@ -68,8 +72,34 @@ class Plan(NamedTuple):
     mark: int
 
 
+def aside(driver: Driver, plan: Plan) -> Link | None:
+    """A connection that holds the rows to be put back, but for those that are there; None on SQLite, which reads the archive itself.
+
+    It is the caller's to close. Raises HubError.
+    """
+    if driver.dialect == "sqlite":
+        return None
+    link: Link | None = None
+    try:
+        link = driver.connect(writer=True)
+        with closing(sqlite3.connect(plan.archive, isolation_level=None)) as source:
+            for table, added in _taken(plan):
+                _stage(link, source, table, added=added)
+        link.commit()
+    except BaseException as error:
+        if link is not None:
+            link.raw.close()
+        if isinstance(error, driver.errors):
+            raise driver.explain(error) from error
+        raise
+    return link
+
+
 def restore(link: Link, plan: Plan) -> list[dict[str, Any]]:
-    """Do it, on a writer without a transaction; the sums of budgets that are there now. Raises the driver's own errors."""
+    """Do it, on a writer without a transaction, which on PostgreSQL is that of :func:`aside`; the sums of budgets that are there now.
+
+    Raises the driver's own errors.
+    """
     return _into_sqlite(link, plan) if link.dialect == "sqlite" else _into_postgres(link, plan)
 
 
@@ -95,34 +125,47 @@ def _into_sqlite(link: Link, plan: Plan) -> list[dict[str, Any]]:
 
 
 def _into_postgres(link: Link, plan: Plan) -> list[dict[str, Any]]:
-    connection = cast("psycopg.Connection[tuple[Any, ...]]", link.raw)
     with closing(sqlite3.connect(plan.archive, isolation_level=None)) as source:
-        _alone(link)
+        _alone(link, plan)
         plan.before()
         for table, added in _taken(plan):
-            listed = columns(source, table)
-            place = f"added_{table}" if added else table
-            if added:
-                link.run(f'CREATE TEMPORARY TABLE "{place}" (LIKE "{table}") ON COMMIT DROP')
-            else:
+            listed = names(columns(source, table))
+            if not added:
                 link.run(f'DELETE FROM "{table}"')  # noqa: S608 - names from our own schema
-            with connection.cursor().copy(f'COPY "{place}" ({names(listed)}) FROM STDIN'.encode()) as copy:
-                for row in _rows(source, table, listed):
-                    copy.write_row(row)
-            if added:
-                chosen = f'SELECT {names(listed)} FROM "{place}" ON CONFLICT DO NOTHING'  # noqa: S608 - as above
-                link.run(f'INSERT INTO "{table}" ({names(listed)}) {chosen}')
+            staged = f'SELECT {listed} FROM "{_STAGED}{table}" ON CONFLICT DO NOTHING'  # noqa: S608 - as above
+            link.run(f'INSERT INTO "{table}" ({listed}) {staged}')
         found = source.execute("SELECT version, audit_seq, audit_hash FROM revision").fetchone()
-        if not plan.own:
-            link.run(_HELD)
-        spent = _settle(link, plan, found)
-        link.commit()
+    if not plan.own:
+        link.run(_HELD)
+    spent = _settle(link, plan, found)
+    link.commit()
     return spent
 
 
-def _alone(link: Link) -> None:
-    """Have every table for writing, as one: what others write now is finished, what they write next waits."""
-    listed = ", ".join(f'"{table}"' for table in tables())
+def _stage(link: Link, source: sqlite3.Connection, table: str, *, added: bool) -> None:
+    """Put an archive's rows into a table of this connection's own; with ``added`` only those that are missing now."""
+    listed, staged = columns(source, table), f"{_STAGED}{table}"
+    link.run(f'CREATE TEMPORARY TABLE "{staged}" (LIKE "{table}")')
+    with (
+        cast("psycopg.Connection[tuple[Any, ...]]", link.raw)
+        .cursor()
+        .copy(f'COPY "{staged}" ({names(listed)}) FROM STDIN'.encode()) as copy
+    ):
+        for row in _rows(source, table, listed):
+            copy.write_row(row)
+    if added:
+        link.run(f'ANALYZE "{staged}"')
+        same = " AND ".join(f'here."{key.name}" = there."{key.name}"' for key in Base.metadata.tables[table].primary_key)
+        link.run(f'DELETE FROM "{staged}" AS here USING "{table}" AS there WHERE {same}')  # noqa: S608 - names from our own schema
+
+
+def _alone(link: Link, plan: Plan) -> None:
+    """Have the tables that are replaced for writing, as one: what others write now is finished, what they write next waits.
+
+    With a backup of this hub the rest goes on: money is held and settled, and calls are written down.
+    """
+    apart: frozenset[str] = LIVE | ADDED | ONGOING if plan.own else frozenset()
+    listed = ", ".join(f'"{table}"' for table in tables() if table not in apart)
     for _ in range(_TRIES):
         link.run(f"SET LOCAL lock_timeout = {_LOCK_MS:d}")
         with suppress(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):

@@ -253,19 +253,24 @@ class Store:
         ``before`` is called in a thread once nobody can change anything, with what writes everything to a new file, to the last change
         that was acknowledged. Raises HubError, and what ``before`` raises; nothing is changed then.
         """
-        await self.queue.flush()
-        driver = self._database.driver
-        plan = deferred.restoring().Plan(
+        restoring, driver = deferred.restoring(), self._database.driver
+        plan = restoring.Plan(
             archive, lambda: before(lambda target: backing.snapshot(driver, target)), trial.vault, trial.own, trial.chained, mark
         )
 
         def work(link: Link) -> list[dict[str, Any]]:
-            spent = deferred.restoring().restore(link, plan)
+            spent = restoring.restore(link, plan)
             # In the writer's own thread: the next row of the audit log fits the chain that is there now.
             self.audit.load(chain_key=trial.pepper)
             return spent
 
-        spent = await self._database.alone(work)
+        aside = await asyncio.to_thread(restoring.aside, driver, plan)
+        try:
+            await self.queue.flush()
+            spent = await self._database.alone(work, link=aside)
+        finally:
+            if aside is not None:
+                await asyncio.to_thread(aside.raw.close)
         # A change that was made meanwhile is newer than the rows that are read next: then they are read again.
         loaded = await self._reload()
         while not loaded:

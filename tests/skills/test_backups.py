@@ -7,9 +7,10 @@ import io
 import sqlite3
 import tarfile
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import httpx
+import psycopg
 import pytest
 
 from hub.errors import Conflict
@@ -329,6 +330,43 @@ async def test_a_restore_under_load(running: Running, client: httpx.AsyncClient)
     assert {name for _, name in acknowledged} <= there | kept
     assert await _links(hub) <= links + 3  # readers are made when they are needed
     assert not list(hub.store.shelf.folder.glob("part-*"))
+
+
+async def test_money_is_held_while_a_restore_takes_long(running: Running, client: httpx.AsyncClient) -> None:
+    """REL-24: on PostgreSQL only what a restore replaces is kept from being changed, however large the table is that it saves first."""
+    hub = running.hub
+    if not hub.store.postgres:
+        pytest.skip("SQLite has one writer; a million rows keep it for two seconds")
+    await hub.budgets.put("key_long", Budget(daily_limit_usd=1000))
+    made = (await client.put("/api/db-backups")).json()["id"]
+    async with await psycopg.AsyncConnection.connect(hub.settings.database_url) as reader:
+        # What the restore saves before it changes anything, and touches in no other way.
+        await reader.execute("LOCK TABLE webhook_deliveries IN ACCESS EXCLUSIVE MODE")
+        restoring = asyncio.create_task(restored(client, made))
+        async with asyncio.timeout(30):
+            while not await _asked(reader, "relation = 'webhook_deliveries'::regclass AND NOT granted"):
+                await asyncio.sleep(0.01)
+        kept = await _asked(reader, "mode = 'ExclusiveLock' AND relation IS NOT NULL AND granted")
+        assert set(kept) == {"api_keys", "audit_log", "connections", "documents", "login_owner", "revision", '"values"'}
+        change = asyncio.create_task(connect(client, "waits"))
+        async with asyncio.timeout(5):
+            hold = await hub.budgets.hold("key_long", 0.01, group="p/m")
+            hub.budgets.settle(hold, 0.01)
+            while not (await hub.budgets.state("key_long")).windows["daily"].spent:
+                await asyncio.sleep(0.01)
+        assert not change.done()
+        assert not restoring.done()
+    await restoring
+    await change
+    assert "waits" in await names(client)
+    assert (await hub.budgets.state("key_long")).windows["daily"].spent == 10_000_000
+
+
+async def _asked(link: psycopg.AsyncConnection[Any], which: LiteralString) -> list[str]:
+    """The tables of these locks."""
+    here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    rows = await link.execute(f"SELECT relation::regclass::text FROM pg_locks WHERE {here} AND {which}")
+    return [row[0] for row in await rows.fetchall()]
 
 
 async def _links(hub: Hub) -> int:
