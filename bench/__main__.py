@@ -256,13 +256,16 @@ def loaded_hub(rounds: int, scale: float) -> list[str]:
     """The lines on a hub with much in it."""
 
     @contextlib.contextmanager
-    def serve(folder: str) -> Iterator[Callable[[], float]]:
+    def serve(folder: str) -> Iterator[tuple[float, Callable[[], float]]]:
         port = free_port()
         env = {**hub_env(folder, port), "HUBROUTE_DEMO": "on"}
         key = command(env, "keys", "create", "bench", "--scopes", "*")["key"]
         request = Request("/v1/chat/completions", DEMO, (("authorization", f"Bearer {key}"),))
+        began = time.perf_counter()
         with server("hub", "serve", port=port, env=env) as hub:
-            yield lambda: min(cost(hub.pid, port, request, total=round(600 * scale) + 32, connections=32, rate=RATE) for _ in range(rounds))
+            started = time.perf_counter() - began
+            total = round(600 * scale) + 32
+            yield started, lambda: min(cost(hub.pid, port, request, total=total, connections=32, rate=RATE) for _ in range(rounds))
 
     return measure_loaded(serve)
 
