@@ -13,12 +13,13 @@ COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hash
 # Compiled modules are kept, whatever the shell says: a start without them takes twice as long, and the tests start many processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test check bench lock surface assets docs dist clean
+.PHONY: help run test pictures check bench lock surface assets docs dist clean
 
 help:
 	@echo "make run     start the hub on 127.0.0.1:20128 (ARGS='--port 8080' is passed on)"
 	@echo "make test    run all tests (ARGS='tests/hub -x' is passed on)"
 	@echo "make check   format, lint, types, import rules, house rules"
+	@echo "make pictures take pictures of every page of the dashboard into build/pictures, at three widths in both themes"
 	@echo "make bench   measure CPU per request against a bare server"
 	@echo "make surface write tests/golden/surface.json anew after a meant change of the public surface"
 	@echo "make assets  fetch what the dashboard's charts are drawn with, by npm and by hash (run and test do it too)"
@@ -32,6 +33,10 @@ run: $(RUN_READY) $(ASSETS)
 
 test: $(DEV_READY) $(ASSETS)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
+
+pictures: $(DEV_READY) $(ASSETS)
+	@HUBROUTE_TEST_REQUIRE_BROWSER=1 HUBROUTE_TEST_PICTURES=build/pictures $(BIN)/python -m pytest -q -n auto tests/dashboard/test_browser.py -k test_pages
+	@ls build/pictures | wc -l
 
 check: $(DEV_READY)
 	$(BIN)/ruff format --check .

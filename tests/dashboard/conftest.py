@@ -58,11 +58,18 @@ class Dashboard:
         return await hub.call(hub.find(skill), data, hub.context(Caller.owner(), "cli"))
 
 
-@pytest.fixture(scope="module")
-async def dashboard(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dashboard]:
-    async with running_hub(tmp_path_factory.mktemp("dashboard"), allow_private=True) as running:
+@asynccontextmanager
+async def dashboard_in(folder: Path, **settings: Any) -> AsyncIterator[Dashboard]:
+    """A hub in this folder."""
+    async with running_hub(folder, allow_private=True, **settings) as running:
         _, token = await running.hub.login.sessions.begin(address="127.0.0.1", agent="tests")
         yield Dashboard(running, token)
+
+
+@pytest.fixture(scope="module")
+async def dashboard(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dashboard]:
+    async with dashboard_in(tmp_path_factory.mktemp("dashboard")) as made:
+        yield made
 
 
 def chromium() -> str | None:

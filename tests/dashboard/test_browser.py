@@ -3,44 +3,93 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from tests.dashboard.conftest import PICTURES, Dashboard, axe, opened, serious
+from tests.dashboard.conftest import PICTURES, Dashboard, axe, dashboard_in, opened, serious
+from tests.dashboard.furnish import furnish
+from tests.fakes.sdk_agent import sdk_agent
 from tests.hub.store.rows import usage_row
+from tests.upstream.test_http import toolbox
 from transports._dash.site import Site
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser
+    from collections.abc import AsyncIterator
+
+    from playwright.async_api import Browser, Page
 
 pytestmark = pytest.mark.anyio
 PLAIN = [page.url for page in Site().pages if "{" not in page.path]
+_PATTERNS = {page.path: re.compile(re.sub(r"{\w+}", "[^/?#]+", page.url)) for page in Site().pages if "{" in page.path}
 #: First load of any page, in bytes over the wire.
 _MOST_LOADED = 300_000
-_SCREENS: tuple[tuple[int, Literal["light", "dark"]], ...] = ((360, "light"), (1280, "dark"), (1920, "light"))
+Theme = Literal["light", "dark"]
+_SCREENS: tuple[tuple[int, Theme], ...] = ((360, "light"), (1280, "dark"), (1920, "light"))
+#: Who wants pictures gets them of both themes.
+_PICTURED: tuple[tuple[int, Theme], ...] = (*_SCREENS, (360, "dark"), (1280, "light"), (1920, "dark"))
+
+
+@pytest.fixture(scope="module")
+async def lived_in(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dashboard]:
+    with toolbox("http") as tools:
+        async with (
+            sdk_agent("JSONRPC", "1.0") as agent,
+            dashboard_in(tmp_path_factory.mktemp("lived"), push_allowed_hosts="127.0.0.1") as made,
+        ):
+            await furnish(made, tools=tools, agent=agent.url)
+            yield made
 
 
 @pytest.mark.parametrize("url", PLAIN)
-async def test_pages_are_accessible_and_fit_every_screen(browser: Browser, dashboard: Dashboard, url: str) -> None:
+async def test_pages_are_accessible_and_fit_every_screen(browser: Browser, lived_in: Dashboard, url: str) -> None:
     """axe-core finds nothing serious, in both themes; nothing sticks out; breaches of the policy are faults."""
-    source = axe()
-    async with opened(browser, dashboard) as watched:
-        page = watched.page
-        # One window that is loaded anew at each size: a window of its own for each starts a process of the browser's.
-        for width, theme in _SCREENS:
-            await page.set_viewport_size({"width": width, "height": 800})
-            await page.emulate_media(color_scheme=theme)
-            await page.goto(url)
+    async with opened(browser, lived_in) as watched:
+        await _looked_at(watched.page, url)
+
+
+@pytest.fixture(scope="module")
+async def links(lived_in: Dashboard) -> dict[str, str]:
+    """For every page with parameters one that a page without them leads to, over at most one other."""
+    found: dict[str, str] = {}
+    to_see = list(PLAIN)
+    async with lived_in.client() as client:
+        for url in to_see:
+            main = (await client.get(url)).text.partition("<main")[2]
+            for link in map(html.unescape, re.findall(r'<a [^>]*href="(/[^"?#]*)"', main)):
+                for path, pattern in _PATTERNS.items():
+                    if path not in found and link not in PLAIN and pattern.fullmatch(link):
+                        found[path] = link
+                        to_see.append(link)
+    return found
+
+
+@pytest.mark.parametrize("path", _PATTERNS)
+async def test_pages_of_one_thing_are_too(browser: Browser, lived_in: Dashboard, links: dict[str, str], path: str) -> None:
+    async with opened(browser, lived_in) as watched:
+        await _looked_at(watched.page, links[path])
+
+
+async def _looked_at(page: Page, url: str) -> None:
+    # One window that is loaded anew at each size: a window of its own for each starts a process of the browser's.
+    folder = os.environ.get(PICTURES)
+    for width, theme in _PICTURED if folder else _SCREENS:
+        await page.set_viewport_size({"width": width, "height": 800})
+        await page.emulate_media(color_scheme=theme)
+        await page.goto(url)
+        if folder or await page.locator(".chart, [hx-trigger]").count():
+            # Half a second of silence: what is drawn by scripts, or fetched by them, is there.
             await page.wait_for_load_state("networkidle")
-            assert await serious(page, source) == []
-            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{url} sticks out at {width}"
-            if folder := os.environ.get(PICTURES):
-                Path(folder).mkdir(parents=True, exist_ok=True)
-                name = url.strip("/").replace("/", "-") or "overview"
-                await page.screenshot(path=f"{folder}/{name}-{width}-{theme}.png", full_page=True)
+        assert await serious(page, axe()) == [], url
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{url} sticks out at {width}"
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            name = url.strip("/").replace("/", "-").replace("?", "-") or "overview"
+            await page.screenshot(path=f"{folder}/{name}-{width}-{theme}.png", full_page=True)
 
 
 async def test_a_first_load_is_small(browser: Browser, dashboard: Dashboard) -> None:
@@ -159,6 +208,7 @@ async def test_everything_works_without_scripts(browser: Browser, dashboard: Das
         await page.get_by_text("Delete the key").click()
         await page.get_by_role("button", name="Delete it").click()
         assert await page.get_by_text("The key is gone.").is_visible()
+        dashboard.running.hub.store.usage.add(usage_row(at=dashboard.running.hub.clock.now_ms()))
         await page.goto("/")
         await page.get_by_text("Numbers").first.click()
         assert await page.locator(".chart table").first.is_visible()

@@ -52,7 +52,7 @@ async def _test(view: View, form: Form) -> Outcome:
 
 
 async def _load_new(view: View) -> dict[str, Any]:
-    known = (await view.ask("providers-list")).providers
+    known = sorted((await view.ask("providers-list")).providers, key=lambda one: one.id)
     chosen = view.values.get("provider") or view.query.get("provider", "")
     row = next((one for one in known if chosen in (one.id, one.alias)), None)
     return {
