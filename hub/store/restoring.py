@@ -73,7 +73,7 @@ class Plan(NamedTuple):
 
 
 def aside(driver: Driver, plan: Plan) -> Link | None:
-    """A connection that holds the rows to be put back, but for those that are there; None on SQLite, which reads the archive itself.
+    """A connection whose transaction holds the rows to be put back, but for those that are there; None on SQLite, which needs none.
 
     It is the caller's to close. Raises HubError.
     """
@@ -85,7 +85,6 @@ def aside(driver: Driver, plan: Plan) -> Link | None:
         with closing(sqlite3.connect(plan.archive, isolation_level=None)) as source:
             for table, added in _taken(plan):
                 _stage(link, source, table, added=added)
-        link.commit()
     except BaseException as error:
         if link is not None:
             link.raw.close()
@@ -96,7 +95,7 @@ def aside(driver: Driver, plan: Plan) -> Link | None:
 
 
 def restore(link: Link, plan: Plan) -> list[dict[str, Any]]:
-    """Do it, on a writer without a transaction, which on PostgreSQL is that of :func:`aside`; the sums of budgets that are there now.
+    """Do it, on SQLite's writer or the connection of :func:`aside`; the sums of budgets that are there now.
 
     Raises the driver's own errors.
     """
@@ -145,7 +144,7 @@ def _into_postgres(link: Link, plan: Plan) -> list[dict[str, Any]]:
 def _stage(link: Link, source: sqlite3.Connection, table: str, *, added: bool) -> None:
     """Put an archive's rows into a table of this connection's own; with ``added`` only those that are missing now."""
     listed, staged = columns(source, table), f"{_STAGED}{table}"
-    link.run(f'CREATE TEMPORARY TABLE "{staged}" (LIKE "{table}")')
+    link.run(f'CREATE TEMPORARY TABLE "{staged}" (LIKE "{table}") ON COMMIT DROP')
     with (
         cast("psycopg.Connection[tuple[Any, ...]]", link.raw)
         .cursor()
@@ -167,12 +166,13 @@ def _alone(link: Link, plan: Plan) -> None:
     apart: frozenset[str] = LIVE | ADDED | ONGOING if plan.own else frozenset()
     listed = ", ".join(f'"{table}"' for table in tables() if table not in apart)
     for _ in range(_TRIES):
+        link.run("SAVEPOINT alone")
         link.run(f"SET LOCAL lock_timeout = {_LOCK_MS:d}")
         with suppress(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             link.run(f"LOCK TABLE {listed} IN EXCLUSIVE MODE")
             link.run("SET LOCAL lock_timeout = 0")
             return
-        link.raw.rollback()
+        link.run("ROLLBACK TO SAVEPOINT alone")
     raise Unavailable("the database is too busy to be restored now; nothing was changed, try again", retry_after=5)
 
 
