@@ -210,7 +210,7 @@ ROWS: dict[str, Row] = {
     "DELETE /api/context/combos/{id}": row("pipeline", id="$pipeline"),
     "GET /api/context/combos/{id}/assignments": row("pipeline", id="$pipeline"),
     "PUT /api/context/combos/{id}/assignments": row("pipeline", "combo", id="$pipeline", body={"routingComboIds": ["$combo"]}),
-    "GET /api/context/analytics": row(),
+    "GET /api/context/analytics": row("raw"),
     # operation
     "GET /api/sessions": row("combo", "used"),
     "GET /api/rate-limits": row("connection", "cooling"),

@@ -423,6 +423,7 @@ async def test_a_backup_that_was_changed_is_refused(running: Running, client: ht
 
 async def test_the_clock_makes_backups_and_keeps_so_many(running: Running, client: httpx.AsyncClient) -> None:
     hub = running.hub
+    assert (await client.put("/api/db-backups")).status_code == 200
     await hub.preferences.change({"backupSchedule": {"everyHours": 1, "keep": 2}})
     assert await hub.backups.tick() is None
     begin = hub.clock.now_ms

@@ -48,6 +48,7 @@ def test_a_password_from_a_pipe_a_session_and_its_end(live: Served, folder: Path
 
 
 def test_a_link_and_an_unlock(live: Served, folder: Path) -> None:
+    assert hubroute(folder, "owner", "password", "-", stdin=f"{PASSWORD}\n").returncode == 0
     link = answer(folder, "owner", "link")["url"]
     assert link.startswith(f"{live.url}/owner?token=")
     assert httpx.get(link).status_code == 200
