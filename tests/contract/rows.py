@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -383,6 +384,7 @@ def filled(value: Any, made: dict[str, str]) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(filled(one, made) for one in value)
     if isinstance(value, str) and "$" in value:
-        for name in sorted(made, key=len, reverse=True):
-            value = value.replace(f"${name}", made[name])
+        # In one pass: what is put in may hold anything, a whole file too.
+        names = "|".join(map(re.escape, sorted(made, key=len, reverse=True)))
+        return re.sub(rf"\$({names})", lambda found: made[found[1]], value)
     return value
