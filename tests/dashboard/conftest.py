@@ -7,7 +7,7 @@ import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 import pytest
@@ -32,6 +32,10 @@ _FLAGS = (
 )
 #: Screenshots for the eye; made where this names a folder.
 PICTURES = "HUBROUTE_TEST_PICTURES"
+Theme = Literal["light", "dark"]
+_SCREENS: tuple[tuple[int, Theme], ...] = ((360, "light"), (1280, "dark"), (1920, "light"))
+#: Who wants pictures gets them of both themes.
+_PICTURED: tuple[tuple[int, Theme], ...] = (*_SCREENS, (360, "dark"), (1280, "light"), (1920, "dark"))
 
 
 @dataclass(slots=True)
@@ -142,3 +146,23 @@ async def serious(page: Page, source: str) -> list[str]:
         for one in found
         if one["impact"] in ("serious", "critical")
     ]
+
+
+async def looked_at(page: Page, url: str) -> None:
+    """A page with everything open that opens: axe-core finds nothing serious, in both themes, and nothing sticks out at any width."""
+    # One window that is loaded anew at each size: a window of its own for each starts a process of the browser's.
+    folder = os.environ.get(PICTURES)
+    for width, theme in _PICTURED if folder else _SCREENS:
+        await page.set_viewport_size({"width": width, "height": 800})
+        await page.emulate_media(color_scheme=theme)
+        await page.goto(url)
+        if folder or await page.locator(".chart, [hx-trigger]").count():
+            # Half a second of silence: what is drawn by scripts, or fetched by them, is there.
+            await page.wait_for_load_state("networkidle")
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            name = url.strip("/").replace("/", "-").replace("?", "-") or "overview"
+            await page.screenshot(path=f"{folder}/{name}-{width}-{theme}.png", full_page=True)
+        await page.evaluate("document.querySelectorAll('main details').forEach((one) => { one.open = true; })")
+        assert await serious(page, axe()) == [], url
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{url} sticks out at {width}"

@@ -56,8 +56,15 @@ async def _routes(dashboard: Dashboard) -> None:
 
 async def _beside(dashboard: Dashboard) -> None:
     ask = dashboard.ask
-    await ask("webhooks-create", url="http://127.0.0.1:9/hub", events=["budget.exceeded"], description="the on-call channel")
-    await ask("proxies-create", name="Frankfurt", host="proxy.example", port=8080, region="eu-central-1", notes="for accounts of the EU")
+    hook = await ask(
+        "webhooks-create", url="http://127.0.0.1:9/hub", events=["budget.exceeded", "key.*"], description="the on-call channel"
+    )
+    await ask("webhooks-test", id=hook.webhook.id)
+    await ask("sync-tokens-create", name="laptop")
+    proxy = await ask(
+        "proxies-create", name="Frankfurt", host="proxy.example", port=8080, region="eu-central-1", notes="for accounts of the EU"
+    )
+    await ask("proxies-assign", scope="provider", scopeId="groq", proxyId=proxy.id)
     asked = {"messages": [{"role": "user", "content": "2 + 2?"}]}
     cases = [{"id": "sum", "name": "adds", "input": asked, "expected": {"strategy": "numeric", "value": "4"}}]
     await ask("evals-suite-create", name="arithmetic", description="What every model should know.", cases=cases)

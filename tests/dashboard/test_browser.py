@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import html
-import os
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.dashboard.conftest import PICTURES, Dashboard, axe, dashboard_in, opened, serious
+from tests.dashboard.conftest import Dashboard, dashboard_in, looked_at, opened
 from tests.dashboard.furnish import furnish
 from tests.fakes.sdk_agent import sdk_agent
 from tests.hub.store.rows import usage_row
@@ -21,17 +19,13 @@ from transports._dash.site import Site
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser
 
 pytestmark = pytest.mark.anyio
 PLAIN = [page.url for page in Site().pages if "{" not in page.path]
 _PATTERNS = {page.path: re.compile(re.sub(r"{\w+}", "[^/?#]+", page.url)) for page in Site().pages if "{" in page.path}
 #: First load of any page, in bytes over the wire.
 _MOST_LOADED = 300_000
-Theme = Literal["light", "dark"]
-_SCREENS: tuple[tuple[int, Theme], ...] = ((360, "light"), (1280, "dark"), (1920, "light"))
-#: Who wants pictures gets them of both themes.
-_PICTURED: tuple[tuple[int, Theme], ...] = (*_SCREENS, (360, "dark"), (1280, "light"), (1920, "dark"))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +43,7 @@ async def lived_in(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Da
 async def test_pages_are_accessible_and_fit_every_screen(browser: Browser, lived_in: Dashboard, url: str) -> None:
     """axe-core finds nothing serious, in both themes; nothing sticks out; breaches of the policy are faults."""
     async with opened(browser, lived_in) as watched:
-        await _looked_at(watched.page, url)
+        await looked_at(watched.page, url)
 
 
 @pytest.fixture(scope="module")
@@ -71,25 +65,7 @@ async def links(lived_in: Dashboard) -> dict[str, str]:
 @pytest.mark.parametrize("path", _PATTERNS)
 async def test_pages_of_one_thing_are_too(browser: Browser, lived_in: Dashboard, links: dict[str, str], path: str) -> None:
     async with opened(browser, lived_in) as watched:
-        await _looked_at(watched.page, links[path])
-
-
-async def _looked_at(page: Page, url: str) -> None:
-    # One window that is loaded anew at each size: a window of its own for each starts a process of the browser's.
-    folder = os.environ.get(PICTURES)
-    for width, theme in _PICTURED if folder else _SCREENS:
-        await page.set_viewport_size({"width": width, "height": 800})
-        await page.emulate_media(color_scheme=theme)
-        await page.goto(url)
-        if folder or await page.locator(".chart, [hx-trigger]").count():
-            # Half a second of silence: what is drawn by scripts, or fetched by them, is there.
-            await page.wait_for_load_state("networkidle")
-        assert await serious(page, axe()) == [], url
-        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{url} sticks out at {width}"
-        if folder:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            name = url.strip("/").replace("/", "-").replace("?", "-") or "overview"
-            await page.screenshot(path=f"{folder}/{name}-{width}-{theme}.png", full_page=True)
+        await looked_at(watched.page, links[path])
 
 
 async def test_a_first_load_is_small(browser: Browser, dashboard: Dashboard) -> None:

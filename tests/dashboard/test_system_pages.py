@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.dashboard.conftest import Dashboard, axe, opened, serious
+from tests.dashboard.conftest import Dashboard, opened
 from tests.dashboard.test_pages import csrf
 from tests.dashboard.test_routing_pages import sent
 from tests.fakes.hub import running_hub
@@ -356,22 +356,3 @@ async def test_a_file_is_brought_in_a_browser_without_scripts(browser: Browser, 
             await page.get_by_role("button", name="Yes, import it").click()
             await page.get_by_text(words).wait_for()
         watched.faults.clear()  # the browser tells of the status 413, too
-
-
-async def test_pages_with_something_on_them_are_accessible_and_fit(browser: Browser, dashboard: Dashboard) -> None:
-    """As test_browser has it for empty pages; everything that opens is open."""
-    source = axe()
-    hook = (await dashboard.ask("webhooks-create", url="http://127.0.0.1:9/gone", events=["key.*", "*.failed"])).webhook.id
-    await dashboard.ask("webhooks-test", id=hook)
-    backup = (await dashboard.ask("backup-create")).id
-    token = (await dashboard.ask("sync-tokens-create", name="laptop")).sync_token.id
-    for width, theme in ((360, "light"), (1280, "dark")):
-        async with opened(browser, dashboard, viewport={"width": width, "height": 800}, color_scheme=theme) as watched:
-            page = watched.page
-            for url in (HOOKS, f"{HOOKS}/{hook}", f"{AUDIT}?action=keys.*", BACKUPS, f"{BACKUPS}/{backup}", SYNC):
-                await page.goto(url)
-                await page.evaluate("document.querySelectorAll('main details').forEach((one) => { one.open = true; })")
-                assert await serious(page, source) == [], url
-                assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{url} sticks out at {width}"
-    await dashboard.ask("webhooks-delete", id=hook)
-    await dashboard.ask("sync-tokens-revoke", id=token)
